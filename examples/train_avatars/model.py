@@ -89,7 +89,9 @@ def pixel_vae() -> AutoencoderTiny:
     return vae
 
 
-def pipeline(unet: UNet2DConditionModel, text: CLIPTextModel, words: PreTrainedTokenizerFast) -> StableDiffusionPipeline:
+def pipeline(
+    unet: UNet2DConditionModel, text: CLIPTextModel, words: PreTrainedTokenizerFast
+) -> StableDiffusionPipeline:
     """The stock pipeline; its first-order solver on flow sigmas is rectified-flow Euler."""
     scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, solver_order=1)
     return StableDiffusionPipeline(

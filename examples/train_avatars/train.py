@@ -76,7 +76,9 @@ def learning_rate(step: int, steps: int) -> float:
 
 
 def save(path: Path, parts: dict[str, dict[str, Tensor]], step: int) -> None:
-    flat = {f"{part}/{name}": tensor.contiguous() for part, tensors in parts.items() for name, tensor in tensors.items()}
+    flat = {
+        f"{part}/{name}": tensor.contiguous() for part, tensors in parts.items() for name, tensor in tensors.items()
+    }
     save_file({**flat, "step": torch.tensor(step)}, path.with_suffix(".new"))
     os.replace(path.with_suffix(".new"), path)
 
@@ -96,7 +98,7 @@ def train(raw: Path, run: Path, steps: int, every: int) -> None:
     rank, world = dist.get_rank(), dist.get_world_size()
     torch.manual_seed(0)
     flow = Flow()
-    names, parameters = zip(*flow.named_parameters(), strict=True)
+    parameters = list(flow.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=PEAK, betas=(0.9, 0.99), weight_decay=0.01)
     average = {name: p.detach().clone() for name, p in flow.named_parameters()}
     first = {name: torch.zeros_like(p) for name, p in average.items()}

@@ -1,0 +1,79 @@
+"""Search the outputs of any diffusion or flow-matching model with the optimiser you know.
+
+The core: surrogate latent spaces, recipes, objectives, policies and the one loop. It imports no optimiser and no
+diffusers; `surrogate_ax_optuna` and `surrogate_ax_diffusers` beside it do.
+"""
+
+from surrogate_ax.bank import Bank, Draw, Seed, Stored, Terms
+from surrogate_ax.charts import Angular, Chart, KnotheRosenblatt
+from surrogate_ax.conditions import Choice, Range
+from surrogate_ax.errors import (
+    ArgumentError,
+    GenerationError,
+    MismatchError,
+    MissingExtraError,
+    ScoreError,
+    SeedError,
+    ShapeError,
+    SurrogateError,
+    UnsupportedError,
+)
+from surrogate_ax.evaluation import Evaluations, Evaluator
+from surrogate_ax.generator import FromTerms, FunctionGenerator, Generated, Generator, Invertible, Steppable
+from surrogate_ax.loop import Batch, Candidate, Host, run
+from surrogate_ax.objective import Metric, Objective
+from surrogate_ax.policies import Policy, Told, Turn, draws, fixed, o3, o3_seeds
+from surrogate_ax.priors import Gaussian, Latents, Prior
+from surrogate_ax.recipe import Recipe, render
+from surrogate_ax.space import SurrogateSpace
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Angular",
+    "ArgumentError",
+    "Bank",
+    "Batch",
+    "Candidate",
+    "Chart",
+    "Choice",
+    "Draw",
+    "Evaluations",
+    "Evaluator",
+    "FromTerms",
+    "FunctionGenerator",
+    "Gaussian",
+    "Generated",
+    "GenerationError",
+    "Generator",
+    "Host",
+    "Invertible",
+    "KnotheRosenblatt",
+    "Latents",
+    "Metric",
+    "MismatchError",
+    "MissingExtraError",
+    "Objective",
+    "Policy",
+    "Prior",
+    "Range",
+    "Recipe",
+    "ScoreError",
+    "Seed",
+    "SeedError",
+    "ShapeError",
+    "Steppable",
+    "Stored",
+    "SurrogateError",
+    "SurrogateSpace",
+    "Terms",
+    "Told",
+    "Turn",
+    "UnsupportedError",
+    "draws",
+    "fixed",
+    "o3",
+    "o3_seeds",
+    "render",
+    "run",
+]

@@ -1,0 +1,318 @@
+"""Seeds, and the latents that coefficient rows over them make.
+
+Notation: M seeds with inner latents ξ_m (D,); c (n, M) coefficient rows; G (M, M) the Gram matrix ξ_m·ξ_l / D, taken as
+the identity between draws and measured where a stored seed takes part. A row's latent is Σ c_m ξ_m / √(c G cᵀ): its
+norm stays that of a draw, √D, up to the draws' own scatter. The cosine of two latents is c G c'ᵀ.
+Source: arXiv 2509.23800, section 3; LOL, arXiv 2408.08558.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from surrogate_ax.errors import ArgumentError, SeedError, ShapeError
+from surrogate_ax.priors import Latents, Prior
+
+Array = np.ndarray
+STACK_BYTES = 1 << 30  # seeds are materialised in stacks of at most this size
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A seed remade from its key: N(0, I) by Philox, seeded with `entropy` and `index`; always made on the CPU."""
+
+    entropy: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A seed kept as a tensor, known by the SHA-256 of its float32 bytes; `origin` says where it came from."""
+
+    sha256: str
+    origin: str = field(default="", compare=False)
+
+
+Seed = Draw | Stored
+Terms = tuple[tuple[Seed, float], ...]  # one coefficient row, flat over base seeds
+
+
+def draw_entropy(rng: int, purpose: str) -> int:
+    """A 48-bit entropy for the draws of one purpose, so that streams from the same `rng` stay independent.
+
+    Args:
+        rng: the user's seed.
+        purpose: what the draws are for ("seeds", "trials", ...).
+    """
+    return int.from_bytes(hashlib.sha256(f"{purpose}:{int(rng)}".encode()).digest()[:6])
+
+
+def inner_row(draw: Draw, dim: int) -> Array:
+    """The float32 row (D,) of a draw."""
+    key = np.random.SeedSequence(draw.entropy, spawn_key=(draw.index,))
+    return np.random.Generator(np.random.Philox(key)).standard_normal(dim, dtype=np.float32)
+
+
+class Bank:
+    """An append-only list of seeds under one prior, and the latents of coefficient rows over them.
+
+    Args:
+        prior: the law of the latents.
+        seeds: the seeds; a tensor is an inner row (D,), kept as a stored seed.
+        tensors: inner rows (D,) of stored seeds, by SHA-256.
+        device: where latents are made.
+
+    Raises:
+        SeedError: a stored seed has no tensor, a tensor that is not finite, or one whose hash is another.
+        ShapeError: a row is not (D,).
+    """
+
+    def __init__(
+        self,
+        prior: Prior,
+        seeds: Sequence[Seed | Tensor] = (),
+        *,
+        tensors: Mapping[str, Tensor] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.prior = prior
+        self.device = torch.device(device)
+        self._tensors = dict(tensors or {})
+        self._stack_columns: Array = np.zeros(0, dtype=np.int64)
+        self._stack: Tensor = torch.zeros((0, prior.dim), device=self.device)
+        self.seeds: tuple[Seed, ...] = tuple(self._register(seed) for seed in seeds)
+        if len(self._column) != len(self.seeds):
+            raise SeedError(f"seeds: expected distinct seeds, got {len(self.seeds) - len(self._column)} repeated ones.")
+
+    def _register(self, seed: Seed | Tensor) -> Seed:
+        if isinstance(seed, Draw):
+            return seed
+        row = self._tensors.get(seed.sha256) if isinstance(seed, Stored) else seed
+        if row is None:
+            raise SeedError(
+                f"seeds: no tensor is given for {seed}. Pass it in `tensors`, or load the space that has it."
+            )
+        if tuple(row.shape) != (self.prior.dim,):
+            raise ShapeError(f"seeds: expected an inner row (D,) = ({self.prior.dim},), got {tuple(row.shape)}.")
+        row = row.detach().to("cpu", torch.float32).contiguous()
+        if not torch.isfinite(row).all():
+            which = seed if isinstance(seed, Stored) else "a row"
+            raise SeedError(f"seeds: expected finite values, got NaN or infinity in {which}.")
+        sha256 = hashlib.sha256(row.numpy().tobytes()).hexdigest()
+        if isinstance(seed, Stored) and seed.sha256 != sha256:
+            raise SeedError(f"seeds: the tensor of {seed.sha256[:12]} hashes to {sha256[:12]}; its file was changed.")
+        self._tensors[sha256] = row
+        return seed if isinstance(seed, Stored) else Stored(sha256)
+
+    def extend(self, seeds: Sequence[Seed | Tensor]) -> Bank:
+        """A bank with further seeds behind the present ones; seeds it has already are passed over.
+
+        Args:
+            seeds: draws, stored seeds, or inner rows (D,).
+
+        Returns:
+            A new bank that shares the tensors; this one is unchanged.
+        """
+        grown = Bank(self.prior, (), tensors=self._tensors, device=self.device)
+        fresh = dict.fromkeys(grown._register(seed) for seed in seeds)
+        grown.seeds = self.seeds + tuple(seed for seed in fresh if seed not in self._column)
+        grown._stack_columns, grown._stack = self._stack_columns, self._stack
+        return grown
+
+    def to(self, device: torch.device | str) -> Bank:
+        """The same bank with latents made on another device."""
+        return Bank(self.prior, self.seeds, tensors=self._tensors, device=device)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Inner rows (D,) of the stored seeds of this bank, by SHA-256."""
+        return {seed.sha256: self._tensors[seed.sha256] for seed in self.seeds if isinstance(seed, Stored)}
+
+    @cached_property
+    def _column(self) -> dict[Seed, int]:
+        return {seed: m for m, seed in enumerate(self.seeds)}
+
+    @cached_property
+    def _stored(self) -> Array:
+        return np.array([isinstance(seed, Stored) for seed in self.seeds], dtype=bool)
+
+    def rows(self, terms: Iterable[Terms]) -> sp.csr_array:
+        """Coefficient rows (n, M) of n recipes' terms.
+
+        Raises:
+            SeedError: a term's seed is not in the bank; `extend` it first.
+        """
+        data, columns, ends = [], [], [0]
+        for row in terms:
+            for seed, coefficient in row:
+                if seed not in self._column:
+                    raise SeedError(
+                        f"terms: {seed} is not in this bank of {len(self.seeds)} seeds; extend the bank first."
+                    )
+                columns.append(self._column[seed])
+                data.append(coefficient)
+            ends.append(len(columns))
+        return sp.csr_array((data, columns, ends), shape=(len(ends) - 1, len(self.seeds)), dtype=np.float64)
+
+    def terms(self, c: Any) -> list[Terms]:
+        """The terms of coefficient rows (n, M), normalised: a recipe needs no Gram matrix to be remade."""
+        rows = self.normalise(c)
+        split = np.split(np.arange(rows.nnz), rows.indptr[1:-1])
+        return [tuple((self.seeds[rows.indices[i]], float(rows.data[i])) for i in row) for row in split]
+
+    def normalise(self, c: Any) -> sp.csr_array:
+        """Coefficient rows (n, M) divided by √(c G cᵀ).
+
+        Raises:
+            ShapeError: c does not have M columns.
+            ArgumentError: a coefficient is not finite, or a row makes a zero latent.
+        """
+        rows = self._check(c)
+        norm = np.sqrt(np.maximum(self._squares(rows), 0))
+        if not (norm > 0).all():
+            raise ArgumentError(f"c: row {int(np.argmin(norm > 0))} makes a zero latent; every row needs a direction.")
+        return sp.csr_array(sp.diags_array(1 / norm) @ rows)
+
+    def gram(self, rows: Any) -> Array:
+        """c G c'ᵀ between the given coefficient rows: cosines, (n, n), when the rows are normalised."""
+        rows = self._check(rows)
+        columns = np.unique(rows.indices)
+        sub = rows[:, columns]
+        return np.asarray(
+            (sub @ self._gram(columns) @ sub.T) if self._stored[columns].any() else (sub @ sub.T).toarray()
+        )
+
+    def inner(self, c: Any) -> Tensor:
+        """Inner latents (n, D) of coefficient rows (n, M), norm held; float32 on the bank's device."""
+        rows = self.normalise(c)
+        columns = np.unique(rows.indices)
+        at_once = max(1, STACK_BYTES // (4 * self.prior.dim))
+        total: Tensor | None = None
+        for start in range(0, len(columns), at_once):
+            chunk = columns[start : start + at_once]
+            part = torch.from_numpy(rows[:, chunk].toarray()).to(self.device, torch.float32) @ self._seed_rows(chunk)
+            total = part if total is None else total.add_(part)
+        if total is None:
+            return torch.zeros((0, self.prior.dim), device=self.device)
+        return total
+
+    def latents(self, c: Any) -> Latents:
+        """Named parts (n, *shape) of coefficient rows (n, M): divided by √(c G cᵀ), never rescaled one by one."""
+        return self.prior.from_inner(self.inner(c))
+
+    def _check(self, c: Any) -> sp.csr_array:
+        rows = sp.csr_array(c, dtype=np.float64)
+        if rows.ndim != 2 or rows.shape[1] != len(self.seeds):
+            raise ShapeError(f"c: expected shape (n, M) = (n, {len(self.seeds)}), got {rows.shape}.")
+        if not np.isfinite(rows.data).all():
+            raise ArgumentError("c: expected finite coefficients, got NaN or infinity.")
+        return rows
+
+    def _squares(self, rows: sp.csr_array) -> Array:
+        columns = np.unique(rows.indices)
+        if not self._stored[columns].any():
+            return np.asarray(rows.multiply(rows).sum(axis=1)).ravel()
+        sub = rows[:, columns].toarray()
+        return np.asarray(np.einsum("nm,ml,nl->n", sub, self._gram(columns), sub))
+
+    def _gram(self, columns: Array) -> Array:
+        """G among the given columns: identity between draws, measured where a stored seed takes part."""
+        g = np.eye(len(columns))
+        stored = np.flatnonzero(self._stored[columns])
+        x = self._seed_rows(columns).double()
+        measured = (x[torch.from_numpy(stored)] @ x.T / self.prior.dim).cpu().numpy()
+        g[stored], g[:, stored] = measured, measured.T
+        return g
+
+    def _seed_rows(self, columns: Array) -> Tensor:
+        """Seeds (m, D) on the device; the last stack is kept, so a box that is searched is made once."""
+        if np.array_equal(columns, self._stack_columns):
+            return self._stack
+        known = {int(column): i for i, column in enumerate(self._stack_columns)}
+        stack = torch.empty((len(columns), self.prior.dim), device=self.device)
+        for i, column in enumerate(columns.tolist()):
+            seed = self.seeds[column]
+            if column in known:
+                stack[i] = self._stack[known[column]]
+            elif isinstance(seed, Stored):
+                stack[i] = self._tensors[seed.sha256]
+            else:
+                stack[i] = torch.from_numpy(inner_row(seed, self.prior.dim))
+        self._stack_columns, self._stack = columns, stack
+        return stack
+
+
+def check_seeds(xi: Tensor) -> None:
+    """Refuse inner rows that do not behave like independent draws from N(0, I).
+
+    Args:
+        xi: inner seeds (K, D).
+
+    Raises:
+        SeedError: fewer than two seeds, more seeds than dimensions, values that are not finite, a copy, a norm with
+            | |ξ|²/D - 1 | > 5 √(2/D), or a pair with |cos| > 5/√D.
+        ShapeError: xi is not two-dimensional.
+    """
+    if xi.ndim != 2:
+        raise ShapeError(f"seeds: expected inner rows (K, D), got {tuple(xi.shape)}.")
+    k, d = xi.shape
+    if not xi.dtype.is_floating_point:
+        raise SeedError(f"seeds: expected a floating dtype, got {xi.dtype}.")
+    if k < 2:
+        raise SeedError(f"seeds: expected at least K = 2 to span a box, got {k}.")
+    if k > d:
+        raise SeedError(f"seeds: expected at most D = {d} seeds for latents of D entries, got K = {k}.")
+    finite = torch.isfinite(xi).all(dim=1)
+    if not finite.all():
+        raise SeedError(
+            f"seeds: expected finite values, got NaN or infinity in seed {int(torch.argmin(finite.int()))}."
+        )
+    x = xi.double()
+    norm2 = x.square().mean(dim=1).cpu().numpy()
+    cosine = (torch.nn.functional.normalize(x, dim=1) @ torch.nn.functional.normalize(x, dim=1).T).cpu().numpy()
+    np.fill_diagonal(cosine, 0)
+    i, j = np.unravel_index(np.argmax(np.abs(cosine)), cosine.shape)
+    advice = "Pass repair=True to orthogonalise and rescale them, or choose other seeds."
+    radial, angular = 5 * np.sqrt(2 / d), 5 / np.sqrt(d)
+    if cosine[i, j] > 1 - 1e-9:
+        raise SeedError(f"seeds: {i} and {j} are copies of each other; a box needs distinct seeds.")
+    worst = int(np.argmax(np.abs(norm2 - 1)))
+    if abs(norm2[worst] - 1) > radial:
+        raise SeedError(
+            f"seeds: expected |ξ|²/D within 1 ± {radial:.3f} as for prior draws (D = {d}), "
+            f"got {norm2[worst]:.3f} for seed {worst}. {advice}"
+        )
+    if abs(cosine[i, j]) > angular:
+        raise SeedError(
+            f"seeds: expected |cos| of a pair at most {angular:.3f} as for prior draws (D = {d}), "
+            f"got {cosine[i, j]:.3f} for seeds {i} and {j}. {advice}"
+        )
+
+
+def repair_seeds(xi: Tensor) -> Tensor:
+    """Löwdin orthogonalisation and radial rescaling: the nearest rows with ξ_k·ξ_l / D = δ_kl.
+
+    Args:
+        xi: inner seeds (K, D), linearly independent.
+
+    Returns:
+        Repaired rows (K, D), float32.
+
+    Raises:
+        SeedError: the rows are linearly dependent.
+    """
+    x = xi.double()
+    values, vectors = torch.linalg.eigh(x @ x.T / x.shape[1])
+    if values[0] <= 1e-6 * values[-1]:
+        raise SeedError("seeds: linearly dependent, so they cannot be orthogonalised; drop copies and combinations.")
+    repaired: Tensor = vectors @ torch.diag(values.rsqrt()) @ vectors.T @ x
+    return repaired.float()

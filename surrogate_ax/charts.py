@@ -1,0 +1,139 @@
+"""Maps between the box [0,1]^(K-1) and the positive orthant of the unit sphere in R^K.
+
+Notation: u (n, K-1) surrogate coordinates; w (n, K) weights, w >= 0 and |w| = 1; v_k the share of what is left that
+axis k takes, v_k = w_k² / Σ_{j>=k} w_j². I_x(a, b) is the regularised incomplete beta function.
+Charts are bijective in the interior; optimisers do return exact 0.0 and 1.0, so u is clamped to [EDGE, 1 - EDGE].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+from scipy.special import betainc, betaincc, betaincinv
+
+from surrogate_ax.errors import ArgumentError, ShapeError
+
+Array = np.ndarray
+EDGE = 1e-6
+
+
+class Chart(Protocol):
+    """A map from the box to the orthant and back; values, not state."""
+
+    name: ClassVar[str]
+
+    def weights(self, u: Array) -> Array:
+        """u (n, K-1) in [0,1] -> w (n, K), non-negative, of unit norm."""
+        ...
+
+    def coordinates(self, w: Array) -> Array:
+        """w (n, K), non-negative and not zero -> u (n, K-1) in [EDGE, 1 - EDGE]."""
+        ...
+
+
+@dataclass(frozen=True)
+class KnotheRosenblatt:
+    """Uniform u gives w uniform on the orthant: each share v_k is a quantile of its conditional law.
+
+    v_k = I⁻¹_{1-u_k}(1/2, (K-k)/2), w_k² = v_k Π_{j<k} (1 - v_j).
+
+    Reference: arXiv 2509.23800, appendix (Knothe-Rosenblatt chart).
+    """
+
+    name: ClassVar[str] = "knothe-rosenblatt"
+
+    def weights(self, u: Array) -> Array:
+        """u (n, K-1) -> w (n, K); see `Chart`."""
+        u = check_box(u)
+        b = _half_degrees(u.shape[1])
+        taken = betaincinv(0.5, b, 1 - u)  # v_k
+        left = betaincinv(b, 0.5, u)  # 1 - v_k, without cancellation
+        return _from_roots(np.sqrt(taken), np.sqrt(left))
+
+    def coordinates(self, w: Array) -> Array:
+        """w (n, K) -> u (n, K-1); see `Chart`."""
+        taken, left = (root**2 for root in _roots(check_weights(w)))
+        b = _half_degrees(taken.shape[1])
+        # The smaller of the two shares is the accurate one, so each side uses its own tail.
+        u = np.where(taken < 0.5, betaincc(0.5, b, taken), betainc(b, 0.5, left))
+        return np.asarray(np.clip(u, EDGE, 1 - EDGE))
+
+
+@dataclass(frozen=True)
+class Angular:
+    """Spherical angles θ = πu/2. Kept for comparison: it crowds towards the first axes as K grows.
+
+    w_k = cos θ_k Π_{j<k} sin θ_j, w_K = Π sin θ_j.
+    """
+
+    name: ClassVar[str] = "angular"
+
+    def weights(self, u: Array) -> Array:
+        """u (n, K-1) -> w (n, K); see `Chart`."""
+        theta = check_box(u) * (np.pi / 2)
+        return _from_roots(np.cos(theta), np.sin(theta))
+
+    def coordinates(self, w: Array) -> Array:
+        """w (n, K) -> u (n, K-1); see `Chart`."""
+        taken, left = _roots(check_weights(w))
+        return np.asarray(np.clip(np.arctan2(left, taken) / (np.pi / 2), EDGE, 1 - EDGE))
+
+
+CHARTS: dict[str, type[Chart]] = {chart.name: chart for chart in (KnotheRosenblatt, Angular)}
+
+
+def check_box(u: Array) -> Array:
+    """u as float64 (n, K-1), clamped to [EDGE, 1 - EDGE].
+
+    Raises:
+        ShapeError: u is not two-dimensional or has no column.
+        ArgumentError: a coordinate is not finite or lies outside [0, 1].
+    """
+    u = np.asarray(u, dtype=np.float64)
+    if u.ndim != 2 or u.shape[1] < 1:
+        raise ShapeError(f"u: expected shape (n, K-1) with K at least 2, got {u.shape}.")
+    outside = ~((u >= 0) & (u <= 1))
+    if outside.any():
+        i, k = np.argwhere(outside)[0]
+        raise ArgumentError(
+            f"u: expected coordinates in [0, 1], got u[{i}, {k}] = {u[i, k]}. Keep the search space [0, 1]."
+        )
+    return np.asarray(np.clip(u, EDGE, 1 - EDGE))
+
+
+def check_weights(w: Array) -> Array:
+    """w as float64 (n, K) of unit norm.
+
+    Raises:
+        ShapeError: w is not two-dimensional or has fewer than two columns.
+        ArgumentError: an entry is negative or not finite, or a row is zero.
+    """
+    w = np.asarray(w, dtype=np.float64)
+    if w.ndim != 2 or w.shape[1] < 2:
+        raise ShapeError(f"w: expected shape (n, K) with K at least 2, got {w.shape}.")
+    norm = np.linalg.norm(w, axis=1, keepdims=True)
+    if not (np.isfinite(w).all() and (w >= 0).all() and (norm > 0).all()):
+        raise ArgumentError("w: expected finite non-negative rows that are not zero; clip and normalise them first.")
+    return np.asarray(w / norm)
+
+
+def _half_degrees(columns: int) -> Array:
+    return np.arange(columns, 0, -1) / 2  # (K - k) / 2 for k = 1..K-1
+
+
+def _from_roots(taken: Array, left: Array) -> Array:
+    """Weights from √v_k and √(1 - v_k); products of roots, since their squares underflow for K in the tens."""
+    remaining = np.cumprod(np.hstack([np.ones((len(left), 1)), left]), axis=1)
+    w = remaining * np.hstack([taken, np.ones((len(taken), 1))])
+    return np.asarray(w / np.linalg.norm(w, axis=1, keepdims=True))
+
+
+def _roots(w: Array) -> tuple[Array, Array]:
+    """√v_k and √(1 - v_k); equal where nothing is left, since any u gives the same point there."""
+    tail = np.hypot.accumulate(w[:, ::-1], axis=1)[:, ::-1]
+    whole, rest = tail[:, :-1], tail[:, 1:]
+    empty = whole == 0
+    whole = np.where(empty, 1.0, whole)
+    return np.where(empty, np.sqrt(0.5), w[:, :-1] / whole), np.where(empty, np.sqrt(0.5), rest / whole)

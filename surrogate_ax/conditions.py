@@ -1,0 +1,88 @@
+"""Call arguments to search beside the box, host-neutral: `{"guidance_scale": Range(1, 7, step=0.5)}`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from surrogate_ax.errors import ArgumentError
+
+Plain = str | int | float | bool | None  # what a record can hold
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included.
+
+    Args:
+        low: least value.
+        high: greatest value, above `low`.
+        step: distance between values; left out, integers have 1 and floats are continuous. A continuous argument that a
+            pipeline cannot take row by row costs one call an item: prefer a step.
+        log: search on a logarithmic scale; `low` must be positive and `step` left out.
+
+    Raises:
+        ArgumentError: limits, step or log that do not fit together.
+    """
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ArgumentError(f"Range: expected finite low < high, got low={self.low}, high={self.high}.")
+        if self.step is not None and not 0 < self.step <= self.high - self.low:
+            raise ArgumentError(f"Range: expected 0 < step <= high - low, got step={self.step}.")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ArgumentError(f"Range: log needs low > 0 and no step, got low={self.low}, step={self.step}.")
+
+    @property
+    def integer(self) -> bool:
+        """Whether the values are whole numbers: limits and step were given as integers."""
+        return isinstance(self.low, int) and isinstance(self.high, int) and isinstance(self.step, int | None)
+
+
+@dataclass(frozen=True, init=False)
+class Choice:
+    """One of several values, such as prompts.
+
+    Args:
+        values: at least two distinct strings, numbers or booleans.
+
+    Raises:
+        ArgumentError: fewer than two values, copies, or values that a record cannot hold.
+    """
+
+    values: tuple[Plain, ...]
+
+    def __init__(self, values: Sequence[Plain]) -> None:
+        if isinstance(values, str) or len(values) < 2 or len(set(values)) != len(values):
+            raise ArgumentError(f"Choice: expected a list of at least two distinct values, got {values!r}.")
+        for value in values:
+            if not isinstance(value, Plain):
+                raise ArgumentError(f"Choice: expected strings, numbers, booleans or None, got {value!r}; use a name.")
+        object.__setattr__(self, "values", tuple(values))
+
+
+Searched = Mapping[str, Range | Choice]
+
+
+def check_searched(conditions: Mapping[str, Any]) -> Searched:
+    """The searched conditions, checked.
+
+    Raises:
+        ArgumentError: a value that is neither Range nor Choice, or a name that the box uses (u0, u1, ...).
+    """
+    for name, searched in conditions.items():
+        if not isinstance(searched, Range | Choice):
+            raise ArgumentError(
+                f"conditions[{name!r}]: expected Range or Choice, got {searched!r}. "
+                "Give a fixed value to the generator instead."
+            )
+        if name[:1] == "u" and name[1:].isdigit():
+            raise ArgumentError(f"conditions[{name!r}]: the names u0, u1, ... belong to the box; rename the argument.")
+    return conditions

@@ -1,0 +1,43 @@
+"""Every error the package raises on purpose.
+
+Each message says what was wrong, what was expected, what was given and what to do. All of them derive from
+`SurrogateError`; those about a wrong argument are also `ValueError`s, so that ordinary handlers see them.
+"""
+
+from __future__ import annotations
+
+
+class SurrogateError(Exception):
+    """Base of every error raised by surrogate-ax."""
+
+
+class ArgumentError(SurrogateError, ValueError):
+    """An argument is out of its range, of the wrong kind, or contradicts another one."""
+
+
+class ShapeError(ArgumentError):
+    """An array or tensor has the wrong shape; the message gives both, in symbols and numbers."""
+
+
+class SeedError(ArgumentError):
+    """Seeds do not behave like independent draws from the prior, or are not finite."""
+
+
+class ScoreError(SurrogateError, ValueError):
+    """A score function returned something that its objective does not declare."""
+
+
+class MismatchError(SurrogateError, ValueError):
+    """A study, recipe or saved space was made with another generator, prior, bank or objective."""
+
+
+class UnsupportedError(SurrogateError, TypeError):
+    """A generator, scheduler or output lacks the ability that a call needs."""
+
+
+class GenerationError(SurrogateError, RuntimeError):
+    """The generator or the score failed for every item, so that going on is pointless."""
+
+
+class MissingExtraError(SurrogateError, ImportError):
+    """An optional package is needed and not installed; the message names the extra that brings it."""

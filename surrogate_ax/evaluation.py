@@ -1,0 +1,190 @@
+"""Latents and conditions to scores: one generator call and one score call a batch, and a policy for faults.
+
+An item that fails fails alone: a batch that raises is halved until the items at fault stand alone. Running out of
+memory halves the batch too, and the size that fitted is remembered. n items; values by metric (n,); NFE and seconds
+by item (n,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from surrogate_ax.errors import ArgumentError, MismatchError, MissingExtraError, ScoreError, UnsupportedError
+from surrogate_ax.generator import Condition, Generated, Generator, Outputs, check_conditions
+from surrogate_ax.objective import Objective
+from surrogate_ax.priors import Latents, check_latents
+
+Array = np.ndarray
+Status = Literal["done", "stopped", "failed"]
+INTERRUPTED = "interrupted"
+_OURS = (ArgumentError, ScoreError, MismatchError, UnsupportedError, MissingExtraError)  # never a single item's fault
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """n evaluated items, in columns.
+
+    Args:
+        outputs: n outputs, None where an item failed before it had one.
+        values: (n,) of every metric, NaN where there is none.
+        nfe: (n,) network function evaluations spent.
+        seconds: (n,) wall time, each item's share of its batch.
+        status: "done", "stopped" at a checkpoint, or "failed".
+        reasons: why, by item number, for items that failed.
+        step: (n,) sampler step reached, -1 when the trajectory was not stepped.
+    """
+
+    outputs: Outputs
+    values: Mapping[str, Array]
+    nfe: Array
+    seconds: Array
+    status: Sequence[Status]
+    reasons: Mapping[int, str]
+    step: Array
+
+
+class Evaluator:
+    """A generator, an objective and a policy for faults.
+
+    Args:
+        generator: makes the outputs.
+        objective: judges them.
+        catch: exceptions of generator and score that fail single items; `()` lets them through. Errors of this package
+            (wrong shapes, undeclared metrics) always come through: they are not the item's fault.
+
+    Raises:
+        ArgumentError: not a generator, or not an objective.
+    """
+
+    def __init__(
+        self, generator: Generator, objective: Objective, *, catch: tuple[type[Exception], ...] = (Exception,)
+    ) -> None:
+        if not isinstance(generator, Generator):
+            raise ArgumentError(
+                f"generator: expected prior, fingerprint and generate(), got {type(generator).__name__}. "
+                "Wrap a function in FunctionGenerator, a diffusers pipeline in PipelineGenerator."
+            )
+        if not isinstance(objective, Objective):
+            raise ArgumentError(f"objective: expected an Objective, got {type(objective).__name__}.")
+        self.generator = generator
+        self.objective = objective
+        self.catch = catch
+        self._fits: int | None = None  # the largest batch known to fit in memory, once one did not
+
+    def __call__(self, z: Latents, conditions: Sequence[Condition] | None = None) -> Evaluations:
+        """Generate and score n items.
+
+        Args:
+            z: named parts (n, *shape).
+            conditions: n mappings of call arguments; none if left out.
+
+        Raises:
+            ShapeError: wrong latents, or not n conditions.
+            ScoreError: the score returned something undeclared.
+        """
+        parts = check_latents(z, self.generator.prior)
+        n = next(iter(parts.values())).shape[0]
+        conditions = [{}] * n if conditions is None else list(conditions)
+        check_conditions(parts, conditions)
+        generated = self._generate(parts, conditions)
+        reasons = dict(generated.failed)
+        made = [i for i in range(n) if i not in reasons]
+        values = {metric.name: np.full(n, np.nan) for metric in self.objective.metrics}
+        if made:
+            scored, unscored = self._score(generated.outputs, [conditions[i] for i in made])
+            for name, column in scored.items():
+                values[name][made] = column
+            reasons |= {made[i]: reason for i, reason in unscored.items()}
+        for i in made:
+            wrong = [name for name, column in values.items() if i not in reasons and not np.isfinite(column[i])]
+            if wrong:
+                reasons[i] = "score returned " + ", ".join(f"{name} = {values[name][i]}" for name in wrong)
+        status: list[Status] = ["failed" if i in reasons else "done" for i in range(n)]
+        outputs = generated.outputs if len(made) == n else _spread(generated.outputs, made, n)
+        seconds = np.full(n, generated.seconds / max(n, 1))
+        return Evaluations(outputs, values, generated.nfe, seconds, status, reasons, np.full(n, -1))
+
+    def score(self, outputs: Outputs, conditions: Sequence[Condition]) -> dict[str, Array]:
+        """Values (n,) by metric of n outputs, checked."""
+        return self.objective.measure(outputs, conditions)
+
+    def _generate(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
+        """One call, or halves of it where a call does not fit in memory or raises."""
+        n = len(conditions)
+        if n > (self._fits or n):
+            return self._parts(z, conditions, self._fits or n)
+        try:
+            return self.generator.generate(z, conditions)
+        except _OURS:
+            raise
+        except Exception as error:
+            if _out_of_memory(error):
+                self._fits = max(1, n // 2)
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+            elif not isinstance(error, self.catch):
+                raise
+            if n == 1:
+                return Generated([], np.zeros(1), 0.0, {0: _reason(error)})
+        return self._parts(z, conditions, (n + 1) // 2)
+
+    def _parts(self, z: Latents, conditions: Sequence[Condition], size: int) -> Generated:
+        n = len(conditions)
+        slices = [slice(k, min(k + size, n)) for k in range(0, n, size)]
+        made = [self._generate({part: x[rows] for part, x in z.items()}, conditions[rows]) for rows in slices]
+        failed = {rows.start + i: why for rows, g in zip(slices, made, strict=True) for i, why in g.failed.items()}
+        nfe = np.concatenate([g.nfe for g in made])
+        return Generated(_join([g.outputs for g in made]), nfe, sum(g.seconds for g in made), failed)
+
+    def _score(self, outputs: Outputs, conditions: Sequence[Condition]) -> tuple[dict[str, Array], dict[int, str]]:
+        """Values by metric, NaN at items whose score raises, and the reasons."""
+        try:
+            return self.score(outputs, conditions), {}
+        except _OURS:
+            raise
+        except self.catch as error:
+            n = len(conditions)
+            if n == 1:
+                return {metric.name: np.full(1, np.nan) for metric in self.objective.metrics}, {0: _reason(error)}
+        half = (n + 1) // 2
+        first, early = self._score(outputs[:half], conditions[:half])
+        second, late = self._score(outputs[half:], conditions[half:])
+        values = {name: np.concatenate([first[name], second[name]]) for name in first}
+        return values, early | {half + i: reason for i, reason in late.items()}
+
+
+def interrupted(n: int, metrics: Sequence[str]) -> Evaluations:
+    """n items whose evaluation was broken off from outside; a host runs them again."""
+    values = {name: np.full(n, np.nan) for name in metrics}
+    reasons = dict.fromkeys(range(n), INTERRUPTED)
+    return Evaluations([None] * n, values, np.zeros(n), np.zeros(n), ["failed"] * n, reasons, np.full(n, -1))
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _spread(outputs: Outputs, made: Sequence[int], n: int) -> list[Any]:
+    spread: list[Any] = [None] * n
+    for i, output in zip(made, outputs, strict=True):
+        spread[i] = output
+    return spread
+
+
+def _join(outputs: Sequence[Outputs]) -> Outputs:
+    """Outputs of several calls as those of one, in the kind that they came in."""
+    present = [part for part in outputs if len(part)]
+    if present and all(isinstance(part, torch.Tensor) for part in present):
+        return torch.cat([part for part in present if isinstance(part, torch.Tensor)])
+    if present and all(isinstance(part, np.ndarray) for part in present):
+        return np.concatenate([part for part in present if isinstance(part, np.ndarray)])
+    return [output for part in present for output in part]

@@ -1,0 +1,57 @@
+"""The best few that differ: greedy choice under a limit on the cosine of latents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from surrogate_ax.bank import Terms
+from surrogate_ax.errors import ArgumentError
+from surrogate_ax.policies import Told
+from surrogate_ax.priors import Prior
+
+Array = np.ndarray
+
+
+def choose(told: Told, prior: Prior, *, k: int, max_cosine: float = 0.9) -> list[int]:
+    """Rows of the best k successful trials whose latents differ pairwise.
+
+    Args:
+        told: ended trials.
+        prior: the law of the latents.
+        k: how many, at most.
+        max_cosine: limit on the cosine of any two chosen latents, in (0, 1].
+
+    Returns:
+        Row numbers, best first; fewer than k when no more differ enough.
+
+    Raises:
+        ArgumentError: k below 1, a limit outside (0, 1], or no successful trial.
+    """
+    if k < 1 or not 0 < max_cosine <= 1:
+        raise ArgumentError(f"portfolio: expected k >= 1 and max_cosine in (0, 1], got k={k}, max_cosine={max_cosine}.")
+    losses = told.objective.losses(told.values) if len(told.terms) else np.zeros((0, 1))
+    finite: Array = np.isfinite(losses).all(axis=1)
+    if not finite.any():
+        raise ArgumentError("portfolio: no trial of the study has succeeded; there is nothing to choose from.")
+    chosen: list[int] = []
+    for row in told.order:
+        if len(chosen) == k or not finite[row]:
+            break
+        if all(
+            cosine <= max_cosine for cosine in _cosines(told, prior, [told.terms[i] for i in chosen], told.terms[row])
+        ):
+            chosen.append(int(row))
+    return chosen
+
+
+def _cosines(told: Told, prior: Prior, chosen: Sequence[Terms], row: Terms) -> Array:
+    """Cosine of one latent with each of some others; only the seeds of these few rows are looked at."""
+    if not chosen:
+        return np.zeros(0)
+    few = Told(told.objective, [*chosen, row], {}, np.zeros(len(chosen) + 1), (), told.tensors)
+    bank = few.bank(prior)
+    gram = bank.gram(bank.rows(few.terms))
+    norm = np.sqrt(np.diag(gram))
+    return np.asarray(gram[-1, :-1] / (norm[:-1] * norm[-1]))

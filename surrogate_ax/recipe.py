@@ -1,0 +1,150 @@
+"""What a trial records, and remaking its output from that.
+
+A recipe is one normalised coefficient row over base seeds, the condition, and the fingerprint of the generator: a few
+hundred bytes of JSON, the same form for points of a box, draws, children and stored items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from surrogate_ax.bank import Bank, Draw, Seed, Stored, Terms
+from surrogate_ax.errors import ArgumentError, GenerationError, MismatchError
+
+if TYPE_CHECKING:
+    from surrogate_ax.generator import Condition, Generator, Outputs
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything needed to remake one output.
+
+    Args:
+        terms: (seed, coefficient) pairs, of unit norm together.
+        condition: the item's call arguments.
+        generator: fingerprint of the generator, by named part.
+        batch: size of the batch in which the item was made; kernels differ in the last bits between sizes.
+        overrides: call arguments that were changed when it was rendered again.
+    """
+
+    terms: Terms
+    condition: Condition
+    generator: Mapping[str, str]
+    batch: int
+    overrides: Condition | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able mapping."""
+        record: dict[str, Any] = {
+            "version": VERSION,
+            "terms": [[*seed_to_json(seed), coefficient] for seed, coefficient in self.terms],
+            "condition": dict(self.condition),
+            "generator": dict(self.generator),
+            "batch": self.batch,
+        }
+        return {**record, "overrides": dict(self.overrides)} if self.overrides else record
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Recipe:
+        """The inverse of `to_json`.
+
+        Raises:
+            ArgumentError: a newer version, or a record that is not a recipe.
+        """
+        try:
+            if record["version"] != VERSION:
+                raise ArgumentError(f"recipe: version {record['version']} given, this release reads {VERSION}.")
+            terms = tuple((seed_from_json(term[:-1]), float(term[-1])) for term in record["terms"])
+            return cls(terms, record["condition"], record["generator"], int(record["batch"]), record.get("overrides"))
+        except (KeyError, TypeError, IndexError) as error:
+            raise ArgumentError(f"recipe: expected what `Recipe.to_json` wrote, got {record!r}.") from error
+
+
+def seed_to_json(seed: Seed) -> list[Any]:
+    """["draw", entropy, index] or ["stored", sha256, origin]."""
+    return ["draw", seed.entropy, seed.index] if isinstance(seed, Draw) else ["stored", seed.sha256, seed.origin]
+
+
+def seed_from_json(record: Sequence[Any]) -> Seed:
+    """The inverse of `seed_to_json`.
+
+    Raises:
+        ArgumentError: neither a draw nor a stored seed.
+    """
+    match list(record):
+        case ["draw", int(entropy), int(index)]:
+            return Draw(entropy, index)
+        case ["stored", str(sha256), str(origin)]:
+            return Stored(sha256, origin)
+        case _:
+            raise ArgumentError(
+                f'seed: expected ["draw", entropy, index] or ["stored", sha256, origin], got {record!r}.'
+            )
+
+
+def check_fingerprint(recorded: Mapping[str, str], generator: Generator, *, what: str) -> None:
+    """Refuse a generator that is not the one recorded, naming the parts that differ.
+
+    Args:
+        recorded: fingerprint by named part.
+        generator: the one at hand.
+        what: what holds the record, for the message ("recipe", "study").
+
+    Raises:
+        MismatchError: some part differs.
+    """
+    present = generator.fingerprint
+    differing = sorted(part for part in recorded.keys() | present.keys() if recorded.get(part) != present.get(part))
+    if differing:
+        changes = "; ".join(
+            f"{part}: {recorded.get(part, 'absent')} -> {present.get(part, 'absent')}" for part in differing
+        )
+        raise MismatchError(f"generator: the {what} was made with another one ({changes}). Use the recorded generator.")
+
+
+def render(
+    recipes: Recipe | Sequence[Recipe],
+    generator: Generator,
+    *,
+    tensors: Mapping[str, Tensor] | None = None,
+    device: torch.device | str = "cpu",
+    **overrides: Any,
+) -> tuple[Outputs, list[Recipe]]:
+    """Remake outputs from their recipes, in one call.
+
+    Args:
+        recipes: one recipe, or several.
+        generator: the generator that they name.
+        tensors: inner rows (D,) of stored seeds, by SHA-256.
+        device: where latents are made.
+        **overrides: call arguments to change, such as more steps; recorded in the recipes returned.
+
+    Returns:
+        The outputs, in order, and the recipes that remake them.
+
+    Raises:
+        MismatchError: a recipe names another generator; the differing parts are given.
+        GenerationError: the generator failed for an item.
+    """
+    recipes = [recipes] if isinstance(recipes, Recipe) else list(recipes)
+    for recipe in recipes:
+        check_fingerprint(recipe.generator, generator, what="recipe")
+    seeds = dict.fromkeys(seed for recipe in recipes for seed, _ in recipe.terms)
+    bank = Bank(generator.prior, list(seeds), tensors=tensors, device=device)
+    conditions = [{**recipe.condition, **(recipe.overrides or {}), **overrides} for recipe in recipes]
+    generated = generator.generate(bank.latents(bank.rows(recipe.terms for recipe in recipes)), conditions)
+    if generated.failed:
+        item, reason = next(iter(generated.failed.items()))
+        raise GenerationError(f"item {item} could not be rendered again: {reason}")
+    made = [
+        Recipe(r.terms, r.condition, r.generator, len(recipes), {**(r.overrides or {}), **overrides} or None)
+        for r in recipes
+    ]
+    return generated.outputs, made
