@@ -1,0 +1,51 @@
+# make help lists the targets. Each makes the .venv it needs; a stamp file lets the next call skip the installation.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -c constraints.txt
+
+# Nothing of the calling shell's environment may reach into .venv.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: help demo test lint format clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## search the embedded avatar model; pictures and the study go to demo-out/
+	$(BIN)/surrogate-ax demo
+
+test: $(VENV)/.dev ## run the tests; PYTEST_ARGS="-k charts" passes arguments on
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## ruff's rules and format, mypy strict
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## let ruff mend and format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## remove .venv, caches, builds and the demo's output
+	rm -rf $(VENV) build dist demo-out .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find surrogate_ax integrations tests examples -name __pycache__ -prune -exec rm -rf {} +
+
+# torch comes first and alone: whoever needs another build (CUDA, ROCm) installs it into .venv before this step.
+$(VENV)/.torch: constraints.txt
+	@echo "Making $(VENV) and installing torch (a minute or two, once)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) torch
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	@echo "Installing what the demo needs"
+	$(PIP_INSTALL) -e '.[optuna,diffusers,cli]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.torch pyproject.toml
+	@echo "Installing every extra and the tools for tests"
+	$(PIP_INSTALL) -e '.[all,dev]'
+	@touch $@
