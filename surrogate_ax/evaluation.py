@@ -37,6 +37,9 @@ class Evaluations:
         status: "done", "stopped" at a checkpoint, or "failed".
         reasons: why, by item number, for items that failed.
         step: (n,) sampler step reached, -1 when the trajectory was not stepped.
+        conditions: n mappings of call arguments, as evaluated.
+        generator: fingerprint of what made them, by named part.
+        objective: what they were judged by.
     """
 
     outputs: Outputs
@@ -46,6 +49,9 @@ class Evaluations:
     status: Sequence[Status]
     reasons: Mapping[int, str]
     step: Array
+    conditions: Sequence[Condition]
+    generator: Mapping[str, str]
+    objective: Objective
 
 
 class Evaluator:
@@ -107,7 +113,20 @@ class Evaluator:
         status: list[Status] = ["failed" if i in reasons else "done" for i in range(n)]
         outputs = generated.outputs if len(made) == n else _spread(generated.outputs, made, n)
         seconds = np.full(n, generated.seconds / max(n, 1))
-        return Evaluations(outputs, values, generated.nfe, seconds, status, reasons, np.full(n, -1))
+        made_by = self.generator.fingerprint
+        steps = np.full(n, -1)
+        return Evaluations(
+            outputs, values, generated.nfe, seconds, status, reasons, steps, conditions, made_by, self.objective
+        )
+
+    def interrupted(self, conditions: Sequence[Condition]) -> Evaluations:
+        """What stands for n items whose evaluation was broken off from outside; a host runs them again."""
+        n = len(conditions)
+        values = {metric.name: np.full(n, np.nan) for metric in self.objective.metrics}
+        zero, reasons, made_by = np.zeros(n), dict.fromkeys(range(n), INTERRUPTED), self.generator.fingerprint
+        status: list[Status] = ["failed"] * n
+        steps = np.full(n, -1)
+        return Evaluations([None] * n, values, zero, zero, status, reasons, steps, conditions, made_by, self.objective)
 
     def score(self, outputs: Outputs, conditions: Sequence[Condition]) -> dict[str, Array]:
         """Values (n,) by metric of n outputs, checked."""
@@ -156,13 +175,6 @@ class Evaluator:
         second, late = self._score(outputs[half:], conditions[half:])
         values = {name: np.concatenate([first[name], second[name]]) for name in first}
         return values, early | {half + i: reason for i, reason in late.items()}
-
-
-def interrupted(n: int, metrics: Sequence[str]) -> Evaluations:
-    """n items whose evaluation was broken off from outside; a host runs them again."""
-    values = {name: np.full(n, np.nan) for name in metrics}
-    reasons = dict.fromkeys(range(n), INTERRUPTED)
-    return Evaluations([None] * n, values, np.zeros(n), np.zeros(n), ["failed"] * n, reasons, np.full(n, -1))
 
 
 def _reason(error: Exception) -> str:

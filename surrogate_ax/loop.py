@@ -17,7 +17,7 @@ import numpy as np
 
 from surrogate_ax.bank import Terms
 from surrogate_ax.errors import ArgumentError, GenerationError
-from surrogate_ax.evaluation import Evaluations, Evaluator, interrupted
+from surrogate_ax.evaluation import Evaluations, Evaluator
 from surrogate_ax.generator import Condition
 from surrogate_ax.policies import Policy, Told, Turn
 
@@ -149,5 +149,5 @@ def _evaluate(host: Host[Any], candidates: Sequence[Candidate[Any]], turn: Turn,
         z = bank.latents(bank.rows(candidate.terms for candidate in candidates))
         return evaluator(z, [candidate.condition for candidate in candidates])
     except BaseException:
-        host.tell(candidates, interrupted(len(candidates), [m.name for m in evaluator.objective.metrics]))
+        host.tell(candidates, evaluator.interrupted([candidate.condition for candidate in candidates]))
         raise

@@ -32,7 +32,7 @@ def choose(told: Told, prior: Prior, *, k: int, max_cosine: float = 0.9) -> list
     if k < 1 or not 0 < max_cosine <= 1:
         raise ArgumentError(f"portfolio: expected k >= 1 and max_cosine in (0, 1], got k={k}, max_cosine={max_cosine}.")
     losses = told.objective.losses(told.values) if len(told.terms) else np.zeros((0, 1))
-    finite: Array = np.isfinite(losses).all(axis=1)
+    finite: Array = np.asarray(np.isfinite(losses).all(axis=1))
     if not finite.any():
         raise ArgumentError("portfolio: no trial of the study has succeeded; there is nothing to choose from.")
     chosen: list[int] = []

@@ -1,0 +1,27 @@
+"""Search a generator's outputs with Optuna: any sampler, any storage, batch by batch."""
+
+try:
+    import optuna as _optuna  # noqa: F401
+except ImportError as error:
+    from surrogate_ax.errors import MissingExtraError
+
+    raise MissingExtraError("surrogate_ax_optuna needs Optuna: pip install 'surrogate-ax[optuna]'.") from error
+
+from surrogate_ax_optuna.host import OptunaHost
+from surrogate_ax_optuna.optimize import optimize
+from surrogate_ax_optuna.portfolio import Pick, portfolio
+from surrogate_ax_optuna.sampler import RoundSampler
+from surrogate_ax_optuna.search_space import distributions, record, suggest_latents
+from surrogate_ax_optuna.storage import sqlite
+
+__all__ = [
+    "OptunaHost",
+    "Pick",
+    "RoundSampler",
+    "distributions",
+    "optimize",
+    "portfolio",
+    "record",
+    "sqlite",
+    "suggest_latents",
+]

@@ -1,0 +1,166 @@
+"""`optimize`: an Optuna study searches the outputs of a generator, batch by batch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import optuna
+import torch
+from optuna.trial import FrozenTrial
+
+from surrogate_ax.conditions import Choice, Range, check_searched
+from surrogate_ax.errors import ArgumentError, MismatchError
+from surrogate_ax.evaluation import Evaluator
+from surrogate_ax.generator import Generator
+from surrogate_ax.loop import Batch, run
+from surrogate_ax.objective import Objective
+from surrogate_ax.policies import Policy, fixed, o3, o3_seeds
+from surrogate_ax.space import SurrogateSpace
+from surrogate_ax_optuna.host import OptunaHost
+from surrogate_ax_optuna.progress import ProgressBar
+from surrogate_ax_optuna.search_space import check_directions
+
+STUDY_ATTR = "surrogate:study"
+VERSION = 1
+Callback = Callable[[optuna.Study, FrozenTrial], None]
+
+
+def optimize(
+    study: optuna.Study,
+    generator: Generator,
+    objective: Objective,
+    *,
+    total_trials: int,
+    rng: int,
+    batch_size: int = 16,
+    space: SurrogateSpace | None = None,
+    policy: Policy | None = None,
+    conditions: Mapping[str, Range | Choice] | None = None,
+    timeout: float | None = None,
+    callbacks: Sequence[Callback] = (),
+    catch: tuple[type[Exception], ...] = (Exception,),
+    previews: Any = None,
+    progress: bool = True,
+    device: torch.device | str = "cpu",
+) -> None:
+    """Search a generator's outputs with the study's own sampler, one generator call a batch.
+
+    Without a space the budget is planned: half of it are plain draws, then the box over the best of them (O3).
+    With one, its seeds are evaluated first, then the box is searched.
+
+    Args:
+        study: any study with one direction per metric to optimise; its sampler proposes. Run it again to go on.
+        generator: makes the outputs.
+        objective: judges them.
+        total_trials: ended trials wanted in the study, earlier ones and failed ones included.
+        rng: seed of seeds, draws and policy; the sampler has its own.
+        batch_size: items of one generator call, at most.
+        space: a box of one's own, fixed for the study.
+        policy: where to search, in place of `space`; see `surrogate_ax.policies`.
+        conditions: searched call arguments, `{"guidance_scale": Range(1, 7, step=0.5)}`.
+        timeout: seconds after which no further batch is begun.
+        callbacks: Optuna's, called with (study, trial) for each told trial; `study.stop()` works in them.
+        catch: exceptions of generator and score that fail single trials; `()` lets them through.
+        previews: an Optuna artifact store; every output's picture is uploaded before its trial is told.
+        progress: show a bar with rate, best value and time left.
+        device: where latents are made: the generator's.
+
+    Raises:
+        ArgumentError: directions that disagree with the metrics, space and policy together, or a count below 1.
+        MismatchError: the study was begun with another generator, space, objective or conditions (named).
+        GenerationError: everything fails; the first reason is given.
+
+    Reference: arXiv 2509.23800 (surrogate spaces), arXiv 2608.12192 (O3).
+    """
+    evaluator = Evaluator(generator, objective, catch=catch)
+    check_directions(study, objective)
+    if space is not None and policy is not None:
+        raise ArgumentError("space, policy: expected at most one of them, got both; `fixed(space)` is a policy.")
+    if space is not None and space.bank.prior.fingerprint != generator.prior.fingerprint:
+        raise MismatchError(
+            f"space: made under prior {space.bank.prior.fingerprint}, the generator's is {generator.prior.fingerprint}."
+        )
+    searched = check_searched(conditions or {})
+    plan = _pin(study, generator, objective, space, searched, total_trials)
+    if policy is None:
+        policy = fixed(space) if space else o3(generator.prior, plan["draws"], seeds=plan["seeds"], device=device)
+    host = OptunaHost(
+        study, generator, objective, conditions=searched, batch_size=batch_size, rng=rng, previews=previews
+    )
+    bar = ProgressBar(objective, host.told(), total_trials) if progress else None
+    with contextlib.closing(host), bar or contextlib.nullcontext(), _stoppable(study):
+        told: list[Callable[[Batch], bool | None]] = [lambda batch: _call_back(study, callbacks, batch)]
+        run(
+            host,
+            policy,
+            evaluator,
+            total_trials=total_trials,
+            batch_size=batch_size,
+            rng=rng,
+            timeout=timeout,
+            callbacks=([bar] if bar else []) + told,
+        )
+
+
+def _pin(
+    study: optuna.Study,
+    generator: Generator,
+    objective: Objective,
+    space: SurrogateSpace | None,
+    conditions: Mapping[str, Range | Choice],
+    total_trials: int,
+) -> dict[str, Any]:
+    """Record what the study is made with, or refuse what differs from that record."""
+    half = max(2, total_trials // 2)
+    facts: dict[str, Any] = {
+        "version": VERSION,
+        "generator": dict(generator.fingerprint),
+        "metrics": objective.describe(),
+        "conditions": {name: repr(condition) for name, condition in conditions.items()},
+        "space": space.fingerprint if space else None,
+    }
+    recorded = study.user_attrs.get(STUDY_ATTR)
+    if recorded is None:
+        if study.get_trials(deepcopy=False):
+            raise MismatchError(
+                f"study {study.study_name!r}: it has trials that surrogate-ax did not make. Use a study of its own."
+            )
+        facts |= {"draws": half, "seeds": min(o3_seeds(total_trials), half, generator.prior.dim)}
+        study.set_user_attr(STUDY_ATTR, facts)
+        return facts
+    if recorded.get("version") != VERSION:
+        raise MismatchError(
+            f"study: made by version {recorded.get('version')} of this record, this release reads {VERSION}."
+        )
+    differing = [
+        f"{name}: {recorded[name]} -> {facts[name]}"
+        for name in ("generator", "metrics", "conditions", "space")
+        if recorded[name] != facts[name]
+    ]
+    if differing:
+        raise MismatchError(
+            f"study {study.study_name!r} was begun with other parts. {'; '.join(differing)}. Use a new study."
+        )
+    return dict(recorded)
+
+
+@contextlib.contextmanager
+def _stoppable(study: optuna.Study) -> Iterator[None]:
+    """Let Optuna's callbacks call `study.stop()`, which it allows inside `Study.optimize` only."""
+    study._thread_local.in_optimize_loop = True
+    study._stop_flag = False
+    try:
+        yield
+    finally:
+        study._thread_local.in_optimize_loop = False
+
+
+def _call_back(study: optuna.Study, callbacks: Sequence[Callback], batch: Batch) -> bool:
+    if callbacks:
+        trials = study.get_trials(deepcopy=False)
+        for candidate in batch.candidates:
+            for callback in callbacks:
+                callback(study, trials[candidate.ticket.number])
+    return study._stop_flag

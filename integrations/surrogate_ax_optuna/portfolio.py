@@ -1,0 +1,85 @@
+"""The best few outputs of a study that differ, remade from their recipes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import optuna
+import torch
+from optuna.trial import FrozenTrial
+
+from surrogate_ax.errors import MismatchError, UnsupportedError
+from surrogate_ax.generator import Generator
+from surrogate_ax.objective import Metric, Objective
+from surrogate_ax.portfolio import choose
+from surrogate_ax.recipe import Recipe, render
+from surrogate_ax_optuna.host import OptunaHost, ended_trials, read_recipe
+from surrogate_ax_optuna.optimize import STUDY_ATTR
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One chosen trial.
+
+    Args:
+        trial: as the study has it.
+        recipe: what remakes `output`, overrides included.
+        output: remade from the recipe.
+    """
+
+    trial: FrozenTrial
+    recipe: Recipe
+    output: Any
+
+
+def portfolio(
+    study: optuna.Study,
+    generator: Generator,
+    *,
+    k: int = 6,
+    max_cosine: float = 0.9,
+    device: torch.device | str = "cpu",
+    **overrides: Any,
+) -> list[Pick]:
+    """The best k trials whose latents differ pairwise, remade in one generator call.
+
+    Args:
+        study: a study of `optimize`.
+        generator: the one that it was made with.
+        k: how many, at most.
+        max_cosine: limit on the cosine of any two latents, in (0, 1].
+        device: where latents are made.
+        **overrides: call arguments to change, such as `num_inference_steps=50`; recorded in the recipes.
+
+    Returns:
+        Picks, best first; fewer than k when no more differ enough.
+
+    Raises:
+        MismatchError: the study has no record of its metrics, or was made with another generator.
+        ArgumentError: k or the limit out of range, or no successful trial.
+    """
+    objective = recorded_objective(study)
+    told = OptunaHost(study, generator, objective).told()
+    rows = choose(told, generator.prior, k=k, max_cosine=max_cosine)
+    trials = [ended_trials(study)[row] for row in rows]
+    outputs, recipes = render([read_recipe(trial) for trial in trials], generator, device=device, **overrides)
+    return [Pick(*row) for row in zip(trials, recipes, outputs, strict=True)]
+
+
+def recorded_objective(study: optuna.Study) -> Objective:
+    """The objective that a study was made with, without its score.
+
+    Raises:
+        MismatchError: the study has no such record.
+    """
+    recorded = study.user_attrs.get(STUDY_ATTR)
+    if recorded is None:
+        raise MismatchError(
+            f"study {study.study_name!r}: no record of its metrics; `optimize` of surrogate-ax makes one."
+        )
+    return Objective(*(Metric(*metric) for metric in recorded["metrics"]), score=_no_score)
+
+
+def _no_score(*_: Any) -> NoReturn:
+    raise UnsupportedError("objective: read back from a study, so it ranks what was scored and scores nothing new.")

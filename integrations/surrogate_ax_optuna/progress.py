@@ -1,0 +1,51 @@
+"""A bar with rate, best value and time left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from surrogate_ax.loop import Batch
+from surrogate_ax.objective import Objective
+from surrogate_ax.policies import Told
+
+
+class ProgressBar:
+    """Callback of the loop that shows how far a study is.
+
+    Args:
+        objective: its first optimised metric is shown, best feasible value so far.
+        told: what the study holds already.
+        total: trials wanted.
+    """
+
+    def __init__(self, objective: Objective, told: Told, total: int) -> None:
+        self._objective = objective
+        self._metric = objective.optimised[0]
+        self._best = np.nan
+        self._bar = tqdm(total=total, initial=len(told.terms), unit="trial", smoothing=0.1)
+        self._note(told.values)
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def __call__(self, batch: Batch) -> None:
+        """Advance by a batch."""
+        self._note(batch.evaluations.values)
+        self._bar.update(batch.ended - self._bar.n)
+
+    def _note(self, values: Mapping[str, np.ndarray]) -> None:
+        column = np.where(self._objective.violation(values) > 0, np.nan, values[self._metric.name])
+        choose = np.nanmax if self._metric.goal == "maximize" else np.nanmin
+        known = np.append(column, self._best)
+        if np.isfinite(known).any():
+            self._best = float(choose(known))
+            self._bar.set_postfix({f"best {self._metric.name}": f"{self._best:.4g}"}, refresh=False)

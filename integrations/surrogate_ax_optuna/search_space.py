@@ -1,0 +1,149 @@
+"""The box and searched conditions as Optuna parameters, and the record of an evaluation on a trial.
+
+Attributes of a trial: `surrogate:recipe` (written as soon as the point is known), `surrogate:round`, `surrogate:exact`
+(number of an exact row of its turn), `surrogate:result` (values of every metric, NFE, seconds), `surrogate:reason`
+(why it failed), `preview` (artifact id of its picture).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from surrogate_ax.bank import Terms
+from surrogate_ax.conditions import Choice, Range, check_searched
+from surrogate_ax.errors import ArgumentError
+from surrogate_ax.evaluation import Evaluations
+from surrogate_ax.objective import Objective
+from surrogate_ax.priors import Latents
+from surrogate_ax.recipe import Recipe
+from surrogate_ax.space import SurrogateSpace
+
+RECIPE_ATTR = "surrogate:recipe"
+RESULT_ATTR = "surrogate:result"
+REASON_ATTR = "surrogate:reason"
+
+
+def distributions(
+    space: SurrogateSpace | int, conditions: Mapping[str, Range | Choice] | None = None
+) -> dict[str, BaseDistribution]:
+    """Optuna's description of the box, and of searched conditions beside it.
+
+    Args:
+        space: the box, or K, its number of axes.
+        conditions: searched call arguments by name.
+
+    Returns:
+        `u0` to `u{K-2}` in [0, 1], then the conditions; for `study.ask(fixed_distributions=...)`.
+    """
+    axes = space if isinstance(space, int) else space.axes
+    box: dict[str, BaseDistribution] = {f"u{k}": FloatDistribution(0.0, 1.0) for k in range(axes - 1)}
+    searched = check_searched(conditions or {})
+    return box | {name: _distribution(condition) for name, condition in searched.items()}
+
+
+def _distribution(condition: Range | Choice) -> BaseDistribution:
+    if isinstance(condition, Choice):
+        return CategoricalDistribution(condition.values)
+    if condition.integer:
+        return IntDistribution(
+            int(condition.low), int(condition.high), step=int(condition.step or 1), log=condition.log
+        )
+    return FloatDistribution(condition.low, condition.high, step=condition.step, log=condition.log)
+
+
+def suggest_latents(trial: optuna.Trial, space: SurrogateSpace) -> Latents:
+    """One point of the box as latents, for define-by-run objective functions.
+
+    Args:
+        trial: Optuna's trial; gets the parameters `u0` to `u{K-2}` and the recipe.
+        space: the box; must not need fresh draws.
+
+    Returns:
+        Named parts (1, *shape).
+
+    Raises:
+        ArgumentError: the space mixes in fresh draws.
+    """
+    if space.fresh:
+        raise ArgumentError(f"space: expected fresh = 0 for a define-by-run trial, got {space.fresh}; use `optimize`.")
+    u = np.array([[trial.suggest_float(f"u{k}", 0.0, 1.0) for k in range(space.axes - 1)]])
+    terms = space.terms(u)[0]
+    trial.set_user_attr(RECIPE_ATTR, Recipe(terms, {}, {"prior": space.bank.prior.fingerprint}, 1).to_json())
+    return space.latents(u)
+
+
+def record(trial: optuna.Trial, evaluations: Evaluations) -> float | tuple[float, ...]:
+    """Write an evaluation of one item on its trial, and give what an objective function returns.
+
+    Args:
+        trial: the trial whose latents came from `suggest_latents`.
+        evaluations: of n = 1 item.
+
+    Returns:
+        The value, or one a metric when several are optimised; NaN when the item failed, which makes Optuna fail the
+        trial (the reason is in its attributes).
+
+    Raises:
+        ArgumentError: more than one item, or a trial that has no recipe.
+    """
+    if len(evaluations.status) != 1 or RECIPE_ATTR not in trial.user_attrs:
+        raise ArgumentError(
+            f"record: expected one evaluated item of a trial with latents of `suggest_latents`, got "
+            f"{len(evaluations.status)} items, recipe {'present' if RECIPE_ATTR in trial.user_attrs else 'missing'}."
+        )
+    recipe = Recipe.from_json(trial.user_attrs[RECIPE_ATTR])
+    complete = Recipe(recipe.terms, evaluations.conditions[0], evaluations.generator, 1)
+    trial.set_user_attr(RECIPE_ATTR, complete.to_json())
+    write_result(trial, evaluations, 0)
+    values = objective_values(evaluations, 0) if 0 not in evaluations.reasons else [float("nan")]
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def write_recipe(trial: optuna.Trial, terms: Terms, condition: Mapping[str, Any], **made: Any) -> None:
+    """Record what remakes a trial; `made` holds the recipe's generator fingerprint and batch size."""
+    trial.set_user_attr(RECIPE_ATTR, Recipe(terms, condition, **made).to_json())
+
+
+def write_result(trial: optuna.Trial, evaluations: Evaluations, i: int) -> None:
+    """Record the result of item i: constraints, values of every metric, costs, and the reason if it failed."""
+    if i in evaluations.reasons:
+        trial.set_user_attr(REASON_ATTR, evaluations.reasons[i])
+        return
+    for metric in evaluations.objective.bounded:
+        excess = evaluations.values[metric.name][i] - metric.bound
+        trial.set_constraint(metric.name, float(excess if metric.goal == "at_most" else -excess))
+    values = {name: float(column[i]) for name, column in evaluations.values.items()}
+    costs = {"nfe": float(evaluations.nfe[i]), "seconds": round(float(evaluations.seconds[i]), 6)}
+    trial.set_user_attr(RESULT_ATTR, {"values": values, **costs})
+
+
+def objective_values(evaluations: Evaluations, i: int) -> list[float]:
+    """What Optuna is told of item i: the metrics to maximise or minimise, in order."""
+    return [float(evaluations.values[metric.name][i]) for metric in evaluations.objective.optimised]
+
+
+def check_directions(study: optuna.Study, objective: Objective) -> None:
+    """Refuse a study whose directions are not the objective's.
+
+    Raises:
+        ArgumentError: they differ; both are named.
+    """
+    wanted = [metric.goal for metric in objective.optimised]
+    given = [direction.name.lower() for direction in study.directions]
+    if wanted != given:
+        names = ", ".join(f"{metric.name}: {metric.goal}" for metric in objective.optimised)
+        raise ArgumentError(
+            f"study: expected directions {wanted} for the metrics ({names}), got {given}. "
+            f"Create it with directions={wanted}."
+        )
+
+
+def metric_values(trial: optuna.trial.FrozenTrial, names: Sequence[str]) -> list[float]:
+    """Values of metrics on a finished trial, NaN where it has none."""
+    values = trial.user_attrs.get(RESULT_ATTR, {}).get("values", {})
+    return [float(values.get(name, np.nan)) for name in names]
