@@ -90,8 +90,9 @@ class Bank:
         self._stack_columns: Array = np.zeros(0, dtype=np.int64)
         self._stack: Tensor = torch.zeros((0, prior.dim), device=self.device)
         self.seeds: tuple[Seed, ...] = tuple(self._register(seed) for seed in seeds)
-        if len(self._column) != len(self.seeds):
-            raise SeedError(f"seeds: expected distinct seeds, got {len(self.seeds) - len(self._column)} repeated ones.")
+        repeated = len(self.seeds) - len(set(self.seeds))
+        if repeated:
+            raise SeedError(f"seeds: expected distinct seeds, got {repeated} repeated ones.")
 
     def _register(self, seed: Seed | Tensor) -> Seed:
         if isinstance(seed, Draw):
