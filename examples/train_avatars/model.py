@@ -93,7 +93,12 @@ def pipeline(
     unet: UNet2DConditionModel, text: CLIPTextModel, words: PreTrainedTokenizerFast
 ) -> StableDiffusionPipeline:
     """The stock pipeline; its first-order solver on flow sigmas is rectified-flow Euler."""
-    scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, solver_order=1)
+    scheduler = DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        solver_order=1,
+        steps_offset=1,  # has no effect on flow sigmas, but the pipeline warns of any other value
+    )
     return StableDiffusionPipeline(
         vae=pixel_vae(),
         text_encoder=text,
