@@ -86,7 +86,11 @@ class OptunaHost:
         self.study.sampler = self._sampler
 
     def told(self) -> Told:
-        """Ended trials in the order in which they ended; interrupted ones are as if never asked."""
+        """Ended trials in the order in which they ended.
+
+        Interrupted trials are as if never asked. So are running ones: between batches this host has none, and those of
+        a process that was killed would otherwise be waited for without end.
+        """
         names = [metric.name for metric in self._objective.metrics]
         ended = ended_trials(self.study)
         for trial in ended:
@@ -95,16 +99,20 @@ class OptunaHost:
         rows = [self._read[trial.number] for trial in ended]
         values = np.array([row[1] for row in rows]).reshape(len(rows), len(names))
         rounds = np.array([_round(trial) for trial in ended], dtype=np.int64)
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        running = [_round(trial) for trial in trials]
         columns = {name: values[:, i] for i, name in enumerate(names)}
-        return Told(self._objective, [row[0] for row in rows], columns, rounds, running)
+        return Told(self._objective, [row[0] for row in rows], columns, rounds)
 
     def ask(self, n: int, turn: Turn) -> Sequence[Candidate[optuna.Trial]]:
         """Exact rows of the turn that nobody has run yet, then points that the study's sampler proposes."""
         exact = self._exact_left(turn)[:n]
-        candidates = [self._ask_one(turn, n, exact=row) for row in exact]
-        return candidates + [self._ask_one(turn, n) for _ in range(n - len(exact))]
+        candidates: list[Candidate[optuna.Trial]] = []
+        try:
+            for row in [*exact, *[None] * (n - len(exact))]:
+                candidates.append(self._ask_one(turn, n, exact=row))
+        except BaseException:
+            self._give_back(candidates)
+            raise
+        return candidates
 
     def _ask_one(self, turn: Turn, n: int, exact: tuple[int, Terms] | None = None) -> Candidate[optuna.Trial]:
         parameters = distributions(turn.space, self._conditions)
@@ -128,13 +136,13 @@ class OptunaHost:
     def _exact_left(self, turn: Turn) -> list[tuple[int, Terms]]:
         if turn.first is None:
             return []
-        trials = self.study.get_trials(deepcopy=False)
-        asked = {
-            trial.user_attrs[FIXED_ATTR]
-            for trial in trials
-            if FIXED_ATTR in trial.user_attrs and _round(trial) == turn.round and not _was_interrupted(trial)
-        }
-        return [(i, terms) for i, terms in enumerate(turn.exact) if i not in asked]
+        done = {t.user_attrs.get(FIXED_ATTR) for t in ended_trials(self.study) if _round(t) == turn.round}
+        return [(i, terms) for i, terms in enumerate(turn.exact) if i not in done]
+
+    def _give_back(self, cs: Sequence[Candidate[optuna.Trial]]) -> None:
+        for candidate in cs:
+            candidate.ticket.set_user_attr(REASON_ATTR, INTERRUPTED)
+            self.study.tell(candidate.ticket, state=TrialState.FAIL, skip_if_finished=True)
 
     def should_stop(self, cs: Sequence[Candidate[optuna.Trial]], step: int, values: Mapping[str, Array]) -> Array:
         """Report estimates to the study's pruner, all rows first, then ask it about each."""
@@ -172,7 +180,7 @@ class OptunaHost:
 
 
 def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Ended trials in the order in which they ended, without interrupted ones."""
+    """Ended trials in the order in which they ended, without those that were broken off before they had a result."""
     trials = study.get_trials(deepcopy=False, states=ENDED)
     return sorted((trial for trial in trials if not _was_interrupted(trial)), key=_when)
 
@@ -191,7 +199,8 @@ def read_recipe(trial: FrozenTrial) -> Recipe:
 
 
 def _was_interrupted(trial: FrozenTrial) -> bool:
-    return trial.user_attrs.get(REASON_ATTR) == INTERRUPTED
+    no_recipe = RECIPE_ATTR not in trial.user_attrs and trial.state == TrialState.FAIL  # killed inside `ask`
+    return no_recipe or trial.user_attrs.get(REASON_ATTR) == INTERRUPTED
 
 
 def _round(trial: FrozenTrial) -> int:
