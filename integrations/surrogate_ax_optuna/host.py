@@ -107,8 +107,7 @@ class OptunaHost:
         exact = self._exact_left(turn)[:n]
         candidates: list[Candidate[optuna.Trial]] = []
         try:
-            for row in [*exact, *[None] * (n - len(exact))]:
-                candidates.append(self._ask_one(turn, n, exact=row))
+            candidates.extend(self._ask_one(turn, n, exact=row) for row in [*exact, *[None] * (n - len(exact))])
         except BaseException:
             self._give_back(candidates)
             raise
