@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from surrogate_ax.errors import ArgumentError
@@ -19,8 +20,8 @@ class Range:
     Args:
         low: least value.
         high: greatest value, above `low`.
-        step: distance between values; left out, integers have 1 and floats are continuous. A continuous argument that a
-            pipeline cannot take row by row costs one call an item: prefer a step.
+        step: distance between values, which divides high - low; left out, integers have 1 and floats are continuous. A
+            continuous argument that a pipeline cannot take row by row costs one call an item: prefer a step.
         log: search on a logarithmic scale; `low` must be positive and `step` left out.
 
     Raises:
@@ -39,6 +40,15 @@ class Range:
             raise ArgumentError(f"Range: expected 0 < step <= high - low, got step={self.step}.")
         if self.log and (self.low <= 0 or self.step is not None):
             raise ArgumentError(f"Range: log needs low > 0 and no step, got low={self.low}, step={self.step}.")
+        if self.step is not None:
+            # As written, 0.3 is three times 0.1; as binary floats it is not.
+            low, high, step = (Fraction(str(number)) for number in (self.low, self.high, self.step))
+            if (high - low) % step:
+                last = float(high - (high - low) % step)
+                raise ArgumentError(
+                    f"Range: expected a step that divides high - low, got low={self.low}, high={self.high}, "
+                    f"step={self.step}; the values end at {last:.12g}. Take high={last:.12g}, or another step."
+                )
 
     @property
     def integer(self) -> bool:
