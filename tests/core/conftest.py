@@ -1,0 +1,104 @@
+"""What the tests of the core share: Hypothesis without a clock, and the smallest host of the loop."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+
+from surrogate_ax import Candidate, Draw, Evaluations, Objective, Told, Turn
+from surrogate_ax.bank import Terms, draw_entropy
+from surrogate_ax.evaluation import INTERRUPTED
+
+# Derandomised: a run is the same on every machine, and a busy one must not fail a test by its slowness.
+hypothesis.settings.register_profile("core", deadline=None, max_examples=30, derandomize=True, database=None)
+hypothesis.settings.load_profile("core")
+
+
+@dataclass
+class Record:
+    terms: Terms
+    condition: dict[str, Any]
+    round: int
+    exact: bool
+    state: str = "running"  # -> "ended" or "waiting"
+    values: dict[str, float] = field(default_factory=dict)
+
+
+class ListHost:
+    """Uniform proposals, kept in a list: the five methods of `Host` and nothing else."""
+
+    def __init__(self, objective: Objective, *, rng: int = 0, guidance: tuple[float, ...] = ()) -> None:
+        self.objective = objective
+        self.rng = rng
+        self.guidance = guidance
+        self.records: list[Record] = []
+        self.ended: list[int] = []
+        self.asked: list[int] = []  # sizes of the batches
+        self.turns: list[Turn] = []
+
+    def told(self) -> Told:
+        rows = [self.records[i] for i in self.ended]
+        values = {m.name: np.array([row.values[m.name] for row in rows]) for m in self.objective.metrics}
+        running = [record.round for record in self.records if record.state == "running"]
+        rounds = np.array([row.round for row in rows], dtype=np.int64)
+        return Told(self.objective, [row.terms for row in rows], values, rounds, running)
+
+    def ask(self, n: int, turn: Turn) -> list[Candidate[int]]:
+        self.asked.append(n)
+        self.turns.append(turn)
+        chosen = [i for i, record in enumerate(self.records) if record.state == "waiting"][:n]
+        done = [record.terms for record in self.records if record.exact and record.round == turn.round]
+        exact = [terms for terms in turn.exact if terms not in done]
+        for number in range(len(self.records), len(self.records) + n - len(chosen)):
+            rng = np.random.default_rng([self.rng, number])
+            u = rng.uniform(size=(1, turn.space.axes - 1))
+            draws = [Draw(draw_entropy(self.rng, "trials"), number)] if turn.space.fresh > 0 else []
+            terms = exact.pop(0) if exact else None
+            condition = {"guidance": float(rng.choice(self.guidance))} if self.guidance else {}
+            own = terms or turn.space.terms(u, draws=draws)[0]
+            self.records.append(Record(own, condition, turn.round, exact=terms is not None))
+            chosen.append(number)
+        for i in chosen:
+            self.records[i].state = "running"
+        rows = [self.records[i] for i in chosen]
+        return [Candidate(i, row.terms, row.condition, row.round) for i, row in zip(chosen, rows, strict=True)]
+
+    def should_stop(self, cs: Any, step: int, values: Any) -> np.ndarray:
+        return np.zeros(len(cs), dtype=bool)
+
+    def tell(self, cs: list[Candidate[int]], ev: Evaluations) -> None:
+        for i, candidate in enumerate(cs):
+            record = self.records[candidate.ticket]
+            if record.state != "running":
+                continue
+            record.state = "waiting" if ev.reasons.get(i) == INTERRUPTED else "ended"
+            if record.state == "ended":
+                failed = ev.status[i] == "failed"
+                record.values = {name: np.nan if failed else float(column[i]) for name, column in ev.values.items()}
+                self.ended.append(candidate.ticket)
+
+    def reclaim(self) -> int:
+        stale = [record for record in self.records if record.state == "running"]
+        for record in stale:
+            record.state = "waiting"
+        return len(stale)
+
+
+@pytest.fixture(scope="session")
+def lol_gaussian() -> Callable[..., np.ndarray]:
+    """The authors' transport of linear combinations; importing it warns of its annotations' age."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from lolatents.lol_numpy import lol_gaussian
+    return lol_gaussian
+
+
+@pytest.fixture
+def list_host() -> type[ListHost]:
+    return ListHost
