@@ -36,16 +36,16 @@ clean: ## remove .venv, caches, builds and the demo's output
 # torch comes first and alone: whoever needs another build (CUDA, ROCm) installs it into .venv before this step.
 $(VENV)/.torch: constraints.txt
 	@echo "Making $(VENV) and installing torch (a minute or two, once)"
-	$(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) torch
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP_INSTALL) torch
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	@echo "Installing what the demo needs"
-	$(PIP_INSTALL) -e '.[optuna,diffusers,cli]'
+	@$(PIP_INSTALL) -e '.[optuna,diffusers,cli]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	@echo "Installing every extra and the tools for tests"
-	$(PIP_INSTALL) -e '.[all,dev]'
+	@$(PIP_INSTALL) -e '.[all,dev]'
 	@touch $@

@@ -1,0 +1,55 @@
+"""For every test: one torch thread, no hub, no network beyond this machine, and Hypothesis without deadlines."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+# Read when the libraries are imported, so they are set before torch and diffusers are.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import hypothesis
+import pytest
+import torch
+
+hypothesis.settings.register_profile("local", deadline=None)  # a busy machine is no failure
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+torch.set_num_threads(1)
+
+
+def _is_local(family: int, address: Any) -> bool:
+    """Whether an address stays on this machine: a Unix socket, `localhost` or a loopback number."""
+    if family not in (socket.AF_INET, socket.AF_INET6):
+        return True
+    host = address[0]
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _only_loopback() -> Iterator[None]:
+    """Refuse connections that would leave this machine, so that no test depends on a network by accident."""
+
+    def guarded(connect: Any) -> Any:
+        def connect_locally(self: socket.socket, address: Any) -> Any:
+            if not _is_local(self.family, address):
+                raise OSError(f"tests stay on this machine: no connection to {address!r}")
+            return connect(self, address)
+
+        return connect_locally
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded(socket.socket.connect))
+        patch.setattr(socket.socket, "connect_ex", guarded(socket.socket.connect_ex))
+        yield

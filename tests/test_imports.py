@@ -1,0 +1,70 @@
+"""The core stands alone: it imports, and every public name resolves, where no optional library can be imported."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OPTIONAL = (
+    "PIL", "ax", "botorch", "cmaes", "diffusers", "gpytorch", "jaxtyping", "matplotlib", "optuna", "optuna_dashboard",
+    "optuna_integration", "ray", "sqlalchemy", "tokenizers", "tqdm", "transformers", "typer", "yaml",
+)  # fmt: skip
+
+BLOCK = f"""
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {OPTIONAL!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def _run(code: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(ROOT), str(ROOT / "integrations")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", BLOCK + code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_core_imports_without_any_extra() -> None:
+    every = sorted(
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for file in (ROOT / "surrogate_ax").rglob("*.py")
+    )
+    assert "surrogate_ax.charts" in every
+    answer = _run(f"""
+import importlib
+for name in {every!r}:
+    importlib.import_module(name)
+import surrogate_ax
+missing = [name for name in surrogate_ax.__all__ if not hasattr(surrogate_ax, name)]
+assert not missing, missing
+assert sorted(set(surrogate_ax.__all__)) == sorted(surrogate_ax.__all__), "a name is listed twice"
+""")
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_the_block_blocks() -> None:
+    answer = _run("import optuna")
+    assert answer.returncode == 1
+    assert "No module named 'optuna'" in answer.stderr
+
+
+@pytest.mark.parametrize("package", ["optuna", "diffusers"])
+def test_integration_names_its_missing_extra(package: str) -> None:
+    answer = _run(f"import surrogate_ax_{package}")
+    assert answer.returncode == 1
+    assert f"surrogate-ax[{package}]" in answer.stderr.strip().splitlines()[-1], answer.stderr
