@@ -39,8 +39,13 @@ def distributions(
 
     Returns:
         `u0` to `u{K-2}` in [0, 1], then the conditions; for `study.ask(fixed_distributions=...)`.
+
+    Raises:
+        ArgumentError: K below 2, or conditions that are not searched values or carry a name of the box.
     """
     axes = space if isinstance(space, int) else space.axes
+    if axes < 2:
+        raise ArgumentError(f"space: expected K of at least 2 axes, got {axes}.")
     box: dict[str, BaseDistribution] = {f"u{k}": FloatDistribution(0.0, 1.0) for k in range(axes - 1)}
     searched = check_searched(conditions or {})
     return box | {name: _distribution(condition) for name, condition in searched.items()}
@@ -100,7 +105,8 @@ def record(trial: optuna.Trial, evaluations: Evaluations) -> float | tuple[float
     complete = Recipe(recipe.terms, evaluations.conditions[0], evaluations.generator, 1)
     trial.set_user_attr(RECIPE_ATTR, complete.to_json())
     write_result(trial, evaluations, 0)
-    values = objective_values(evaluations, 0) if 0 not in evaluations.reasons else [float("nan")]
+    failed = [float("nan")] * len(evaluations.objective.optimised)
+    values = failed if 0 in evaluations.reasons else objective_values(evaluations, 0)
     return values[0] if len(values) == 1 else tuple(values)
 
 
