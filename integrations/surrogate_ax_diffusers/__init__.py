@@ -1,0 +1,26 @@
+"""Diffusers pipelines as generators, safe loading of local pipelines, and the embedded avatar model."""
+
+try:
+    import diffusers as _diffusers  # noqa: F401
+    import transformers as _transformers  # noqa: F401
+except ImportError as error:
+    from surrogate_ax.errors import MissingExtraError
+
+    raise MissingExtraError(
+        "surrogate_ax_diffusers needs diffusers and transformers: pip install 'surrogate-ax[diffusers]'."
+    ) from error
+
+from surrogate_ax_diffusers.avatars import avatar_generator, encode_avatars, load_avatars
+from surrogate_ax_diffusers.families import FAMILIES, Family
+from surrogate_ax_diffusers.loading import load_pipeline
+from surrogate_ax_diffusers.pipeline import PipelineGenerator
+
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "PipelineGenerator",
+    "avatar_generator",
+    "encode_avatars",
+    "load_avatars",
+    "load_pipeline",
+]

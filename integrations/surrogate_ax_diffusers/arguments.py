@@ -1,0 +1,132 @@
+"""Which call arguments a pipeline takes, which of them are the generator's own, and which may vary between items."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from surrogate_ax.errors import ArgumentError, UnsupportedError
+from surrogate_ax.generator import Condition, group
+from surrogate_ax_diffusers.families import Family
+
+_OWN = {
+    "latents": "the generator passes the latents that are searched",
+    "generator": "the latents are the only source of randomness",
+    "return_dict": "the generator reads the pipeline's output object",
+}
+
+
+class Arguments:
+    """The call arguments of a pipeline as the generator may use them.
+
+    Args:
+        pipeline: the pipeline's class.
+        family: its row of the table.
+
+    Raises:
+        UnsupportedError: the pipeline takes no `latents`.
+    """
+
+    def __init__(self, pipeline: type, family: Family) -> None:
+        parameters = inspect.signature(pipeline.__call__).parameters.values()
+        self.defaults = {
+            p.name: p.default
+            for p in parameters
+            if p.name != "self" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+        }
+        self.pipeline = pipeline.__name__
+        self.family = family
+        self.repeat = next((name for name in family.repeat if name in self.defaults), None)
+        self.rows = frozenset(family.rows) & self.defaults.keys()
+        self.fixed = {"output_type", *family.shape} & self.defaults.keys()
+        if "latents" not in self.defaults:
+            near = [name for name in self.defaults if "latents" in name]
+            raise UnsupportedError(
+                f"pipe: {self.pipeline} takes no argument `latents`{f' (only {near})' if near else ''}, so its noise "
+                "cannot be searched. Use a text-to-image, -video or -audio pipeline, or wrap it in a FunctionGenerator."
+            )
+
+    def check_call(self, call: Mapping[str, Any]) -> None:
+        """Refuse unknown and own arguments.
+
+        Raises:
+            ArgumentError: with the nearest valid name, or why the argument cannot be given.
+        """
+        self._check_names(call, "call argument")
+        self._check_texts([call])
+
+    def check_conditions(self, conditions: Sequence[Condition]) -> None:
+        """Refuse conditions that the pipeline does not take or that cannot vary.
+
+        Raises:
+            ArgumentError: as `check_call`, and for arguments that are fixed when the generator is built.
+        """
+        names = dict.fromkeys(name for condition in conditions for name in condition)
+        self._check_names(names, "condition")
+        fixed = [name for name in names if name in self.fixed]
+        if fixed:
+            why = "has one kind per generator" if fixed[0] == "output_type" else "changes the shape of the latent"
+            raise ArgumentError(
+                f"conditions: {fixed[0]!r} cannot vary between items, because it {why}. Give it to PipelineGenerator, "
+                "one generator for each value."
+            )
+        self._check_texts(conditions)
+
+    def group(self, base: Mapping[str, Any], conditions: Sequence[Condition]) -> list[tuple[Condition, list[int]]]:
+        """Items one call can serve: equal but for texts that all of them have.
+
+        Args:
+            base: arguments of every call.
+            conditions: n mappings.
+
+        Returns:
+            (shared condition, item numbers) pairs.
+        """
+        has = [sorted(name for name in self.rows if c.get(name, base.get(name)) is not None) for c in conditions]
+        marked = [{**c, "": names} for c, names in zip(conditions, has, strict=True)]
+        return [({k: v for k, v in c.items() if k}, items) for c, items in group(marked, apart=self.rows)]
+
+    def call(self, base: Mapping[str, Any], shared: Condition, items: Sequence[Condition]) -> dict[str, Any]:
+        """The arguments of one call for n items.
+
+        Args:
+            base: arguments of every call.
+            shared: what the items' conditions have in common.
+            items: the items' own conditions.
+
+        Returns:
+            One text and a repeat count where all texts agree, else lists with one entry an item.
+        """
+        n = len(items)
+        texts = {name: [item.get(name, base.get(name)) for item in items] for name in self.rows}
+        texts = {name: values for name, values in texts.items() if values[0] is not None}
+        same = all(value == values[0] for values in texts.values() for value in values)
+        call = {name: value for name, value in {**base, **shared}.items() if name not in self.rows}
+        if self.repeat and same:
+            return {**call, **{name: values[0] for name, values in texts.items()}, self.repeat: n}
+        return {**call, **texts}
+
+    def _check_names(self, names: Iterable[str], kind: str) -> None:
+        for name in names:
+            if name in _OWN or "callback" in name or name in self.family.repeat:
+                why = _OWN.get(name, "the generator sets it itself" if name in self.family.repeat else "")
+                raise ArgumentError(
+                    f"{name}: cannot be a {kind}{f', because {why}' if why else ' of a generator'}. Leave it out."
+                )
+            if name not in self.defaults:
+                near = get_close_matches(name, self.defaults, n=1, cutoff=0.5)
+                raise ArgumentError(
+                    f"{name}: {self.pipeline} takes no such {kind}. "
+                    + (f"Did you mean {near[0]!r}?" if near else f"It takes {sorted(self.defaults)}.")
+                )
+
+    def _check_texts(self, mappings: Sequence[Mapping[str, Any]]) -> None:
+        for mapping in mappings:
+            for name in self.rows & mapping.keys():
+                if isinstance(mapping[name], (list, tuple)):
+                    raise ArgumentError(
+                        f"{name}: expected one text, got {len(mapping[name])} in a list. Give differing texts as "
+                        "conditions, one an item; the generator batches them."
+                    )

@@ -1,0 +1,168 @@
+"""Finding the law of a pipeline's latents by watching the pipeline draw one.
+
+The pipeline is called once and stopped as soon as its `prepare_latents` has run, before the denoiser does. Inside,
+`prepare_latents` is run without latents (what is drawn, and what becomes of it), then with latents of each candidate
+shape; the shape it turns into the same thing is what the pipeline takes. Thus Flux gives its packed shape, Flux 2,
+which packs by itself, the unpacked one. The scale follows from comparing the two runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from surrogate_ax.errors import ArgumentError, UnsupportedError
+from surrogate_ax.priors import Gaussian
+from surrogate_ax_diffusers.arguments import Arguments
+
+_NORMAL = (torch.randn, torch.randn_like, torch.normal)
+_GIVE = "Give the law yourself: PipelineGenerator(pipe, prior=Gaussian(shape), ...)."
+
+
+class _FoundError(Exception):
+    """Carries what was found out of the pipeline's call."""
+
+    def __init__(self, prior: Gaussian, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.prior = prior
+        self.dtype = dtype
+
+
+class _MissedError(Exception):
+    """The denoiser ran before any latents were prepared."""
+
+
+class _Draws(TorchFunctionMode):
+    """Records what is drawn from normal laws."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call through, and keep normal draws."""
+        out = func(*args, **(kwargs or {}))
+        if func in _NORMAL:
+            self.seen.append(out)
+        return out
+
+
+def discover(
+    pipe: DiffusionPipeline, arguments: Arguments, call: Mapping[str, Any], denoisers: list[nn.Module]
+) -> tuple[Gaussian, torch.dtype]:
+    """The law of a pipeline's latents under given call arguments, and the dtype it wants them in.
+
+    Args:
+        pipe: the pipeline; left as it was.
+        arguments: its call arguments.
+        call: those of this generator.
+        denoisers: modules before whose first evaluation the call must have been stopped.
+
+    Returns:
+        The law, and the dtype in which the pipeline draws.
+
+    Raises:
+        ArgumentError: the pipeline refuses the call arguments.
+        UnsupportedError: the latents cannot be found, or are not pure noise.
+    """
+    probe = dict(call)
+    if "generator" in arguments.defaults:
+        probe["generator"] = torch.Generator().manual_seed(0)  # spares the global one
+    if "prompt" in arguments.defaults and "prompt_embeds" not in call:
+        probe.setdefault("prompt", "")  # may come as a condition later; no latent's shape depends on it
+    original = getattr(pipe, "prepare_latents", None)
+    if not callable(original):
+        raise UnsupportedError(f"pipe: {arguments.pipeline} has no prepare_latents to watch. {_GIVE}")
+
+    def watched(*args: Any, **kwargs: Any) -> None:
+        raise _FoundError(*_law(original, args, kwargs, arguments.pipeline))
+
+    def missed(*_: Any) -> None:
+        raise _MissedError
+
+    hooks = [module.register_forward_pre_hook(missed) for module in denoisers]
+    try:
+        with replaced(pipe, "prepare_latents", watched):
+            pipe(**probe)
+    except _FoundError as found:
+        return found.prior, found.dtype
+    except _MissedError:
+        pass
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ArgumentError(
+            f"{arguments.pipeline} refused its call arguments {sorted(call)}: {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+        pipe.maybe_free_model_hooks()
+    raise UnsupportedError(f"pipe: {arguments.pipeline} did not prepare latents before it denoised. {_GIVE}")
+
+
+@contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Set an attribute of an object for a while, and put back what was there."""
+    own = name in vars(owner)
+    before = vars(owner).get(name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if own:
+            setattr(owner, name, before)
+        else:
+            delattr(owner, name)
+
+
+def _law(prepare: Callable[..., Any], args: Any, kwargs: Any, pipeline: str) -> tuple[Gaussian, torch.dtype]:
+    """The law of the latents that `prepare` takes, from runs with and without them."""
+    with _Draws() as draws:
+        drawn = _tensor(prepare(*args, **kwargs))
+    noise = next((draw for draw in draws.seen if draw.numel() == drawn.numel()), None)
+    if drawn.shape[0] != 1 or noise is None:
+        raise UnsupportedError(f"pipe: {pipeline} draws its latents {tuple(drawn.shape)} in a way of its own. {_GIVE}")
+    scale = _ratio(drawn, noise)
+    if not torch.allclose(_sorted(drawn), scale * _sorted(noise), rtol=0.02, atol=1e-3 * scale):
+        raise UnsupportedError(
+            f"pipe: {pipeline} starts from latents that are not pure noise (an image, or a mean, is mixed in). {_GIVE}"
+        )
+    for shape in dict.fromkeys((tuple(noise.shape), tuple(drawn.shape))):
+        given = noise.reshape(shape).to(drawn)
+        try:
+            taken = _tensor(_with_latents(prepare, args, kwargs, given))
+        except (RuntimeError, ValueError, IndexError):  # not a shape that it can handle
+            continue
+        if taken.shape == drawn.shape:
+            std = scale / _ratio(taken, given)
+            return Gaussian(shape[1:], std=1.0 if abs(std - 1) < 1e-3 else std), noise.dtype
+    raise UnsupportedError(f"pipe: {pipeline} takes latents in no shape that it draws itself. {_GIVE}")
+
+
+def _with_latents(prepare: Callable[..., Any], args: Any, kwargs: Any, latents: Tensor) -> Any:
+    """The same call of `prepare`, with latents given."""
+    bound = inspect.signature(prepare).bind(*args, **kwargs)
+    if "latents" not in bound.signature.parameters:
+        raise ValueError("prepare_latents takes no latents")
+    bound.arguments["latents"] = latents
+    return prepare(*bound.args, **bound.kwargs)
+
+
+def _tensor(prepared: Any) -> Tensor:
+    """The latents among what `prepare_latents` returns: they come first."""
+    first = prepared[0] if isinstance(prepared, (tuple, list)) else prepared
+    return first if isinstance(first, Tensor) else torch.empty(0)
+
+
+def _ratio(a: Tensor, b: Tensor) -> float:
+    return float(a.double().norm() / b.double().norm())
+
+
+def _sorted(a: Tensor) -> Tensor:
+    return a.flatten().double().sort().values

@@ -1,0 +1,263 @@
+"""A diffusers pipeline as a generator: latents and call arguments in, outputs and their cost out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor, nn
+
+from surrogate_ax.errors import ArgumentError, MismatchError, ShapeError, UnsupportedError
+from surrogate_ax.generator import Array, Condition, Generated, Outputs, check_conditions
+from surrogate_ax.priors import SINGLE, Latents, Prior, check_latents
+from surrogate_ax_diffusers.arguments import Arguments
+from surrogate_ax_diffusers.discovery import discover, replaced
+from surrogate_ax_diffusers.embeddings import Embeddings
+from surrogate_ax_diffusers.families import Family, find_family
+from surrogate_ax_diffusers.fingerprint import call_text, component_parts, weights_digest
+from surrogate_ax_diffusers.schedulers import check_scheduler
+
+_CHECK_STEPS = 3  # of the determinism check: noise shows from the first step on
+_CHECK_TOLERANCE = 1e-3  # of the largest output value; kernels that are not deterministic stay below
+
+
+class PipelineGenerator:
+    """A diffusers pipeline as a generator.
+
+    The shape of a latent is found by watching the pipeline draw one; the denoiser does not run for that. The pipeline
+    is used as it is and must not be changed afterwards: weights, scheduler and adapters are part of the fingerprint.
+
+    Args:
+        pipe: a `DiffusionPipeline` that takes `latents` and whose scheduler adds no noise of its own.
+        device: where to move the pipeline; None leaves it where it is.
+        revision: your name for these weights, in place of a digest over them.
+        check_determinism: generate the first latent twice, in a few steps, before the first batch.
+        prior: the law of the latents, where it cannot be found.
+        family: how to drive the pipeline; None looks it up in `FAMILIES`.
+        **call: the pipeline's own call arguments for every item (`prompt="..."`, `num_inference_steps=12`,
+            `output_type="np"`); conditions override them item by item.
+
+    Raises:
+        ArgumentError: not a pipeline, or call arguments that it does not take or refuses.
+        UnsupportedError: no `latents`, a stochastic scheduler, or latents that cannot be found.
+    """
+
+    def __init__(
+        self,
+        pipe: DiffusionPipeline,
+        *,
+        device: str | torch.device | None = None,
+        revision: str | None = None,
+        check_determinism: bool = True,
+        prior: Prior | None = None,
+        family: Family | None = None,
+        **call: Any,
+    ) -> None:
+        if not isinstance(pipe, DiffusionPipeline):
+            raise ArgumentError(
+                f"pipe: expected a diffusers DiffusionPipeline, got {type(pipe).__name__}. Load one with "
+                "surrogate_ax_diffusers.load_pipeline(folder), or wrap a function in a FunctionGenerator."
+            )
+        self._family = find_family(type(pipe)) if family is None else family
+        self._arguments = Arguments(type(pipe), self._family)
+        self._arguments.check_call(call)
+        self._pipe = pipe
+        self._call = call
+        self._schedulers = {name: c for name, c in pipe.components.items() if "scheduler" in name and c is not None}
+        for name, scheduler in self._schedulers.items():
+            check_scheduler(scheduler, call, name=name)
+        self._denoisers = self._find_denoisers()
+        if device is not None:
+            pipe.to(device)
+        self._prior: Prior
+        if prior is None:
+            self._prior, self._dtype = discover(pipe, self._arguments, call, self._denoisers)
+        else:
+            self._prior, self._dtype = prior, next(self._denoisers[0].parameters()).dtype
+        if list(self._prior.shapes) != [SINGLE]:
+            raise ArgumentError(f"prior: expected the single part {SINGLE!r}, got {sorted(self._prior.shapes)}.")
+        self._revision = revision
+        self._unchecked = check_determinism
+        self._embeddings = Embeddings(pipe.encode_prompt) if hasattr(pipe, "encode_prompt") else None
+
+    @property
+    def prior(self) -> Prior:
+        """The law of its latents."""
+        return self._prior
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pipeline computes; latents given elsewhere are moved there."""
+        return torch.device(self._pipe._execution_device)
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """The pipeline's class, its components' configurations, call arguments, prior, and weights or revision."""
+        return dict(self._fingerprint)
+
+    @cached_property
+    def _fingerprint(self) -> dict[str, str]:
+        revision = self._revision
+        return {
+            "pipeline": type(self._pipe).__name__,
+            **component_parts(self._pipe),
+            "call": call_text(self._call),
+            "prior": self._prior.fingerprint,
+            **({"weights": weights_digest(self._pipe)} if revision is None else {"revision": revision}),
+        }
+
+    def generate(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
+        """Outputs of n latents, one call of the pipeline for each group of conditions that cannot share one.
+
+        Args:
+            z: {"latents": (n, *shape)}, in any floating dtype and on any device; not modified.
+            conditions: n mappings of call arguments, which override those of the generator.
+
+        Returns:
+            Outputs in order, without items that a safety checker withheld; those are in `failed`.
+
+        Raises:
+            ShapeError: wrong latents, not n conditions, or a pipeline that does not return one output a latent.
+            ArgumentError: conditions that the pipeline does not take or that cannot vary.
+            UnsupportedError: the pipeline does not give the same output twice for the same latent.
+            MismatchError: the pipeline's scheduler was replaced.
+        """
+        latents = check_latents(z, self._prior)[SINGLE]
+        n = check_conditions({SINGLE: latents}, conditions)
+        self._arguments.check_conditions(conditions)
+        self._check_schedulers(conditions)
+        if n and self._unchecked:
+            self._check_determinism(latents[:1], conditions[0])
+            self._unchecked = False
+        clock = time.perf_counter()
+        groups = self._arguments.group(self._call, conditions)
+        nfe, failed, parts = np.zeros(n), dict[int, str](), []
+        with self._driving() as rows_seen:
+            for shared, items in groups:
+                call = self._arguments.call(self._call, shared, [conditions[i] for i in items])
+                outputs, withheld = self._run(latents if len(items) == n else latents[items], call)
+                nfe[items] = rows_seen.take() / len(items)
+                parts.append((outputs, items))
+                failed |= {items[k]: reason for k, reason in withheld.items()}
+        outputs = _without(_in_order(parts, n), failed)
+        return Generated(outputs, nfe, time.perf_counter() - clock, dict(sorted(failed.items())))
+
+    def _run(self, latents: Tensor, call: Mapping[str, Any]) -> tuple[Outputs, dict[int, str]]:
+        """One call of the pipeline: its outputs, and the items it withheld with the reason."""
+        given = latents.to(self.device, self._dtype, copy=True)
+        result = self._pipe(**call, latents=given)
+        outputs = result[0]
+        if len(outputs) != len(latents):
+            raise ShapeError(
+                f"{type(self._pipe).__name__} returned {len(outputs)} outputs for n = {len(latents)} latents. "
+                "Pass PipelineGenerator(family=...) with the argument that repeats a prompt."
+            )
+        flags = [flags for name in self._family.rejected if (flags := getattr(result, name, None)) is not None]
+        reason = "withheld by the pipeline's safety checker"
+        return outputs, {k: reason for each in flags for k, flag in enumerate(each) if flag}
+
+    @contextmanager
+    def _driving(self) -> Iterator[_RowsSeen]:
+        """The pipeline without its progress bar, with remembered embeddings and counted denoiser rows."""
+        rows_seen = _RowsSeen()
+        with ExitStack() as stack:
+            quiet = {**getattr(self._pipe, "_progress_bar_config", {}), "disable": True}
+            stack.enter_context(replaced(self._pipe, "_progress_bar_config", quiet))
+            if self._embeddings is not None:
+                stack.enter_context(replaced(self._pipe, "encode_prompt", self._embeddings))
+            for module in self._denoisers:
+                stack.callback(module.register_forward_pre_hook(rows_seen, with_kwargs=True).remove)
+            yield rows_seen
+
+    def _check_determinism(self, latent: Tensor, condition: Condition) -> None:
+        """Refuse a pipeline that turns the same latent into two outputs."""
+        call = self._arguments.call(self._call, condition, [condition])
+        steps = call.get("num_inference_steps", self._arguments.defaults.get("num_inference_steps"))
+        if isinstance(steps, int) and not ({"timesteps", "sigmas"} & call.keys()):
+            call["num_inference_steps"] = min(steps, _CHECK_STEPS)
+        with self._driving():
+            a, b = (_numbers(self._run(latent, call)[0]) for _ in range(2))
+        difference = np.abs(a - b).max() if a.shape == b.shape else np.inf
+        if not difference <= _CHECK_TOLERANCE * max(1.0, np.abs(a).max()):
+            training = [name for name, c in self._pipe.components.items() if getattr(c, "training", False)]
+            hint = f" Modules in training mode: {training}; call .eval() on them." if training else ""
+            raise UnsupportedError(
+                f"{type(self._pipe).__name__}: the same latent gave outputs that differ by {difference:.2g}, so "
+                f"something in it draws noise of its own.{hint} Pass check_determinism=False to search it all the same."
+            )
+
+    def _check_schedulers(self, conditions: Sequence[Condition]) -> None:
+        """Refuse schedulers other than those the generator was built with, and noise switched on by a condition."""
+        for name, scheduler in self._schedulers.items():
+            if getattr(self._pipe, name) is not scheduler:
+                raise MismatchError(f"pipe.{name} was replaced after the generator was built. Build a new one.")
+            for eta in {condition["eta"] for condition in conditions if "eta" in condition}:
+                check_scheduler(scheduler, {"eta": eta}, name=name)
+
+    def _find_denoisers(self) -> list[nn.Module]:
+        names = self._family.denoisers
+        found = [module for name in names if isinstance(module := getattr(self._pipe, name, None), nn.Module)]
+        if not found:
+            modules = sorted(name for name, c in self._pipe.components.items() if isinstance(c, nn.Module))
+            raise UnsupportedError(
+                f"pipe: {type(self._pipe).__name__} has none of the denoisers {list(names)}, so its cost cannot be "
+                f"counted. Pass PipelineGenerator(family=Family(..., denoisers=...)) with one of {modules}."
+            )
+        return found
+
+
+class _RowsSeen:
+    """A forward pre-hook that counts the rows a denoiser evaluates."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Add the rows of the first input with a batch dimension."""
+        batches = (
+            v for v in (*args, *kwargs.values()) if isinstance(v, list) or (isinstance(v, Tensor) and v.ndim > 1)
+        )
+        self._rows += len(next(batches))
+
+    def take(self) -> int:
+        """The rows since the last call."""
+        rows, self._rows = self._rows, 0
+        return rows
+
+
+def _in_order(parts: Sequence[tuple[Outputs, list[int]]], n: int) -> Outputs:
+    """Outputs of groups as the outputs of n items in order; arrays and tensors stay such where shapes agree."""
+    if len(parts) == 1:
+        return parts[0][0]
+    order = np.argsort([i for _, items in parts for i in items])
+    blocks = [outputs for outputs, _ in parts]
+    alike = len({(type(block), getattr(block, "shape", (0,))[1:]) for block in blocks}) == 1
+    if alike and isinstance(blocks[0], np.ndarray):
+        return np.concatenate(blocks)[order]
+    if alike and isinstance(blocks[0], Tensor):
+        return torch.cat(blocks)[torch.from_numpy(order)]
+    flat = [output for block in blocks for output in block]
+    return [flat[i] for i in order]
+
+
+def _without(outputs: Outputs, failed: Mapping[int, str]) -> Outputs:
+    """Outputs without those of failed items."""
+    if not failed:
+        return outputs
+    keep = [i for i in range(len(outputs)) if i not in failed]
+    return outputs[keep] if isinstance(outputs, (np.ndarray, Tensor)) else [outputs[i] for i in keep]
+
+
+def _numbers(outputs: Outputs) -> Array:
+    """The first output as numbers, 8-bit images in [0, 1]."""
+    first = outputs[0]
+    if isinstance(first, Tensor):
+        return first.detach().cpu().double().numpy()
+    array = np.asarray([np.asarray(frame) for frame in first] if isinstance(first, list) else first)
+    return array / 255.0 if array.dtype == np.uint8 else array.astype(np.float64)
