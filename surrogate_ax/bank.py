@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from surrogate_ax.priors import Latents, Prior
 
 Array = np.ndarray
 STACK_BYTES = 1 << 30  # seeds are materialised in stacks of at most this size
+SETTLED = 1e-12  # a norm this near to 1 is 1 but for rounding; dividing again would move a fingerprint
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,14 @@ def inner_row(draw: Draw, dim: int) -> Array:
     """The float32 row (D,) of a draw."""
     key = np.random.SeedSequence(draw.entropy, spawn_key=(draw.index,))
     return np.random.Generator(np.random.Philox(key)).standard_normal(dim, dtype=np.float32)
+
+
+def row_terms(rows: sp.csr_array, seeds: Sequence[Seed]) -> list[Terms]:
+    """The terms of coefficient rows (n, M) over M seeds, as they stand."""
+    return [
+        tuple((seeds[m], float(c)) for m, c in zip(rows.indices[start:end], rows.data[start:end], strict=True))
+        for start, end in pairwise(rows.indptr)
+    ]
 
 
 class Bank:
@@ -166,12 +176,10 @@ class Bank:
 
     def terms(self, c: Any) -> list[Terms]:
         """The terms of coefficient rows (n, M), normalised: a recipe needs no Gram matrix to be remade."""
-        rows = self.normalise(c)
-        split = np.split(np.arange(rows.nnz), rows.indptr[1:-1])
-        return [tuple((self.seeds[rows.indices[i]], float(rows.data[i])) for i in row) for row in split]
+        return row_terms(self.normalise(c), self.seeds)
 
     def normalise(self, c: Any) -> sp.csr_array:
-        """Coefficient rows (n, M) divided by √(c G cᵀ).
+        """Coefficient rows (n, M) divided by √(c G cᵀ); rows that are normalised already come back bit for bit.
 
         Raises:
             ShapeError: c does not have M columns.
@@ -181,7 +189,10 @@ class Bank:
         norm = np.sqrt(np.maximum(self._squares(rows), 0))
         if not (norm > 0).all():
             raise ArgumentError(f"c: row {int(np.argmin(norm > 0))} makes a zero latent; every row needs a direction.")
-        return sp.csr_array(sp.diags_array(1 / norm) @ rows)
+        norm[np.abs(norm - 1) < SETTLED] = 1
+        scaled = rows.copy()
+        scaled.data /= np.repeat(norm, np.diff(rows.indptr))
+        return scaled
 
     def gram(self, rows: Any) -> Array:
         """c G c'ᵀ between the given coefficient rows: cosines, (n, n), when the rows are normalised."""
@@ -216,6 +227,9 @@ class Bank:
             raise ShapeError(f"c: expected shape (n, M) = (n, {len(self.seeds)}), got {rows.shape}.")
         if not np.isfinite(rows.data).all():
             raise ArgumentError("c: expected finite coefficients, got NaN or infinity.")
+        if not rows.has_canonical_format:  # terms follow the bank's order, and a seed stands once in a row
+            rows = rows.copy()
+            rows.sum_duplicates()
         return rows
 
     def _squares(self, rows: sp.csr_array) -> Array:

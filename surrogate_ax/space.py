@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from surrogate_ax.bank import Bank, Draw, Seed, Stored, Terms, check_seeds, draw_entropy, repair_seeds
+from surrogate_ax.bank import Bank, Draw, Seed, Stored, Terms, check_seeds, draw_entropy, repair_seeds, row_terms
 from surrogate_ax.charts import CHARTS, Chart, KnotheRosenblatt, check_box
 from surrogate_ax.errors import ArgumentError, MismatchError, ShapeError
 from surrogate_ax.priors import Latents, Prior, check_latents
@@ -165,8 +165,7 @@ class SurrogateSpace:
             return [((draw, 1.0),) for draw in draws]
         rows = self.coefficients(u, draws=draws)
         seeds: tuple[Seed, ...] = (*self.bank.seeds, *draws)
-        split = np.split(np.arange(rows.nnz), rows.indptr[1:-1])
-        return [tuple((seeds[rows.indices[i]], float(rows.data[i])) for i in row) for row in split]
+        return row_terms(rows, seeds)
 
     def latents(self, u: Array, *, draws: Sequence[Draw] = ()) -> Latents:
         """Named parts (n, *shape) of points (n, K-1). Arguments as for `coefficients`."""

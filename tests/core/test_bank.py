@@ -211,6 +211,27 @@ def test_terms_give_their_rows_back(bank, c):
     assert all(coefficient != 0 for row in terms for _, coefficient in row)
 
 
+@given(c=coefficients())
+def test_terms_stand_in_the_order_of_the_bank_and_normalising_twice_changes_no_bit(bank, c):
+    terms = bank.terms(c)
+    assert [[seed for seed, _ in row] for row in terms] == [[bank.seeds[m] for m in np.flatnonzero(row)] for row in c]
+    assert bank.terms(bank.rows(terms)) == terms
+    np.testing.assert_array_equal(bank.normalise(bank.normalise(c)).toarray(), bank.normalise(c).toarray())
+
+
+def test_rows_given_are_left_as_they_are(bank):
+    c = bank.rows([((bank.seeds[4], 2.0), (bank.seeds[1], 3.0), (bank.seeds[4], 1.0))])
+    before = (c.data.copy(), c.indices.copy(), c.indptr.copy())
+    bank.normalise(c)
+    for array, old in zip((c.data, c.indices, c.indptr), before, strict=True):
+        np.testing.assert_array_equal(array, old)
+
+
+def test_no_rows_have_no_terms(bank):
+    assert bank.terms(np.zeros((0, 7))) == []
+    assert bank.terms(bank.rows([])) == []
+
+
 @given(st.lists(seeds, max_size=8, unique=True), st.lists(seeds, max_size=8))
 def test_extending_keeps_columns_and_passes_over_known_seeds(first, more):
     bank = Bank(PRIOR, first)
