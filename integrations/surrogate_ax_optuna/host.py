@@ -109,7 +109,7 @@ class OptunaHost:
         try:
             candidates.extend(self._ask_one(turn, n, exact=row) for row in [*exact, *[None] * (n - len(exact))])
         except BaseException:
-            self._give_back(candidates)
+            self._give_back([candidate.ticket for candidate in candidates])
             raise
         return candidates
 
@@ -120,7 +120,18 @@ class OptunaHost:
         if key not in self._samplers:
             self._samplers[key] = RoundSampler(self._batched if proposes else self._random, parameters, turn.round)
         self.study.sampler = self._samplers[key]
-        trial = self.study.ask(fixed_distributions=parameters)
+        trial = self.study.ask()
+        try:
+            for name, distribution in parameters.items():  # not by `ask`, which keeps the trial when its sampler raises
+                trial._suggest(name, distribution)
+            return self._candidate(trial, turn, n, exact)
+        except BaseException:
+            self._give_back([trial])
+            raise
+
+    def _candidate(
+        self, trial: optuna.Trial, turn: Turn, n: int, exact: tuple[int, Terms] | None
+    ) -> Candidate[optuna.Trial]:
         if exact is None:
             u = np.array([[trial.params[f"u{k}"] for k in range(turn.space.axes - 1)]])
             draws = [Draw(self._entropy, trial.number)] if turn.space.fresh > 0 else []
@@ -138,10 +149,10 @@ class OptunaHost:
         done = {t.user_attrs.get(FIXED_ATTR) for t in ended_trials(self.study) if _round(t) == turn.round}
         return [(i, terms) for i, terms in enumerate(turn.exact) if i not in done]
 
-    def _give_back(self, cs: Sequence[Candidate[optuna.Trial]]) -> None:
-        for candidate in cs:
-            candidate.ticket.set_user_attr(REASON_ATTR, INTERRUPTED)
-            self.study.tell(candidate.ticket, state=TrialState.FAIL, skip_if_finished=True)
+    def _give_back(self, trials: Sequence[optuna.Trial]) -> None:
+        for trial in trials:
+            trial.set_user_attr(REASON_ATTR, INTERRUPTED)
+            self.study.tell(trial, state=TrialState.FAIL)
 
     def should_stop(self, cs: Sequence[Candidate[optuna.Trial]], step: int, values: Mapping[str, Array]) -> Array:
         """Report estimates to the study's pruner, all rows first, then ask it about each."""
