@@ -130,8 +130,7 @@ def run(
             host.reclaim()
             continue
         candidates = host.ask(wanted, turn)
-        evaluations = _evaluate(host, candidates, turn, evaluator)
-        host.tell(candidates, evaluations)
+        evaluations = _evaluate_and_tell(host, candidates, turn, evaluator)
         reasons = [evaluations.reasons[i] for i in sorted(evaluations.reasons)]
         failures = failures + reasons if len(reasons) == len(candidates) else []
         if len(failures) >= max(PATIENCE, batch_size):
@@ -142,12 +141,16 @@ def run(
             return
 
 
-def _evaluate(host: Host[Any], candidates: Sequence[Candidate[Any]], turn: Turn, evaluator: Evaluator) -> Evaluations:
-    """Evaluate candidates; whatever breaks in from outside gives them back first."""
+def _evaluate_and_tell(
+    host: Host[Any], candidates: Sequence[Candidate[Any]], turn: Turn, evaluator: Evaluator
+) -> Evaluations:
+    """Evaluate candidates and tell; whatever breaks in from outside first gives back those that are not told yet."""
     try:
         bank = turn.space.bank.extend([seed for candidate in candidates for seed, _ in candidate.terms])
         z = bank.latents(bank.rows(candidate.terms for candidate in candidates))
-        return evaluator(z, [candidate.condition for candidate in candidates])
+        evaluations = evaluator(z, [candidate.condition for candidate in candidates])
+        host.tell(candidates, evaluations)
     except BaseException:
         host.tell(candidates, evaluator.interrupted([candidate.condition for candidate in candidates]))
         raise
+    return evaluations

@@ -6,6 +6,7 @@ inside `RoundSampler`; plain draws and exact rows only need parameters, so a ran
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import math
 import tempfile
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.artifacts import upload_artifact
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -164,15 +166,19 @@ class OptunaHost:
     def tell(self, cs: Sequence[Candidate[optuna.Trial]], ev: Evaluations) -> None:
         """Record results, previews first; a trial that has ended already is left as it is."""
         for i, candidate in enumerate(cs):
-            trial, status = candidate.ticket, ev.status[i]
-            if self._previews is not None and status != "failed":
-                trial.set_user_attr(PREVIEW_ATTR, self._upload(trial, ev.outputs[i]))
-            write_result(trial, ev, i)
-            if status == "done":
-                self.study.tell(trial, objective_values(ev, i), skip_if_finished=True)
-            else:
-                state = TrialState.PRUNED if status == "stopped" else TrialState.FAIL
-                self.study.tell(trial, state=state, skip_if_finished=True)
+            with contextlib.suppress(UpdateFinishedTrialError):
+                self._tell_one(candidate.ticket, ev, i)
+
+    def _tell_one(self, trial: optuna.Trial, ev: Evaluations, i: int) -> None:
+        status = ev.status[i]
+        if self._previews is not None and status != "failed":
+            trial.set_user_attr(PREVIEW_ATTR, self._upload(trial, ev.outputs[i]))
+        write_result(trial, ev, i)
+        if status == "done":
+            self.study.tell(trial, objective_values(ev, i), skip_if_finished=True)
+        else:
+            state = TrialState.PRUNED if status == "stopped" else TrialState.FAIL
+            self.study.tell(trial, state=state, skip_if_finished=True)
 
     def _upload(self, trial: optuna.Trial, output: Any) -> str:
         with tempfile.TemporaryDirectory() as folder:
