@@ -55,7 +55,7 @@ def draw_entropy(rng: int, purpose: str) -> int:
         rng: the user's seed.
         purpose: what the draws are for ("seeds", "trials", ...).
     """
-    return int.from_bytes(hashlib.sha256(f"{purpose}:{int(rng)}".encode()).digest()[:6])
+    return int.from_bytes(hashlib.sha256(f"{purpose}:{int(rng)}".encode()).digest()[:6], "big")
 
 
 def inner_row(draw: Draw, dim: int) -> Array:
@@ -114,7 +114,7 @@ class Bank:
             )
         if tuple(row.shape) != (self.prior.dim,):
             raise ShapeError(f"seeds: expected an inner row (D,) = ({self.prior.dim},), got {tuple(row.shape)}.")
-        row = row.detach().to("cpu", torch.float32).contiguous()
+        row = row.detach().to("cpu", torch.float32, copy=not isinstance(seed, Stored)).contiguous()
         if not torch.isfinite(row).all():
             which = seed if isinstance(seed, Stored) else "a row"
             raise SeedError(f"seeds: expected finite values, got NaN or infinity in {which}.")
@@ -277,20 +277,7 @@ def check_seeds(xi: Tensor) -> None:
             | |ξ|²/D - 1 | > 5 √(2/D), or a pair with |cos| > 5/√D.
         ShapeError: xi is not two-dimensional.
     """
-    if xi.ndim != 2:
-        raise ShapeError(f"seeds: expected inner rows (K, D), got {tuple(xi.shape)}.")
-    k, d = xi.shape
-    if not xi.dtype.is_floating_point:
-        raise SeedError(f"seeds: expected a floating dtype, got {xi.dtype}.")
-    if k < 2:
-        raise SeedError(f"seeds: expected at least K = 2 to span a box, got {k}.")
-    if k > d:
-        raise SeedError(f"seeds: expected at most D = {d} seeds for latents of D entries, got K = {k}.")
-    finite = torch.isfinite(xi).all(dim=1)
-    if not finite.all():
-        raise SeedError(
-            f"seeds: expected finite values, got NaN or infinity in seed {int(torch.argmin(finite.int()))}."
-        )
+    d = _check_rows(xi)
     x = xi.double()
     norm2 = x.square().mean(dim=1).cpu().numpy()
     cosine = (torch.nn.functional.normalize(x, dim=1) @ torch.nn.functional.normalize(x, dim=1).T).cpu().numpy()
@@ -313,6 +300,25 @@ def check_seeds(xi: Tensor) -> None:
         )
 
 
+def _check_rows(xi: Tensor) -> int:
+    """D of inner rows that could be seeds by their shape, dtype and values."""
+    if xi.ndim != 2:
+        raise ShapeError(f"seeds: expected inner rows (K, D), got {tuple(xi.shape)}.")
+    k, d = xi.shape
+    if not xi.dtype.is_floating_point:
+        raise SeedError(f"seeds: expected a floating dtype, got {xi.dtype}.")
+    if k < 2:
+        raise SeedError(f"seeds: expected at least K = 2 to span a box, got {k}.")
+    if k > d:
+        raise SeedError(f"seeds: expected at most D = {d} seeds for latents of D entries, got K = {k}.")
+    finite = torch.isfinite(xi).all(dim=1)
+    if not finite.all():
+        raise SeedError(
+            f"seeds: expected finite values, got NaN or infinity in seed {int(torch.argmin(finite.int()))}."
+        )
+    return d
+
+
 def repair_seeds(xi: Tensor) -> Tensor:
     """Löwdin orthogonalisation and radial rescaling: the nearest rows with ξ_k·ξ_l / D = δ_kl.
 
@@ -323,8 +329,11 @@ def repair_seeds(xi: Tensor) -> Tensor:
         Repaired rows (K, D), float32.
 
     Raises:
-        SeedError: the rows are linearly dependent.
+        SeedError: fewer than two rows, more than dimensions, values that are not finite, or rows that are linearly
+            dependent.
+        ShapeError: xi is not two-dimensional.
     """
+    _check_rows(xi)
     x = xi.double()
     values, vectors = torch.linalg.eigh(x @ x.T / x.shape[1])
     if values[0] <= 1e-6 * values[-1]:

@@ -308,6 +308,14 @@ def test_a_tensor_is_kept_by_the_hash_of_its_float32_bytes():
         assert not bank.tensors[sha256].requires_grad
 
 
+def test_a_stored_seed_does_not_follow_the_tensor_that_it_was_made_from():
+    row = rows_of(draws(1))[0]
+    bank = Bank(PRIOR, [row])
+    expected = row.clone()
+    row.zero_()
+    torch.testing.assert_close(bank.inner([[1.0]])[0], expected / expected.square().mean().sqrt())
+
+
 def test_where_a_seed_came_from_is_no_part_of_it():
     assert Stored("a", "photo 1") == Stored("a", "photo 2")
     assert hash(Stored("a", "photo 1")) == hash(Stored("a", "photo 2"))
@@ -497,3 +505,18 @@ def test_repair_leaves_orthonormal_rows_alone_and_goes_to_the_nearest():
 def test_dependent_rows_cannot_be_repaired(combine):
     with pytest.raises(SeedError, match="seeds: linearly dependent"):
         repair_seeds(combine(rows_of(draws(3))))
+
+
+@pytest.mark.parametrize(
+    ("xi", "message"),
+    [
+        (torch.tensor([[1.0, 2.0, 3.0], [0.0, float("inf"), 1.0]]), "NaN or infinity in seed 1"),
+        (torch.ones(5, 4), "expected at most D = 4 seeds for latents of D entries, got K = 5"),
+        (torch.ones(1, 64), "expected at least K = 2 to span a box, got 1"),
+        (torch.ones(2, 64, dtype=torch.int64), "expected a floating dtype, got torch.int64"),
+    ],
+)
+def test_repair_refuses_what_cannot_be_repaired_for_its_own_reason(xi, message):
+    with pytest.raises(SeedError) as error:
+        repair_seeds(xi)
+    assert message in str(error.value)
