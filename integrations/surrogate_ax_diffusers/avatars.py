@@ -20,13 +20,14 @@ from PIL import Image
 from torch import Tensor
 
 from surrogate_ax.errors import ArgumentError, ShapeError
+from surrogate_ax_diffusers.families import Pipeline
 from surrogate_ax_diffusers.loading import load_pipeline
 from surrogate_ax_diffusers.pipeline import PipelineGenerator
 
 SIZE = 16
 
 
-def load_avatars(dtype: torch.dtype = torch.float32) -> Any:
+def load_avatars(dtype: torch.dtype = torch.float32) -> Pipeline:
     """The embedded avatar model.
 
     Args:

@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax.priors import Gaussian
 from surrogate_ax_diffusers.arguments import Arguments
+from surrogate_ax_diffusers.families import Pipeline
 
 _NORMAL = (torch.randn, torch.randn_like, torch.normal)
 _GIVE = "Give the law yourself: PipelineGenerator(pipe, prior=Gaussian(shape), ...)."
@@ -55,7 +55,7 @@ class _Draws(TorchFunctionMode):
 
 
 def discover(
-    pipe: DiffusionPipeline, arguments: Arguments, call: Mapping[str, Any], denoisers: list[nn.Module]
+    pipe: Pipeline, arguments: Arguments, call: Mapping[str, Any], denoisers: list[nn.Module]
 ) -> tuple[Gaussian, torch.dtype]:
     """The law of a pipeline's latents under given call arguments, and the dtype it wants them in.
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any, TypeAlias
+
+Pipeline: TypeAlias = Any  # a DiffusionPipeline, whose annotations type checkers see only in part
 
 _TEXTS = ("prompt", "prompt_2", "prompt_3", "prompt_4")
 

@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from surrogate_ax.errors import UnsupportedError
+from surrogate_ax_diffusers.families import Pipeline
 
 SAMPLES = 256  # values hashed of every weight tensor
 _SENTENCE = "A small red vintage car, 1957; naïve café no. 42!"
 _NOT_CONTENT = ("transformers_version", "dtype", "torch_dtype", "architectures")  # depend on versions or on saving
 
 
-def component_parts(pipe: DiffusionPipeline) -> dict[str, str]:
+def component_parts(pipe: Pipeline) -> dict[str, str]:
     """The class and configuration of every component, as `component.<name>`.
 
     Args:
@@ -43,7 +43,7 @@ def component_parts(pipe: DiffusionPipeline) -> dict[str, str]:
     return parts
 
 
-def weights_digest(pipe: DiffusionPipeline) -> str:
+def weights_digest(pipe: Pipeline) -> str:
     """A digest over every n-th value of every weight tensor, n chosen so that at most `SAMPLES` of each are read.
 
     Args:
@@ -95,7 +95,7 @@ def _sample(tensor: Tensor) -> Tensor:
 
 def _configuration(component: Any) -> Any:
     """The settings of a component without private, path-like or version entries."""
-    config = getattr(component, "config", None)
+    config: Any = getattr(component, "config", None)
     if callable(getattr(component, "get_vocab", None)):  # a tokenizer: what it does to a sentence
         return [len(component), component.model_max_length, list(component(_SENTENCE).input_ids)]
     if config is None and callable(getattr(component, "to_dict", None)):

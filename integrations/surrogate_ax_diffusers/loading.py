@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from diffusers import DiffusionPipeline
-from diffusers.utils import is_accelerate_available
 
 from surrogate_ax.errors import ArgumentError
+from surrogate_ax_diffusers.families import Pipeline
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _CODE_KEYS = ("auto_map", "custom_pipeline", "trust_remote_code")
 _LIBRARIES = ("diffusers", "transformers")
 
 
-def load_pipeline(
-    folder: str | Path, *, dtype: torch.dtype = torch.float32, variant: str | None = None
-) -> DiffusionPipeline:
+def load_pipeline(folder: str | Path, *, dtype: torch.dtype = torch.float32, variant: str | None = None) -> Pipeline:
     """A pipeline from a local folder as `save_pretrained` writes it.
 
     Nothing is fetched, no pickle is read and no code of the folder is run; the folder is checked before anything is
@@ -38,13 +36,14 @@ def load_pipeline(
         ArgumentError: not a local pipeline folder, weights that are not safetensors, or one that asks for its own code.
     """
     root = check_folder(folder)
-    return DiffusionPipeline.from_pretrained(
+    load: Any = diffusers.DiffusionPipeline.from_pretrained
+    return load(
         root,
         dtype=dtype,
         variant=variant,
         local_files_only=True,
         use_safetensors=True,
-        low_cpu_mem_usage=is_accelerate_available(),
+        low_cpu_mem_usage=find_spec("accelerate") is not None,
     )
 
 

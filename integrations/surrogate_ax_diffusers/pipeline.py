@@ -19,10 +19,11 @@ from surrogate_ax.priors import SINGLE, Latents, Prior, check_latents
 from surrogate_ax_diffusers.arguments import Arguments
 from surrogate_ax_diffusers.discovery import discover, replaced
 from surrogate_ax_diffusers.embeddings import Embeddings
-from surrogate_ax_diffusers.families import Family, find_family
+from surrogate_ax_diffusers.families import Family, Pipeline, find_family
 from surrogate_ax_diffusers.fingerprint import call_text, component_parts, weights_digest
 from surrogate_ax_diffusers.schedulers import check_scheduler
 
+_CLASS: Any = DiffusionPipeline  # annotated, it would hide most of a pipeline's attributes
 _CHECK_STEPS = 3  # of the determinism check: noise shows from the first step on
 _CHECK_TOLERANCE = 1e-3  # of the largest output value; kernels that are not deterministic stay below
 
@@ -50,7 +51,7 @@ class PipelineGenerator:
 
     def __init__(
         self,
-        pipe: DiffusionPipeline,
+        pipe: Pipeline,
         *,
         device: str | torch.device | None = None,
         revision: str | None = None,
@@ -59,7 +60,7 @@ class PipelineGenerator:
         family: Family | None = None,
         **call: Any,
     ) -> None:
-        if not isinstance(pipe, DiffusionPipeline):
+        if not isinstance(pipe, _CLASS):
             raise ArgumentError(
                 f"pipe: expected a diffusers DiffusionPipeline, got {type(pipe).__name__}. Load one with "
                 "surrogate_ax_diffusers.load_pipeline(folder), or wrap a function in a FunctionGenerator."
@@ -236,7 +237,7 @@ def _in_order(parts: Sequence[tuple[Outputs, list[int]]], n: int) -> Outputs:
     if len(parts) == 1:
         return parts[0][0]
     order = np.argsort([i for _, items in parts for i in items])
-    blocks = [outputs for outputs, _ in parts]
+    blocks: list[Any] = [outputs for outputs, _ in parts]
     alike = len({(type(block), getattr(block, "shape", (0,))[1:]) for block in blocks}) == 1
     if alike and isinstance(blocks[0], np.ndarray):
         return np.concatenate(blocks)[order]
