@@ -1,0 +1,215 @@
+"""The demo: search the embedded avatar model for a palette, and compare with plain draws at the same cost.
+
+Both sides are Optuna studies in one SQLite file: "plain draws" and "search". The prompt says what the avatars show, the
+palette in which colours; every avatar costs the same network evaluations, so both sides spend the same.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import Trial, TrialState
+
+from surrogate_ax.bank import draw_entropy
+from surrogate_ax.errors import ArgumentError, MismatchError
+from surrogate_ax.evaluation import INTERRUPTED
+from surrogate_ax.generator import Generator
+from surrogate_ax.policies import draws
+from surrogate_ax_cli.palette import METRIC, palette_objective
+from surrogate_ax_diffusers import PipelineGenerator, load_avatars
+from surrogate_ax_optuna import optimize, sqlite
+from surrogate_ax_optuna.host import ended_trials
+from surrogate_ax_optuna.search_space import REASON_ATTR, RESULT_ATTR
+
+PROMPT = "dark glasses, no hat, happy mouth"
+PALETTE = {"#1f9e97": 0.40, "#f4d8b0": 0.25, "#1d2440": 0.20, "#e4572e": 0.15}
+STEPS, GUIDANCE, BATCH = 12, 1.5, 16
+SEARCH, PLAIN = "search", "plain draws"
+STUDY_FILE, PREVIEWS = "study.db", "previews"
+SETTINGS_ATTR, SECONDS_ATTR = "demo:settings", "demo:seconds"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a demo is run with.
+
+    Args:
+        prompt: what the avatars show.
+        seed: of draws and samplers.
+        evaluations: avatars that each side generates and scores.
+    """
+
+    prompt: str = PROMPT
+    seed: int = 0
+    evaluations: int = 128
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one side came to.
+
+    Args:
+        best: least palette distance.
+        median: over all evaluations.
+        nfe: network function evaluations spent.
+        seconds: wall time, scores and storage included.
+    """
+
+    best: float
+    median: float
+    nfe: int
+    seconds: float
+
+
+def avatars(prompt: str) -> PipelineGenerator:
+    """The embedded model under a prompt, as the demo uses it.
+
+    Raises:
+        ArgumentError: a word that the model does not know.
+    """
+    pipe = load_avatars()
+    known = pipe.tokenizer.get_vocab()
+    unknown = [word for word in prompt.lower().replace(",", " ").split() if word not in known]
+    if unknown:
+        words = ", ".join(sorted(word for word in known if word.isalpha()))
+        raise ArgumentError(f"prompt: the embedded model does not know {unknown}. Its words are: {words}.")
+    return PipelineGenerator(pipe, prompt=prompt, num_inference_steps=STEPS, guidance_scale=GUIDANCE, output_type="np")
+
+
+def run(
+    generator: Generator,
+    settings: Settings,
+    out: Path | None = None,
+    *,
+    progress: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> tuple[optuna.Study, optuna.Study]:
+    """Evaluate both sides, or what is left of them.
+
+    Args:
+        generator: makes the avatars.
+        settings: of both sides.
+        out: a folder for the studies and every picture; None keeps the studies in memory and no pictures.
+        progress: show bars.
+        say: told what comes next.
+
+    Returns:
+        The studies "search" and "plain draws".
+
+    Raises:
+        MismatchError: the folder has a demo with other settings or of another model.
+        ArgumentError: the folder cannot be written.
+    """
+    n, seed = settings.evaluations, settings.seed
+    storage, previews = (None, None) if out is None else _storage(out)
+    # A draw's key is made of its side's rng and its number, so the sides have no draw in common.
+    plain_rng = draw_entropy(seed, PLAIN)
+    plain = _open(PLAIN, storage, settings, RandomSampler(seed=seed))
+    search = _open(SEARCH, storage, settings, TPESampler(seed=seed))
+    for study, rng in ((plain, plain_rng), (search, seed)):
+        done = len(ended_trials(study))
+        say(f"{study.study_name}: {n} avatars" + (f", {min(done, n)} of them are there already" if done else ""))
+        if done >= n:
+            continue
+        with _clocked(study):
+            optimize(
+                study,
+                generator,
+                palette_objective(PALETTE),
+                total_trials=n,
+                rng=rng,
+                batch_size=BATCH,
+                policy=draws(generator.prior, n, axes=2) if study is plain else None,
+                previews=previews,
+                progress=progress,
+            )
+    return search, plain
+
+
+def summarise(study: optuna.Study) -> Side:
+    """Best, median and cost of a side."""
+    results = [trial.user_attrs[RESULT_ATTR] for trial in study.get_trials(states=(TrialState.COMPLETE,))]
+    values = [result["values"][METRIC] for result in results]
+    nfe = round(sum(result["nfe"] for result in results))
+    return Side(min(values), statistics.median(values), nfe, study.user_attrs[SECONDS_ATTR])
+
+
+def table(search: Side, plain: Side) -> str:
+    """Both sides as lines of text, and what they say."""
+    lines = [f"{'':13}{'best':>8}{'median':>9}{'NFE':>8}{'seconds':>9}"]
+    for name, side in ((PLAIN, plain), (SEARCH, search)):
+        lines.append(f"{name:13}{side.best:8.4f}{side.median:9.4f}{side.nfe:8,}{side.seconds:9.1f}")
+    closer = 1 - search.best / plain.best
+    if closer > 0:
+        verdict = f"The search came {closer:.0%} closer to the palette than the best plain draw, at the same NFE."
+    else:
+        verdict = "The search did not beat the best plain draw this time. It does for most seeds: try another --seed."
+    return "\n".join([*lines, "", verdict])
+
+
+def describe(search: optuna.Study, plain: optuna.Study, settings: Settings) -> dict[str, Any]:
+    """Both sides and what they were run with, JSON-able."""
+    sides = {study.study_name: asdict(summarise(study)) for study in (plain, search)}
+    return {**asdict(settings), "palette": PALETTE, "metric": METRIC, **sides}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No log lines of Optuna's, and no warnings that it calls its artifacts and plots experimental."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _storage(out: Path) -> tuple[Any, FileSystemArtifactStore]:
+    if out.exists() and not out.is_dir():
+        raise ArgumentError(f"out: expected a folder, or a name for a new one, got the file {out}.")
+    storage = sqlite(out / STUDY_FILE)
+    (out / PREVIEWS).mkdir(exist_ok=True)
+    return storage, FileSystemArtifactStore(out / PREVIEWS)
+
+
+def _open(name: str, storage: Any, settings: Settings, sampler: BaseSampler) -> optuna.Study:
+    """A side's study, new or as it was left."""
+    study = optuna.create_study(
+        study_name=name, storage=storage, sampler=sampler, direction="minimize", load_if_exists=True
+    )
+    given = asdict(settings)
+    recorded = study.user_attrs.get(SETTINGS_ATTR, given)
+    differing = [f"{key} {recorded[key]!r}, not {given[key]!r}" for key in given if recorded.get(key) != given[key]]
+    if differing:
+        raise MismatchError(
+            f"out: the folder holds a demo with {'; '.join(differing)}. Choose another folder with --out, or delete it."
+        )
+    study.set_user_attr(SETTINGS_ATTR, given)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        # Left by a demo that was killed: as if it had never been asked.
+        Trial(study, trial._trial_id).set_user_attr(REASON_ATTR, INTERRUPTED)
+        study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+    return study
+
+
+@contextmanager
+def _clocked(study: optuna.Study) -> Iterator[None]:
+    """Add the wall time of a block to the study's, whichever way it ends."""
+    clock = time.monotonic()
+    try:
+        yield
+    finally:
+        spent = float(study.user_attrs.get(SECONDS_ATTR, 0.0)) + time.monotonic() - clock
+        study.set_user_attr(SECONDS_ATTR, round(spent, 3))

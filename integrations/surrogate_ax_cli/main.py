@@ -1,0 +1,107 @@
+"""The command `surrogate-ax`. Everything heavy is imported inside the commands, so that `--help` is quick.
+
+Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 bad input,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    help="Search the outputs of diffusion and flow-matching models as hyper-parameters are searched.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        from surrogate_ax import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the pictures and the study.")] = Path("demo-out"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of draws and sampler.")] = 0,
+    evaluations: Annotated[int, typer.Option(min=8, help="Avatars that each side generates and scores.")] = 128,
+    prompt: Annotated[str | None, typer.Option(help="What the avatars show; the demo's own if left out.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Search the embedded avatar model for a palette, against plain draws at the same cost.
+
+    In a folder that has this demo already, it goes on where that stopped, or shows the result again.
+    """
+    with _reported():
+        _say("loading the embedded model")
+        from surrogate_ax_cli import demo as sides
+        from surrogate_ax_cli import pictures
+
+        settings = sides.Settings(sides.PROMPT if prompt is None else prompt, seed, evaluations)
+        with sides.quiet():
+            generator = sides.avatars(settings.prompt)
+            search, plain = sides.run(generator, settings, out, progress=True, say=_say)
+            _say("drawing the pictures")
+            pictures.draw_contact_sheet(search, plain, generator, settings, out / pictures.SHEET)
+            pictures.draw_history(search, plain, out / pictures.HISTORY)
+        if as_json:
+            typer.echo(json.dumps(sides.describe(search, plain, settings), indent=1))
+            return
+        typer.echo(f'\nPrompt "{settings.prompt}", seed {seed}, {evaluations} avatars a side. Lower is better.\n')
+        typer.echo(sides.table(sides.summarise(search), sides.summarise(plain)))
+        typer.echo(_what_to_open(out, [pictures.SHEET, pictures.HISTORY], sides.STUDY_FILE, sides.PREVIEWS))
+
+
+def _what_to_open(out: Path, files: list[str], study: str, previews: str) -> str:
+    """Where the pictures are, and how to see every trial of the study."""
+    beside = Path(sys.executable).with_name("optuna-dashboard")  # a virtual environment that is not activated
+    command = "optuna-dashboard" if shutil.which("optuna-dashboard") else _near(beside)
+    view = f"{command} sqlite:///{shlex.quote(str(out / study))} --artifact-dir {shlex.quote(str(out / previews))}"
+    lines = ["", "Look at", *(f"  {out / name}" for name in files), "", "Every trial with its picture, in a browser"]
+    if not (shutil.which("optuna-dashboard") or beside.exists()):
+        lines.append(f"  {_near(Path(sys.executable))} -m pip install optuna-dashboard")
+    return "\n".join([*lines, f"  {view}"])
+
+
+def _near(path: Path) -> str:
+    """A path as one would type it here."""
+    relative = os.path.relpath(path)
+    return shlex.quote(str(path) if relative.startswith("..") else relative)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Expected errors as one line on standard error and an exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say("\ninterrupted: what was evaluated is kept; the same command goes on from there")
+        raise typer.Exit(INTERRUPTED) from None
+    except Exception as error:
+        from surrogate_ax.errors import SurrogateError
+
+        if not isinstance(error, SurrogateError | OSError):
+            raise
+        _say(f"error: {error}")
+        raise typer.Exit(BAD_INPUT if isinstance(error, ValueError) else FAILED) from None
