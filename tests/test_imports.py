@@ -12,26 +12,28 @@ import pytest
 ROOT = Path(__file__).parents[1]
 OPTIONAL = (
     "PIL", "ax", "botorch", "cmaes", "diffusers", "gpytorch", "jaxtyping", "matplotlib", "optuna", "optuna_dashboard",
-    "optuna_integration", "ray", "sqlalchemy", "tokenizers", "tqdm", "transformers", "typer", "yaml",
+    "optuna_integration", "ray", "sqlalchemy", "tokenizers", "tqdm", "transformers", "yaml",
 )  # fmt: skip
 
-BLOCK = f"""
+BLOCK = """
 import sys
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {OPTIONAL!r}:
+        if name.split(".")[0] in {blocked!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Blocked())
 """
 
 
-def _run(code: str) -> subprocess.CompletedProcess[str]:
+def _run(code: str, *blocked: str) -> subprocess.CompletedProcess[str]:
+    """A new interpreter where the packages of `blocked` cannot be imported."""
+    code = BLOCK.format(blocked=blocked) + code
     path = os.pathsep.join([str(ROOT), str(ROOT / "integrations")])
     environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", BLOCK + code],
+        [sys.executable, "-W", "error", "-c", code],
         env=environment,
         capture_output=True,
         text=True,
@@ -45,7 +47,8 @@ def test_core_imports_without_any_extra() -> None:
         for file in (ROOT / "surrogate_ax").rglob("*.py")
     )
     assert "surrogate_ax.charts" in every
-    answer = _run(f"""
+    answer = _run(
+        f"""
 import importlib
 for name in {every!r}:
     importlib.import_module(name)
@@ -53,18 +56,32 @@ import surrogate_ax
 missing = [name for name in surrogate_ax.__all__ if not hasattr(surrogate_ax, name)]
 assert not missing, missing
 assert sorted(set(surrogate_ax.__all__)) == sorted(surrogate_ax.__all__), "a name is listed twice"
-""")
+""",
+        *OPTIONAL,
+        "typer",
+    )
     assert answer.returncode == 0, answer.stderr
 
 
 def test_the_block_blocks() -> None:
-    answer = _run("import optuna")
+    answer = _run("import optuna", "optuna")
     assert answer.returncode == 1
     assert "No module named 'optuna'" in answer.stderr
 
 
 @pytest.mark.parametrize("package", ["optuna", "diffusers"])
 def test_integration_names_its_missing_extra(package: str) -> None:
-    answer = _run(f"import surrogate_ax_{package}")
+    answer = _run(f"import surrogate_ax_{package}", *OPTIONAL)
     assert answer.returncode == 1
     assert f"surrogate-ax[{package}]" in answer.stderr.strip().splitlines()[-1], answer.stderr
+
+
+def test_command_line_imports_when_a_command_runs() -> None:
+    answer = _run(
+        "from typer.testing import CliRunner\n"
+        "from surrogate_ax_cli.main import app\n"
+        "answer = CliRunner().invoke(app, ['--help'])\n"
+        "assert answer.exit_code == 0, answer.output\n",
+        *OPTIONAL, "numpy", "scipy", "torch", "surrogate_ax_optuna", "surrogate_ax_diffusers",
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
