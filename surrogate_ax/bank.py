@@ -72,6 +72,14 @@ def row_terms(rows: sp.csr_array, seeds: Sequence[Seed]) -> list[Terms]:
     ]
 
 
+@dataclass
+class _Stack:
+    """The seeds last materialised, shared by a bank and those that grew from it: a box that is searched is made once."""
+
+    seeds: tuple[Seed, ...]
+    rows: Tensor  # (m, D)
+
+
 class Bank:
     """An append-only list of seeds under one prior, and the latents of coefficient rows over them.
 
@@ -97,8 +105,7 @@ class Bank:
         self.prior = prior
         self.device = torch.device(device)
         self._tensors = dict(tensors or {})
-        self._stack_columns: Array = np.zeros(0, dtype=np.int64)
-        self._stack: Tensor = torch.zeros((0, prior.dim), device=self.device)
+        self._stack = _Stack((), torch.zeros((0, prior.dim), device=self.device))
         self.seeds: tuple[Seed, ...] = tuple(self._register(seed) for seed in seeds)
         repeated = len(self.seeds) - len(set(self.seeds))
         if repeated:
@@ -136,7 +143,7 @@ class Bank:
         grown = Bank(self.prior, (), tensors=self._tensors, device=self.device)
         fresh = dict.fromkeys(grown._register(seed) for seed in seeds)
         grown.seeds = self.seeds + tuple(seed for seed in fresh if seed not in self._column)
-        grown._stack_columns, grown._stack = self._stack_columns, self._stack
+        grown._stack = self._stack
         return grown
 
     def to(self, device: torch.device | str) -> Bank:
@@ -249,21 +256,21 @@ class Bank:
         return g
 
     def _seed_rows(self, columns: Array) -> Tensor:
-        """Seeds (m, D) on the device; the last stack is kept, so a box that is searched is made once."""
-        if np.array_equal(columns, self._stack_columns):
-            return self._stack
-        known = {int(column): i for i, column in enumerate(self._stack_columns)}
-        stack = torch.empty((len(columns), self.prior.dim), device=self.device)
-        for i, column in enumerate(columns.tolist()):
-            seed = self.seeds[column]
-            if column in known:
-                stack[i] = self._stack[known[column]]
+        """Seeds (m, D) on the device; what the last stack has is not made again."""
+        seeds = tuple(self.seeds[column] for column in columns)
+        if seeds == self._stack.seeds:
+            return self._stack.rows
+        known = {seed: i for i, seed in enumerate(self._stack.seeds)}
+        rows = torch.empty((len(seeds), self.prior.dim), device=self.device)
+        for i, seed in enumerate(seeds):
+            if seed in known:
+                rows[i] = self._stack.rows[known[seed]]
             elif isinstance(seed, Stored):
-                stack[i] = self._tensors[seed.sha256]
+                rows[i] = self._tensors[seed.sha256]
             else:
-                stack[i] = torch.from_numpy(inner_row(seed, self.prior.dim))
-        self._stack_columns, self._stack = columns, stack
-        return stack
+                rows[i] = torch.from_numpy(inner_row(seed, self.prior.dim))
+        self._stack.seeds, self._stack.rows = seeds, rows
+        return rows
 
 
 def check_seeds(xi: Tensor) -> None:

@@ -118,10 +118,14 @@ def run(
             raise ArgumentError(f"{name}: expected at least 1, got {count}.")
     host.reclaim()
     clock, failures = time.monotonic(), list[str]()
+    turn: Turn | None = None
     while timeout is None or time.monotonic() - clock < timeout:
         told = host.told()
         left = total_trials - len(told.terms) - len(told.running)
-        turn = policy(told, left, rng) if len(told.terms) < total_trials else None
+        if len(told.terms) >= total_trials:
+            return
+        if turn is None or told.ended(turn.round) >= turn.size:
+            turn = policy(told, left, rng)
         if turn is None:
             return
         wanted = min(batch_size, left, told.open(turn))
