@@ -74,7 +74,7 @@ def row_terms(rows: sp.csr_array, seeds: Sequence[Seed]) -> list[Terms]:
 
 @dataclass
 class _Stack:
-    """The seeds last materialised, shared by a bank and those that grew from it: a box that is searched is made once."""
+    """Seeds last materialised, shared by a bank and those that grew from it: a searched box is made once."""
 
     seeds: tuple[Seed, ...]
     rows: Tensor  # (m, D)
