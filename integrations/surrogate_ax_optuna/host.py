@@ -20,6 +20,7 @@ from optuna.artifacts import upload_artifact
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
+from torch import Tensor
 
 from surrogate_ax.bank import Draw, Terms, draw_entropy
 from surrogate_ax.conditions import Choice, Range
@@ -58,6 +59,7 @@ class OptunaHost:
         batch_size: the usual number of trials asked at once, for samplers that work in generations.
         rng: seed of draws and of the random parameters of exact rows.
         previews: an Optuna artifact store for pictures of the outputs; none are made without it.
+        tensors: inner rows (D,) of stored seeds, by SHA-256: the storage keeps their hashes only.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class OptunaHost:
         batch_size: int = 1,
         rng: int = 0,
         previews: Any = None,
+        tensors: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.study = study
         self._generator = dict(generator.fingerprint)
@@ -80,6 +83,8 @@ class OptunaHost:
         self._random = RandomSampler(seed=draw_entropy(rng, "parameters") % 2**32)
         self._entropy = draw_entropy(rng, "trials")
         self._previews = previews
+        self._tensors = dict(tensors or {})
+        self._axes: int | None = None  # K of the study's parameters, once they are known
         self._read: dict[int, tuple[Terms, list[float]]] = {}  # of ended trials, which do not change any more
         self._samplers: dict[tuple[int, bool], RoundSampler] = {}
 
@@ -102,10 +107,15 @@ class OptunaHost:
         values = np.array([row[1] for row in rows]).reshape(len(rows), len(names))
         rounds = np.array([_round(trial) for trial in ended], dtype=np.int64)
         columns = {name: values[:, i] for i, name in enumerate(names)}
-        return Told(self._objective, [row[0] for row in rows], columns, rounds)
+        return Told(self._objective, [row[0] for row in rows], columns, rounds, tensors=self._tensors)
 
     def ask(self, n: int, turn: Turn) -> Sequence[Candidate[optuna.Trial]]:
-        """Exact rows of the turn that nobody has run yet, then points that the study's sampler proposes."""
+        """Exact rows of the turn that nobody has run yet, then points that the study's sampler proposes.
+
+        Raises:
+            MismatchError: the turn's K is not that of the study, whose parameters are the same for life.
+        """
+        self._check_axes(turn)
         exact = self._exact_left(turn)[:n]
         candidates: list[Candidate[optuna.Trial]] = []
         try:
@@ -144,6 +154,18 @@ class OptunaHost:
         condition = {name: trial.params[name] for name in self._conditions}
         write_recipe(trial, terms, condition, generator=self._generator, batch=n)
         return Candidate(trial, terms, condition, turn.round)
+
+    def _check_axes(self, turn: Turn) -> None:
+        if self._axes is None:
+            trials = self.study.get_trials(deepcopy=False)
+            asked = next((trial.params for trial in trials if RECIPE_ATTR in trial.user_attrs), None)
+            box = [name for name in asked or () if name[:1] == "u" and name[1:].isdigit()]
+            self._axes = turn.space.axes if asked is None else len(box) + 1
+        if turn.space.axes != self._axes:
+            raise MismatchError(
+                f"policy: the study was begun with K = {self._axes} axes, and its parameters stay the same for life, "
+                f"got K = {turn.space.axes}. Use a policy of the same K, or a new study."
+            )
 
     def _exact_left(self, turn: Turn) -> list[tuple[int, Terms]]:
         if turn.first is None:

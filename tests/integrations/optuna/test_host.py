@@ -1,0 +1,359 @@
+"""The Optuna host: what it records and when, and what it takes back."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, BinaryIO
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
+from optuna.pruners import ThresholdPruner
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+from PIL import Image
+
+from surrogate_ax import (
+    Bank,
+    Choice,
+    Evaluator,
+    FunctionGenerator,
+    Metric,
+    MismatchError,
+    Objective,
+    Range,
+    Recipe,
+    SurrogateSpace,
+    Turn,
+    UnsupportedError,
+)
+from surrogate_ax.evaluation import INTERRUPTED
+from surrogate_ax_optuna import OptunaHost, optimize, sqlite
+from surrogate_ax_optuna.host import PREVIEW_ATTR, ended_trials, read_recipe
+from surrogate_ax_optuna.sampler import FIXED_ATTR, ROUND_ATTR
+from surrogate_ax_optuna.search_space import REASON_ATTR, RECIPE_ATTR
+
+K = 4
+
+
+@pytest.fixture
+def space(make_generator):
+    return SurrogateSpace.sample(make_generator().prior, seeds=K, rng=0)
+
+
+@pytest.fixture
+def make_host(make_generator, objective):
+    def make(study: optuna.Study, **options: Any) -> OptunaHost:
+        return OptunaHost(study, make_generator(), options.pop("objective", objective), **options)
+
+    return make
+
+
+def _turn(space: SurrogateSpace, **options: Any) -> Turn:
+    return Turn(space, **{"round": 0, "size": 64} | options)
+
+
+def _evaluations(generator: FunctionGenerator, objective: Objective, host: OptunaHost, candidates: Any, space: Any):
+    bank = space.bank.extend([seed for candidate in candidates for seed, _ in candidate.terms])
+    z = bank.latents(bank.rows(candidate.terms for candidate in candidates))
+    return Evaluator(generator, objective)(z, [{}] * len(candidates))
+
+
+def test_a_trial_has_its_recipe_round_and_parameters_when_it_is_asked(make_study, make_host, space):
+    study = make_study()
+    host = make_host(study, conditions={"guidance": Range(1, 7, step=0.5), "prompt": Choice(["a", "b"])}, batch_size=3)
+    candidates = host.ask(3, _turn(space, round=2))
+    assert [trial.state for trial in study.trials] == [TrialState.RUNNING] * 3
+    for candidate, trial in zip(candidates, study.trials, strict=True):
+        assert set(trial.params) == {"u0", "u1", "u2", "guidance", "prompt"}
+        assert trial.user_attrs[ROUND_ATTR] == candidate.round == 2
+        recipe = Recipe.from_json(trial.user_attrs[RECIPE_ATTR])
+        assert recipe.terms == candidate.terms
+        assert recipe.condition == candidate.condition == {name: trial.params[name] for name in ("guidance", "prompt")}
+        assert recipe.batch == 3
+        u = np.array([[trial.params[f"u{k}"] for k in range(K - 1)]])
+        assert recipe.terms == space.terms(u)[0]
+
+
+def test_exact_rows_come_first_and_once_then_proposals(make_study, make_host, make_generator, objective, space):
+    study = make_study()
+    host = make_host(study)
+    turn = _turn(space, first=np.eye(K))
+    asked = host.ask(3, turn)
+    assert [candidate.terms for candidate in asked] == turn.exact[:3]
+    host.tell(asked, _evaluations(make_generator(), objective, host, asked, space))
+    asked = host.ask(3, turn)
+    assert asked[0].terms == turn.exact[3]
+    assert [trial.user_attrs.get(FIXED_ATTR) for trial in study.trials] == [0, 1, 2, 3, None, None]
+    assert len(asked[1].terms) == K  # inside the box
+
+
+def test_exact_rows_of_another_round_do_not_count(make_study, make_host, make_generator, objective, space):
+    host = make_host(make_study())
+    first = host.ask(K, _turn(space, first=np.eye(K)))
+    host.tell(first, _evaluations(make_generator(), objective, host, first, space))
+    again = host.ask(K, _turn(space, first=np.eye(K), round=1))
+    assert [candidate.terms for candidate in again] == _turn(space, first=np.eye(K)).exact
+
+
+def test_told_stands_in_the_order_of_ending(make_study, make_host, make_generator, objective, space):
+    study = make_study()
+    host = make_host(study)
+    one, two, three = host.ask(3, _turn(space))
+    for candidate in (two, three, one):
+        host.tell([candidate], _evaluations(make_generator(), objective, host, [candidate], space))
+    told = host.told()
+    assert told.terms == [two.terms, three.terms, one.terms]
+    assert told.values["first"].tolist() == [study.trials[i].value for i in (1, 2, 0)]
+    assert told.round.tolist() == [0, 0, 0]
+    assert [trial.number for trial in ended_trials(study)] == [1, 2, 0]
+
+
+def test_running_trials_are_not_told(make_study, make_host, space):
+    host = make_host(make_study())
+    host.ask(3, _turn(space))
+    assert list(host.told().terms) == []
+
+
+def test_a_pruned_trial_is_told_as_ended(make_study, make_host, space):
+    study = make_study()
+    host = make_host(study)
+    (candidate,) = host.ask(1, _turn(space))
+    study.tell(candidate.ticket, state=TrialState.PRUNED)
+    told = host.told()
+    assert told.terms == [candidate.terms]
+    assert np.isnan(told.values["first"]).all()
+
+
+def test_told_keeps_the_rounds_of_a_study_without_trials(make_study, make_host):
+    told = make_host(make_study()).told()
+    assert told.ended(0) == 0
+    assert told.values["first"].shape == (0,)
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["memory", "sqlite"])
+def test_telling_twice_changes_nothing(make_study, make_generator, tmp_path, stored):
+    def score(outputs: torch.Tensor, conditions: object) -> dict[str, Any]:
+        return {"bright": outputs.mean(dim=(1, 2)), "low": np.ones(len(outputs))}
+
+    study = make_study(storage=sqlite(tmp_path / "study.db") if stored else None)
+    generator = make_generator(prior=(8, 4))
+    space = SurrogateSpace.sample(generator.prior, seeds=K, rng=0)
+    (tmp_path / "artifacts").mkdir()
+    store = FileSystemArtifactStore(str(tmp_path / "artifacts"))
+    objective = Objective(Metric("bright"), Metric("low", "at_most", 0), score=score)
+    host = OptunaHost(study, generator, objective, previews=store)
+    asked = host.ask(2, _turn(space))
+    evaluations = _evaluations(generator, objective, host, asked, space)
+    host.tell(asked[:1], evaluations)
+    before = study.trials[0]
+    host.tell(asked, evaluations)
+    assert study.trials[0] == before
+    assert study.trials[1].state == TrialState.COMPLETE
+    host.tell(asked, Evaluator(generator, objective).interrupted([{}] * 2))
+    assert study.trials[0] == before
+    assert len(list((tmp_path / "artifacts").iterdir())) == 2
+
+
+def test_interrupted_trials_are_given_back_and_their_exact_rows_asked_again(
+    make_study, make_host, make_generator, objective, space
+):
+    study = make_study()
+    host = make_host(study)
+    turn = _turn(space, first=np.eye(K))
+    asked = host.ask(K, turn)
+    host.tell(asked, Evaluator(make_generator(), objective).interrupted([{}] * K))
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * K
+    assert [trial.user_attrs[REASON_ATTR] for trial in study.trials] == [INTERRUPTED] * K
+    assert list(host.told().terms) == []
+    assert [candidate.terms for candidate in host.ask(K, turn)] == turn.exact
+
+
+class Breaking(RandomSampler):
+    """A sampler that raises at its n-th parameter."""
+
+    def __init__(self, error: BaseException, after: int) -> None:
+        super().__init__(seed=0)
+        self.error = error
+        self.left = after
+
+    def sample_independent(self, *arguments: Any) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+        return super().sample_independent(*arguments)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("no proposal")])
+def test_a_sampler_that_is_broken_off_leaves_no_trial_running(make_study, make_host, space, error):
+    study = make_study(Breaking(error, after=2 * (K - 1) + 1))
+    host = make_host(study)
+    with pytest.raises(type(error)):
+        host.ask(4, _turn(space))
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 3
+    assert list(host.told().terms) == []
+
+
+def test_a_process_killed_inside_ask_does_not_spoil_the_study(make_study, make_host, make_generator, objective, space):
+    study = make_study()
+    trial = study.ask()
+    trial.set_user_attr(ROUND_ATTR, 0)  # all that is written before the sampler proposes
+    host = make_host(study)
+    assert list(host.told().terms) == []
+    study.tell(trial, state=TrialState.FAIL)
+    assert list(host.told().terms) == []
+
+
+def test_a_trial_of_something_else_is_refused(make_study, make_host):
+    study = make_study()
+    study.tell(study.ask(), 1.0)
+    with pytest.raises(MismatchError, match="trial 0 has no recipe, so something else made it"):
+        make_host(study).told()
+
+
+def test_k_is_constant_through_a_study(make_study, make_host, make_generator, objective, space):
+    study = make_study()
+    host = make_host(study)
+    asked = host.ask(2, _turn(space))
+    host.tell(asked, _evaluations(make_generator(), objective, host, asked, space))
+    wider = SurrogateSpace.sample(make_generator().prior, seeds=K + 1, rng=0)
+    for later in (host, make_host(study)):
+        with pytest.raises(MismatchError, match=r"K = 4 axes.* got K = 5"):
+            later.ask(2, _turn(wider, round=1))
+    assert len(study.trials) == 2
+
+
+def test_fresh_draws_are_keyed_by_trial_and_box_points_mix_them(make_study, make_host, space):
+    host = make_host(make_study(), rng=3)
+    draws = host.ask(3, _turn(SurrogateSpace(space.bank, space.frame, fresh=1.0)))
+    assert [len(candidate.terms) for candidate in draws] == [1, 1, 1]
+    assert [terms[0][0].index for terms in (candidate.terms for candidate in draws)] == [0, 1, 2]
+    mixed = host.ask(1, _turn(SurrogateSpace(space.bank, space.frame, fresh=0.5), round=1))[0]
+    assert mixed.terms[-1][0].index == 3
+    assert mixed.terms[-1][1] == pytest.approx(0.5)
+
+
+def test_the_pruner_hears_of_all_rows_before_it_is_asked(make_study, make_host, objective, space):
+    study = make_study(pruner=ThresholdPruner(lower=0.0))
+    host = make_host(study)
+    asked = host.ask(3, _turn(space))
+    stop = host.should_stop(asked, 5, {"first": np.array([1.0, -1.0, 2.0])})
+    assert stop.tolist() == [False, True, False]
+    assert [trial.intermediate_values for trial in study.trials] == [{5: 1.0}, {5: -1.0}, {5: 2.0}]
+
+
+def test_nothing_is_reclaimed_without_a_heartbeat(make_study, make_host, space):
+    study = make_study()
+    host = make_host(study)
+    host.ask(2, _turn(space))
+    assert host.reclaim() == 0
+    assert [trial.state for trial in study.trials] == [TrialState.RUNNING] * 2
+
+
+def test_the_sampler_is_given_back(make_study, make_host, space):
+    sampler = RandomSampler(seed=1)
+    study = make_study(sampler)
+    host = make_host(study)
+    host.ask(2, _turn(space, first=np.eye(K)[:1]))
+    assert study.sampler is not sampler
+    host.close()
+    assert study.sampler is sampler
+
+
+def test_stored_seeds_reach_policies_through_told(make_study, make_generator, objective):
+    generator = make_generator()
+    seeds = SurrogateSpace.sample(generator.prior, seeds=K, rng=0)
+    space = SurrogateSpace.from_latents(generator.prior, seeds.bank.latents(np.eye(K)), rng=0)
+    host = OptunaHost(make_study(), generator, objective, tensors=space.bank.tensors)
+    asked = host.ask(K, _turn(space, first=np.eye(K)))
+    host.tell(asked, _evaluations(generator, objective, host, asked, space))
+    told = host.told()
+    bank = told.bank(generator.prior)
+    assert isinstance(bank, Bank)
+    torch.testing.assert_close(bank.latents(bank.rows(told.terms))["latents"], space.bank.latents(np.eye(K))["latents"])
+
+
+class RecordingStore:
+    """An artifact store that notes the states of the study's trials at every upload."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self.study = study
+        self.states: list[list[str]] = []
+        self.files: dict[str, bytes] = {}
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        return io.BytesIO(self.files[artifact_id])
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        self.states.append([trial.state.name for trial in self.study.trials])
+        self.files[artifact_id] = content_body.read()
+
+    def remove(self, artifact_id: str) -> None:
+        del self.files[artifact_id]
+
+
+def _brightness(outputs: torch.Tensor, conditions: object = None) -> np.ndarray:
+    return outputs.flatten(1).mean(dim=1).double().numpy()
+
+
+def test_each_picture_is_uploaded_while_its_trial_still_runs(make_study, make_generator):
+    study = make_study()
+    store = RecordingStore(study)
+    generator = make_generator(prior=(16, 16))
+    objective = Objective(Metric("bright"), score=_brightness)
+    optimize(study, generator, objective, total_trials=6, batch_size=3, rng=0, previews=store, progress=False)
+    done, running = "COMPLETE", "RUNNING"
+    one_by_one = [[done] * i + [running] * (3 - i) for i in range(3)]
+    assert store.states == one_by_one + [[done] * 3 + states for states in one_by_one]
+    assert [trial.user_attrs[PREVIEW_ATTR] for trial in study.trials] == list(store.files)
+
+
+def test_a_preview_is_a_png_of_the_output(make_study, tmp_path):
+    study = make_study()
+    store = FileSystemArtifactStore(str(tmp_path / "artifacts"))
+    (tmp_path / "artifacts").mkdir()
+    generator = FunctionGenerator(torch.sigmoid, (3, 16, 24))
+    objective = Objective(Metric("bright"), score=_brightness)
+    optimize(study, generator, objective, total_trials=4, batch_size=4, rng=0, previews=store, progress=False)
+    for trial in study.trials:
+        (meta,) = get_all_artifact_meta(trial, storage=study._storage)
+        assert (meta.artifact_id, meta.mimetype) == (trial.user_attrs[PREVIEW_ATTR], "image/png")
+        path = tmp_path / "preview.png"
+        download_artifact(artifact_store=store, file_path=str(path), artifact_id=meta.artifact_id)
+        picture = Image.open(path)
+        assert picture.format == "PNG"
+        recipe = read_recipe(trial)
+        bank = Bank(generator.prior, [seed for seed, _ in recipe.terms])
+        latents = bank.latents(bank.rows([recipe.terms]))
+        (output,) = generator.generate(latents, [{}]).outputs
+        pixels = np.asarray(picture)
+        factor = pixels.shape[0] // 16
+        assert pixels.shape == (16 * factor, 24 * factor, 3)
+        expected = np.round(output.permute(1, 2, 0).numpy() * 255)
+        np.testing.assert_allclose(pixels[::factor, ::factor], expected, atol=1)
+        path.unlink()
+
+
+def test_a_failed_item_has_no_preview(make_study, make_generator):
+    study = make_study()
+    store = RecordingStore(study)
+    objective = Objective(Metric("bright"), score=lambda outputs, _: np.where(np.arange(len(outputs)), 1.0, np.nan))
+    generator = make_generator(prior=(16, 16))
+    optimize(study, generator, objective, total_trials=4, batch_size=2, rng=0, previews=store, progress=False)
+    assert [PREVIEW_ATTR in trial.user_attrs for trial in study.trials] == [False, True] * 2
+    assert len(store.files) == 2
+
+
+def test_previews_of_what_is_no_picture_are_refused_and_no_trial_is_left_running(make_study, make_generator, objective):
+    study = make_study()
+    with pytest.raises(UnsupportedError, match="expected an image"):
+        optimize(
+            study, make_generator(), objective, total_trials=4, batch_size=4, rng=0, previews=RecordingStore(study),
+            progress=False,
+        )  # fmt: skip
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 2
+    assert [trial.user_attrs[REASON_ATTR] for trial in study.trials] == [INTERRUPTED] * 2
+    optimize(study, make_generator(), objective, total_trials=4, batch_size=4, rng=0, progress=False)
+    assert len(ended_trials(study)) == 4
