@@ -15,16 +15,18 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from surrogate_ax.bank import Bank, Draw, Seed, Stored, Terms, check_seeds, draw_entropy, repair_seeds, row_terms
 from surrogate_ax.charts import CHARTS, Chart, KnotheRosenblatt, check_box
-from surrogate_ax.errors import ArgumentError, MismatchError, ShapeError
+from surrogate_ax.errors import ArgumentError, MismatchError, SeedError, ShapeError
 from surrogate_ax.priors import Latents, Prior, check_latents
 from surrogate_ax.recipe import seed_from_json, seed_to_json
 
@@ -105,12 +107,15 @@ class SurrogateSpace:
 
         Raises:
             ShapeError: wrong shapes (both are named), or not K origins.
-            SeedError: seeds off the prior without `repair`, copies, or values that are not finite.
+            SeedError: seeds off the prior without `repair`, copies, another dtype, or values that are not finite.
         """
         parts = check_latents(latents, prior)
         devices = {part.device for part in parts.values()}
         if len(devices) > 1:
             raise ArgumentError(f"latents: expected all parts on one device, got {sorted(map(str, devices))}.")
+        for name, part in parts.items():
+            if not part.dtype.is_floating_point:
+                raise SeedError(f"latents[{name!r}]: expected a floating dtype, got {part.dtype}.")
         k = next(iter(parts.values())).shape[0]
         if origins and len(origins) != k:
             raise ShapeError(f"origins: expected K = {k} notes, got {len(origins)}.")
@@ -169,8 +174,10 @@ class SurrogateSpace:
 
     def latents(self, u: Array, *, draws: Sequence[Draw] = ()) -> Latents:
         """Named parts (n, *shape) of points (n, K-1). Arguments as for `coefficients`."""
-        bank = self.bank.extend(draws) if draws else self.bank
-        return bank.latents(self.coefficients(u, draws=draws))
+        if self.fresh == 0:
+            return self.bank.latents(self.coefficients(u, draws=draws))
+        bank = self.bank.extend(draws)  # by terms, since a draw may be given twice or stand in the bank already
+        return bank.latents(bank.rows(self.terms(u, draws=draws)))
 
     def locate(self, z: Latents | Tensor, *, rng: int = 0) -> tuple[Array, Array]:
         """The points whose latents come nearest to given ones.
@@ -181,8 +188,16 @@ class SurrogateSpace:
 
         Returns:
             u (n, K-1), and the residual |ξ - ξ(u)| / |ξ| (n,), which is not small when a latent lies outside the span.
+
+        Raises:
+            ShapeError: wrong shapes; both are named.
+            ArgumentError: values that are not finite.
         """
         xi = self.bank.prior.to_inner(check_latents(z, self.bank.prior, name="z"), rng=rng)
+        finite = torch.isfinite(xi).all(dim=1)
+        if not finite.all():
+            row = int(torch.argmin(finite.int()))
+            raise ArgumentError(f"z: expected finite values, got NaN or infinity in row {row}.")
         axes = self.bank.inner(self.frame).double().cpu()
         target = xi.double().cpu()
         w = np.clip(torch.linalg.lstsq(axes.T, target.T).solution.T.numpy(), 0, None)
@@ -194,9 +209,10 @@ class SurrogateSpace:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of prior, seeds, frame, chart and fresh share."""
+        """Digest of prior, seeds, frame, chart and fresh share; where stored seeds came from is no part of it."""
         described = [VERSION, self.bank.prior.fingerprint, self.chart.name, self.fresh]
-        digest = hashlib.sha256(json.dumps([described, [seed_to_json(s) for s in self.bank.seeds]]).encode())
+        seeds = [seed_to_json(s if isinstance(s, Draw) else Stored(s.sha256)) for s in self.bank.seeds]
+        digest = hashlib.sha256(json.dumps([described, seeds]).encode())
         digest.update(np.round(self.frame, 12).tobytes())
         return "space-" + digest.hexdigest()[:12]
 
@@ -229,21 +245,11 @@ class SurrogateSpace:
             device: where latents are made.
 
         Raises:
-            ArgumentError: a file is missing or unreadable, or its version is newer.
+            ArgumentError: a file is missing, unreadable or incomplete, or its version or chart is not known.
             MismatchError: another prior, or files that do not belong together.
         """
         folder = Path(folder)
-        try:
-            described = json.loads((folder / "space.json").read_text())
-            tensors = load_file(folder / "space.safetensors")
-        except (OSError, ValueError) as error:
-            raise ArgumentError(
-                f"folder: no readable space in {folder} ({error}). Expected what `save` wrote."
-            ) from error
-        if described.get("version") != VERSION:
-            raise ArgumentError(
-                f"folder: space.json has version {described.get('version')}, this release reads {VERSION}."
-            )
+        described, tensors = _read(folder)
         if described["prior"] != prior.fingerprint:
             raise MismatchError(
                 f"prior: the space was made under {described['prior']}, the one given is {prior.fingerprint}."
@@ -254,6 +260,25 @@ class SurrogateSpace:
         if space.fingerprint != described["fingerprint"]:
             raise MismatchError(f"folder: space.json and space.safetensors in {folder} do not belong together.")
         return space
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """space.json and space.safetensors, complete and of this version."""
+    try:
+        described = json.loads((folder / "space.json").read_text())
+        tensors = load_file(folder / "space.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ArgumentError(f"folder: no readable space in {folder} ({error}). Expected what `save` wrote.") from error
+    version = described.get("version") if isinstance(described, dict) else None
+    if version != VERSION:
+        raise ArgumentError(f"folder: space.json has version {version}, this release reads {VERSION}.")
+    wanted = {"prior", "seeds", "chart", "fresh", "fingerprint", "frame"}
+    missing = sorted(wanted - described.keys() - tensors.keys())
+    if missing:
+        raise ArgumentError(f"folder: the space in {folder} lacks {missing}. Expected what `save` wrote.")
+    if described["chart"] not in CHARTS:
+        raise ArgumentError(f"folder: the chart is {described['chart']!r}, expected one of {sorted(CHARTS)}.")
+    return described, tensors
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:

@@ -489,3 +489,66 @@ def test_a_missing_file_is_refused(tmp_path, missing):
     (tmp_path / missing).unlink()
     with pytest.raises(ArgumentError, match=r"folder: no readable space in .* Expected what `save` wrote"):
         SurrogateSpace.load(tmp_path, STANDARD)
+
+
+@pytest.mark.parametrize("name", ["space.json", "space.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\x00" * 40])
+def test_an_unreadable_file_is_refused(tmp_path, name, content):
+    stored_space().save(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ArgumentError, match=r"folder: no readable space in .* Expected what `save` wrote"):
+        SurrogateSpace.load(tmp_path, STANDARD)
+
+
+@pytest.mark.parametrize("text", ['{"version": 1}', "[]", "null"])
+def test_a_file_that_describes_no_space_is_refused(tmp_path, text):
+    stored_space().save(tmp_path)
+    (tmp_path / "space.json").write_text(text)
+    with pytest.raises(ArgumentError, match="folder: "):
+        SurrogateSpace.load(tmp_path, STANDARD)
+
+
+def test_files_without_a_frame_are_refused(tmp_path):
+    stored_space().save(tmp_path)
+    save_file({"other": torch.zeros(1)}, tmp_path / "space.safetensors")
+    with pytest.raises(ArgumentError, match=r"folder: the space in .* lacks \['frame'\]. Expected what `save` wrote"):
+        SurrogateSpace.load(tmp_path, STANDARD)
+
+
+def test_an_unknown_chart_is_named(tmp_path):
+    stored_space().save(tmp_path)
+    change_json(tmp_path, chart="cap")
+    with pytest.raises(ArgumentError, match=r"folder: the chart is 'cap'.*\['angular', 'knothe-rosenblatt'\]"):
+        SurrogateSpace.load(tmp_path, STANDARD)
+
+
+def test_where_seeds_came_from_changes_no_fingerprint():
+    spaces = [SurrogateSpace.from_latents(STANDARD, orthonormal(3), rng=0, origins=o) for o in ((), "abc")]
+    assert spaces[0].bank.seeds == spaces[1].bank.seeds
+    assert spaces[0].fingerprint == spaces[1].fingerprint
+
+
+def test_latents_that_are_not_floating_are_refused():
+    signs = torch.randint(0, 2, (4, D), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with pytest.raises(SeedError, match=r"latents\['latents'\]: expected a floating dtype, got torch.int64"):
+        SurrogateSpace.from_latents(STANDARD, signs, rng=0)
+
+
+def test_latents_that_are_not_finite_cannot_be_located():
+    z = torch.zeros(3, 4, 24)
+    z[2, 1, 1] = float("nan")
+    with pytest.raises(ArgumentError, match="z: expected finite values, got NaN or infinity in row 2"):
+        SurrogateSpace.sample(PRIOR, seeds=4, rng=0).locate(z)
+
+
+@pytest.mark.parametrize("draws", [[Draw(5, 0), Draw(5, 0)], [Draw(5, 1), Draw(draw_entropy(0, "seeds"), 2)]])
+@pytest.mark.parametrize("b", [0.5, 1.0])
+def test_a_draw_may_serve_twice_or_be_a_seed_of_the_space(draws, b):
+    space = dataclasses.replace(SurrogateSpace.sample(STANDARD, seeds=3, rng=0), fresh=b)
+    u = points(2, 3)
+    seeds = torch.stack([torch.from_numpy(inner_row(s, D)) for s in space.bank.seeds])
+    new = torch.stack([torch.from_numpy(inner_row(draw, D)) for draw in draws])
+    c = torch.from_numpy(np.sqrt(1 - b**2) * KnotheRosenblatt().weights(u)).float()
+    z = space.latents(u, draws=draws)["latents"]
+    cosine = torch.nn.functional.cosine_similarity(z, c @ seeds + b * new, dim=1)
+    torch.testing.assert_close(cosine, torch.ones(2), rtol=0, atol=1e-5)
