@@ -23,7 +23,7 @@ from surrogate_ax.policies import Policy, Told, Turn
 
 Array = np.ndarray
 T = TypeVar("T")
-PATIENCE = 8  # at least this many failures in a row before the run is given up
+PATIENCE = 8  # at least this many failures in a row, or all trials, before the run is given up
 POLL = 1.0  # seconds between looks when other workers hold the rest of a round
 
 
@@ -113,9 +113,8 @@ def run(
         GenerationError: everything fails; the first reason is given.
         KeyboardInterrupt: passed on after the running trials were given back.
     """
-    for name, count in (("total_trials", total_trials), ("batch_size", batch_size)):
-        if count < 1:
-            raise ArgumentError(f"{name}: expected at least 1, got {count}.")
+    check_counts(total_trials=total_trials, batch_size=batch_size)
+    patience = min(max(PATIENCE, batch_size), total_trials)
     host.reclaim()
     clock, failures = time.monotonic(), list[str]()
     turn: Turn | None = None
@@ -137,12 +136,26 @@ def run(
         evaluations = _evaluate_and_tell(host, candidates, turn, evaluator)
         reasons = [evaluations.reasons[i] for i in sorted(evaluations.reasons)]
         failures = failures + reasons if len(reasons) == len(candidates) else []
-        if len(failures) >= max(PATIENCE, batch_size):
+        if len(failures) >= patience:
             raise GenerationError(f"the last {len(failures)} trials all failed; the first reason: {failures[0]}")
         batch = Batch(candidates, evaluations, len(told.terms) + len(candidates), total_trials)
         answers = [callback(batch) for callback in callbacks]  # every one is called, also after a True
         if any(answers):
             return
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse counts below 1.
+
+    Args:
+        **counts: by the name of their argument.
+
+    Raises:
+        ArgumentError: a count below 1.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise ArgumentError(f"{name}: expected at least 1, got {count}.")
 
 
 def _evaluate_and_tell(
