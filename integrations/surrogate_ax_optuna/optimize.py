@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,9 +15,10 @@ from surrogate_ax.conditions import Choice, Range, check_searched
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.evaluation import Evaluator
 from surrogate_ax.generator import Generator
-from surrogate_ax.loop import Batch, run
+from surrogate_ax.loop import Batch, check_counts, run
 from surrogate_ax.objective import Objective
 from surrogate_ax.policies import Policy, fixed, o3, o3_seeds
+from surrogate_ax.recipe import check_fingerprint
 from surrogate_ax.space import SurrogateSpace
 from surrogate_ax_optuna.host import OptunaHost
 from surrogate_ax_optuna.progress import ProgressBar
@@ -75,6 +77,7 @@ def optimize(
     Reference: arXiv 2509.23800 (surrogate spaces), arXiv 2608.12192 (O3).
     """
     evaluator = Evaluator(generator, objective, catch=catch)
+    check_counts(total_trials=total_trials, batch_size=batch_size)
     check_directions(study, objective)
     if space is not None and policy is not None:
         raise ArgumentError("space, policy: expected at most one of them, got both; `fixed(space)` is a policy.")
@@ -83,12 +86,21 @@ def optimize(
             f"space: made under prior {space.bank.prior.fingerprint}, the generator's is {generator.prior.fingerprint}."
         )
     searched = check_searched(conditions or {})
-    plan = _pin(study, generator, objective, space, searched, total_trials)
+    where = space.fingerprint if space else "by a policy" if policy else "planned"
+    plan = _plan(study, generator, objective, where, searched, total_trials)
     if policy is None:
         policy = fixed(space) if space else o3(generator.prior, plan["draws"], seeds=plan["seeds"], device=device)
     host = OptunaHost(
-        study, generator, objective, conditions=searched, batch_size=batch_size, rng=rng, previews=previews
+        study,
+        generator,
+        objective,
+        conditions=searched,
+        batch_size=batch_size,
+        rng=rng,
+        previews=previews,
+        tensors=space.bank.tensors if space else None,
     )
+    study.set_user_attr(STUDY_ATTR, plan)  # after every check, so that what is refused leaves no trace
     bar = ProgressBar(objective, host.told(), total_trials) if progress else None
     with contextlib.closing(host), bar or contextlib.nullcontext(), _stoppable(study):
         told: list[Callable[[Batch], bool | None]] = [lambda batch: _call_back(study, callbacks, batch)]
@@ -104,46 +116,40 @@ def optimize(
         )
 
 
-def _pin(
+def _plan(
     study: optuna.Study,
     generator: Generator,
     objective: Objective,
-    space: SurrogateSpace | None,
+    where: str,
     conditions: Mapping[str, Range | Choice],
     total_trials: int,
 ) -> dict[str, Any]:
-    """Record what the study is made with, or refuse what differs from that record."""
-    half = max(2, total_trials // 2)
+    """What the study is made with, as it was begun; refuses what differs from that."""
     facts: dict[str, Any] = {
-        "version": VERSION,
-        "generator": dict(generator.fingerprint),
         "metrics": objective.describe(),
         "conditions": {name: repr(condition) for name, condition in conditions.items()},
-        "space": space.fingerprint if space else None,
+        "space": where,
     }
-    recorded = study.user_attrs.get(STUDY_ATTR)
+    recorded: dict[str, Any] | None = study.user_attrs.get(STUDY_ATTR)
     if recorded is None:
         if study.get_trials(deepcopy=False):
             raise MismatchError(
-                f"study {study.study_name!r}: it has trials that surrogate-ax did not make. Use a study of its own."
+                f"study {study.study_name!r}: it has trials that `optimize` did not make. Use a study of its own."
             )
-        facts |= {"draws": half, "seeds": min(o3_seeds(total_trials), half, generator.prior.dim)}
-        study.set_user_attr(STUDY_ATTR, facts)
-        return facts
+        half = max(2, total_trials // 2)
+        seeds = min(o3_seeds(total_trials), half, generator.prior.dim)
+        return {"version": VERSION, "generator": dict(generator.fingerprint), "draws": half, "seeds": seeds} | facts
     if recorded.get("version") != VERSION:
         raise MismatchError(
             f"study: made by version {recorded.get('version')} of this record, this release reads {VERSION}."
         )
-    differing = [
-        f"{name}: {recorded[name]} -> {facts[name]}"
-        for name in ("generator", "metrics", "conditions", "space")
-        if recorded[name] != facts[name]
-    ]
+    check_fingerprint(recorded["generator"], generator, what="study")
+    differing = [f"{name}: {recorded[name]} -> {fact}" for name, fact in facts.items() if recorded[name] != fact]
     if differing:
         raise MismatchError(
             f"study {study.study_name!r} was begun with other parts. {'; '.join(differing)}. Use a new study."
         )
-    return dict(recorded)
+    return recorded
 
 
 @contextlib.contextmanager
@@ -162,5 +168,5 @@ def _call_back(study: optuna.Study, callbacks: Sequence[Callback], batch: Batch)
         trials = study.get_trials(deepcopy=False)
         for candidate in batch.candidates:
             for callback in callbacks:
-                callback(study, trials[candidate.ticket.number])
+                callback(study, copy.deepcopy(trials[candidate.ticket.number]))  # the storage's own object
     return study._stop_flag

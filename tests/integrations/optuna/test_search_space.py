@@ -10,8 +10,6 @@ import pytest
 import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
-from surrogate_ax_optuna import distributions, record, suggest_latents
-from surrogate_ax_optuna.search_space import REASON_ATTR, RECIPE_ATTR, RESULT_ATTR, check_directions
 
 from surrogate_ax import (
     ArgumentError,
@@ -24,6 +22,8 @@ from surrogate_ax import (
     SurrogateSpace,
     render,
 )
+from surrogate_ax_optuna import distributions, record, suggest_latents
+from surrogate_ax_optuna.search_space import REASON_ATTR, RECIPE_ATTR, RESULT_ATTR, check_directions
 
 
 @pytest.fixture
