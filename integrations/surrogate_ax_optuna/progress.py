@@ -25,7 +25,7 @@ class ProgressBar:
     def __init__(self, objective: Objective, told: Told, total: int) -> None:
         self._objective = objective
         self._metric = objective.optimised[0]
-        self._best = np.nan
+        self._best: list[float] = []  # at most one
         self._bar = tqdm(total=total, initial=len(told.terms), unit="trial", smoothing=0.1)
         self._note(told.values)
 
@@ -43,9 +43,9 @@ class ProgressBar:
         self._bar.update(batch.ended - self._bar.n)
 
     def _note(self, values: Mapping[str, np.ndarray]) -> None:
-        column = np.where(self._objective.violation(values) > 0, np.nan, values[self._metric.name])
-        choose = np.nanmax if self._metric.goal == "maximize" else np.nanmin
-        known = np.append(column, self._best)
-        if np.isfinite(known).any():
-            self._best = float(choose(known))
-            self._bar.set_postfix({f"best {self._metric.name}": f"{self._best:.4g}"}, refresh=False)
+        measured = np.all([np.isfinite(column) for column in values.values()], axis=0)  # else the item has failed
+        feasible = values[self._metric.name][measured & (self._objective.violation(values) == 0)]
+        known = [*feasible.tolist(), *self._best]
+        if known:
+            self._best = [max(known) if self._metric.goal == "maximize" else min(known)]
+            self._bar.set_postfix({f"best {self._metric.name}": f"{self._best[0]:.4g}"}, refresh=False)
