@@ -68,9 +68,11 @@ def encode_avatars(images: Sequence[Image.Image] | np.ndarray) -> Tensor:
         ShapeError: images of another size or number of channels.
         ArgumentError: values outside [0, 1], or not finite.
     """
-    pixels = images if isinstance(images, np.ndarray) else np.stack([_pixels(image) for image in images])
-    if pixels.ndim != 4 or pixels.shape[1:] != (SIZE, SIZE, 3):
-        raise ShapeError(f"images: expected (n, height, width, channels) = (n, {SIZE}, {SIZE}, 3), got {pixels.shape}.")
+    rows = images if isinstance(images, np.ndarray) else [_pixels(image) for image in images]
+    shapes = sorted({row.shape for row in rows})
+    if shapes != [(SIZE, SIZE, 3)]:
+        raise ShapeError(f"images: expected n images (height, width, channels) = ({SIZE}, {SIZE}, 3), got {shapes}.")
+    pixels = np.asarray(rows)
     unit = pixels / 255.0 if pixels.dtype == np.uint8 else pixels.astype(np.float64)
     if not (np.issubdtype(pixels.dtype, np.floating) or pixels.dtype == np.uint8) or not _in_unit(unit):
         raise ArgumentError(f"images: expected uint8, or finite floats in [0, 1], got {pixels.dtype} outside of that.")

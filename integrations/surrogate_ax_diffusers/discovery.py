@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from surrogate_ax.errors import ArgumentError, UnsupportedError
+from surrogate_ax.errors import ArgumentError, SurrogateError, UnsupportedError
 from surrogate_ax.priors import Gaussian
 from surrogate_ax_diffusers.arguments import Arguments
 from surrogate_ax_diffusers.families import Pipeline
@@ -95,6 +95,8 @@ def discover(
         return found.prior, found.dtype
     except _MissedError:
         pass
+    except SurrogateError:
+        raise
     except (ValueError, TypeError, AttributeError) as error:
         raise ArgumentError(
             f"{arguments.pipeline} refused its call arguments {sorted(call)}: {type(error).__name__}: {error}"

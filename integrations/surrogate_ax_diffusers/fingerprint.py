@@ -97,7 +97,7 @@ def _configuration(component: Any) -> Any:
     """The settings of a component without private, path-like or version entries."""
     config: Any = getattr(component, "config", None)
     if callable(getattr(component, "get_vocab", None)):  # a tokenizer: what it does to a sentence
-        return [len(component), component.model_max_length, list(component(_SENTENCE).input_ids)]
+        return [len(component), component.model_max_length, component.tokenize(_SENTENCE)]
     if config is None and callable(getattr(component, "to_dict", None)):
         config = component
     settings = config.to_dict() if callable(getattr(config, "to_dict", None)) else dict(config or {})

@@ -91,7 +91,7 @@ def _check_code(root: Path, index: dict[str, Any]) -> None:
             raise ArgumentError(
                 f"folder: {root}: {component!r} comes from {library!r}, not from diffusers or transformers."
             )
-    for path in sorted(root.rglob("*config.json")):
+    for path in (root / "model_index.json", *sorted(root.rglob("*config.json"))):
         settings = _read(path)
         keys = [key for key in _CODE_KEYS if isinstance(settings, dict) and settings.get(key)]
         if keys:

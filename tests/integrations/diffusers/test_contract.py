@@ -10,7 +10,7 @@ from surrogate_ax_diffusers import PipelineGenerator, avatar_generator
 from tests.contracts.generator_contract import Case, GeneratorContract
 from tests.integrations.diffusers import tiny
 
-pytestmark = tiny.NUMPY_COPY
+pytestmark = tiny.NUMPY_2
 TEXTS = ({"prompt": "a red car"}, {"prompt": "a blue cat"})
 UNKNOWN = {"promt": "a red car"}
 

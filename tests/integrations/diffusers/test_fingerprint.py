@@ -1,0 +1,128 @@
+"""Every part that makes a generator this generator changes the fingerprint, under its own name; nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import PIL.Image
+import pytest
+import torch
+
+from surrogate_ax import UnsupportedError
+from surrogate_ax_diffusers import PipelineGenerator, load_pipeline
+from surrogate_ax_diffusers.fingerprint import SAMPLES, call_text, weights_digest
+from tests.integrations.diffusers import tiny
+
+pytestmark = tiny.NUMPY_2
+
+
+def fingerprint(pipe: Any = None, **options: Any) -> dict[str, str]:
+    pipe = tiny.stable_diffusion() if pipe is None else pipe
+    return dict(PipelineGenerator(pipe, **{"prompt": "a cat", **options}).fingerprint)
+
+
+def changed(a: dict[str, str], b: dict[str, str]) -> set[str]:
+    return {name for name in a | b if a.get(name) != b.get(name)}
+
+
+def one_weight_of(component: str) -> Callable[[Any], None]:
+    def change(pipe: Any) -> None:
+        with torch.no_grad():
+            next(getattr(pipe, component).parameters()).add_(1e-3)
+
+    return change
+
+
+def other_guidance_embedding(pipe: Any) -> None:
+    pipe.unet.register_to_config(center_input_sample=True)
+
+
+def other_scheduler(pipe: Any) -> None:
+    pipe.scheduler = diffusers.DPMSolverMultistepScheduler(steps_offset=1, solver_order=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (one_weight_of("unet"), "weights"),
+        (one_weight_of("text_encoder"), "weights"),
+        (one_weight_of("vae"), "weights"),
+        (other_guidance_embedding, "component.unet"),
+        (other_scheduler, "component.scheduler"),
+        (lambda pipe: pipe.tokenizer.add_tokens(["lorry"]), "component.tokenizer"),
+    ],
+)
+def test_a_changed_component_is_named(change: Callable[[Any], Any], part: str) -> None:
+    pipe = tiny.stable_diffusion()
+    change(pipe)
+    assert changed(fingerprint(), fingerprint(pipe)) == {part}
+
+
+def test_call_prior_class_and_precision_are_named() -> None:
+    before = fingerprint()
+    assert changed(before, fingerprint(prompt="a car")) == {"call"}
+    assert changed(before, fingerprint(height=32, width=32)) == {"call", "prior"}
+    half = changed(before, fingerprint(tiny.stable_diffusion().to(torch.bfloat16)))
+    assert half == {"weights", "component.unet", "component.vae", "component.text_encoder"}
+    other = diffusers.StableDiffusionPAGPipeline(**tiny.stable_diffusion().components, requires_safety_checker=False)
+    assert changed(before, fingerprint(other)) == {"pipeline"}
+
+
+def test_saving_and_loading_changes_nothing(tmp_path: Path) -> None:
+    pipe = tiny.stable_diffusion()
+    pipe.save_pretrained(tmp_path, safe_serialization=True)
+    assert changed(fingerprint(pipe), fingerprint(load_pipeline(tmp_path))) == set()
+
+
+def test_a_revision_stands_in_for_the_weights() -> None:
+    pipe = tiny.stable_diffusion()
+    before = fingerprint(pipe, revision="v1")
+    assert before["revision"] == "v1"
+    assert "weights" not in before
+    one_weight_of("unet")(pipe)
+    assert changed(before, fingerprint(pipe, revision="v1")) == set()
+    assert changed(before, fingerprint(pipe, revision="v2")) == {"revision"}
+
+
+def test_weights_out_of_reach_need_a_revision() -> None:
+    pipe = tiny.stable_diffusion()
+    made = PipelineGenerator(pipe)
+    pipe.unet.to("meta")
+    with pytest.raises(UnsupportedError, match=r"pipe\.unet: .* meta device .* PipelineGenerator\(revision"):
+        _ = made.fingerprint
+
+
+def test_the_memory_layout_of_weights_does_not_matter() -> None:
+    pipe = tiny.stable_diffusion()
+    before = weights_digest(pipe)
+    pipe.unet.to(memory_format=torch.channels_last)
+    assert weights_digest(pipe) == before
+
+
+def test_weights_are_sampled_all_over_and_digested_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = tiny.stable_diffusion()
+    before = weights_digest(pipe)
+    weight = pipe.unet.mid_block.resnets[0].conv1.weight.data.reshape(-1)
+    step = -(-weight.numel() // SAMPLES)
+    assert step > 1
+    for at in (0, step, weight.numel() // step * step - step):  # sampled positions at both ends
+        weight[at] += 1
+        assert weights_digest(pipe) != before
+        weight[at] -= 1
+    made = PipelineGenerator(pipe)
+    first = made.fingerprint
+    monkeypatch.setattr("surrogate_ax_diffusers.pipeline.weights_digest", lambda _: pytest.fail("digested again"))
+    assert made.fingerprint == first
+
+
+def test_call_arguments_without_a_json_form_are_known_by_content() -> None:
+    red, blue = (PIL.Image.new("RGB", (2, 2), colour) for colour in ("red", "blue"))
+    for a, b in ((red, blue), (torch.zeros(3), torch.ones(3)), (torch.float16, torch.float32)):
+        assert call_text({"x": a}) == call_text({"x": a})
+        assert call_text({"x": a}) != call_text({"x": b})
+    assert call_text({"x": red.copy()}) == call_text({"x": red})
+    assert call_text({"x": object()}) == call_text({"x": object()})  # no address in it
+    assert call_text({"b": 1, "a": [2]}) == '{"a": [2], "b": 1}'

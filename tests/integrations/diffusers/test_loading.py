@@ -1,0 +1,91 @@
+"""Only local folders with safetensors and without code are loaded; everything else is refused before loading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from surrogate_ax import ArgumentError
+from surrogate_ax_diffusers import load_pipeline
+from tests.integrations.diffusers import tiny
+
+pytestmark = tiny.NUMPY_2
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tiny.stable_diffusion().save_pretrained(tmp_path / "model", safe_serialization=True)
+    return tmp_path / "model"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_loaded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "refused" in request.node.name:
+        monkeypatch.setattr("diffusers.DiffusionPipeline.from_pretrained", lambda *_, **__: pytest.fail("loaded"))
+
+
+def edit(name: str, **entries: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        settings = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**settings, **entries}))
+
+    return change
+
+
+def pickles_only(folder: Path) -> None:
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+
+
+def test_a_folder_of_safetensors_is_loaded_for_evaluation(folder: Path) -> None:
+    pipe = load_pipeline(str(folder), dtype=torch.float16)
+    assert type(pipe).__name__ == "StableDiffusionPipeline"
+    assert pipe.unet.dtype == torch.float16
+    assert not pipe.unet.training
+
+
+def test_pickles_beside_safetensors_are_not_read(folder: Path) -> None:
+    (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"not a pickle")
+    load_pipeline(folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (pickles_only, r"unet has only diffusion_pytorch_model\.bin; only safetensors are loaded"),
+        (lambda f: (f / "vae" / "diffusion_pytorch_model.safetensors").unlink(), "vae has no weights"),
+        (lambda f: (f / "model_index.json").unlink(), r"no model_index\.json"),
+        (lambda f: (f / "model_index.json").write_text("{"), "not readable JSON"),
+        (lambda f: (f / "model_index.json").write_text("[]"), "not a JSON object"),
+        (lambda f: (f / "pipeline.py").write_text(""), r"code of its own \(pipeline\.py\)"),
+        (lambda f: (f / "unet" / "net.py").write_text(""), r"code of its own \(unet/net\.py\)"),
+        (edit("model_index.json", _class_name=["pipeline", "Mine"]), r"custom pipeline \['pipeline', 'Mine'\]"),
+        (edit("model_index.json", _class_name="Mine"), "custom pipeline 'Mine'"),
+        (edit("model_index.json", unet=["my_net", "Net"]), "'unet' comes from 'my_net'"),
+        (edit("model_index.json", custom_pipeline="someone/pipeline"), r"custom code \(custom_pipeline\)"),
+        (edit("model_index.json", trust_remote_code=True), r"custom code \(trust_remote_code\)"),
+        (edit("text_encoder/config.json", auto_map={"AutoModel": "x--y.Z"}), r"text_encoder/config\.json .*auto_map"),
+        (edit("tokenizer/tokenizer_config.json", auto_map={"AutoTokenizer": ["x--y.Z", None]}), "auto_map"),
+    ],
+)
+def test_a_bad_folder_is_refused(folder: Path, spoil: Callable[[Path], Any], message: str) -> None:
+    spoil(folder)
+    with pytest.raises(ArgumentError, match=f"folder: .*{message}"):
+        load_pipeline(folder)
+
+
+@pytest.mark.parametrize("url", ["https://example.org/model", "hf://someone/model", "file:///tmp/model"])
+def test_a_url_is_refused(url: str) -> None:
+    with pytest.raises(ArgumentError, match=f"folder: expected a local folder, got the URL {url}"):
+        load_pipeline(url)
+
+
+@pytest.mark.parametrize("name", ["stable-diffusion-v1-5/stable-diffusion-v1-5", "/nowhere/at/all"])
+def test_a_name_or_a_missing_folder_is_refused(name: str) -> None:
+    with pytest.raises(ArgumentError, match="is not a folder"):
+        load_pipeline(name)
