@@ -113,10 +113,10 @@ def check_weights(w: Array) -> Array:
     w = np.asarray(w, dtype=np.float64)
     if w.ndim != 2 or w.shape[1] < 2:
         raise ShapeError(f"w: expected shape (n, K) with K at least 2, got {w.shape}.")
-    norm = np.linalg.norm(w, axis=1, keepdims=True)
-    if not (np.isfinite(w).all() and (w >= 0).all() and (norm > 0).all()):
+    if not (np.isfinite(w).all() and (w >= 0).all() and w.any(axis=1).all()):
         raise ArgumentError("w: expected finite non-negative rows that are not zero; clip and normalise them first.")
-    return np.asarray(w / norm)
+    w = w / w.max(axis=1, keepdims=True)  # squares of very small and very large weights leave the floats
+    return np.asarray(w / np.linalg.norm(w, axis=1, keepdims=True))
 
 
 def _half_degrees(columns: int) -> Array:

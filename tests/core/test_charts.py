@@ -195,6 +195,13 @@ def test_weights_without_a_direction_in_the_orthant_are_refused(chart, row):
 
 
 @pytest.mark.parametrize("chart", BOTH, ids=lambda chart: chart.name)
+@pytest.mark.parametrize("scale", [1e-200, 1e200, 5e307])
+def test_the_length_of_weights_does_not_matter(chart, scale):
+    w = np.array([[1.0, 2.0, 3.0], [3.0, 0.5, 0.0]])
+    np.testing.assert_allclose(chart.coordinates(w * scale), chart.coordinates(w), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("chart", BOTH, ids=lambda chart: chart.name)
 def test_no_rows_give_no_rows(chart):
     assert chart.weights(np.zeros((0, 3))).shape == (0, 4)
     assert chart.coordinates(np.zeros((0, 4))).shape == (0, 3)
