@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -36,19 +36,22 @@ class Range:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ArgumentError(f"Range: expected finite low < high, got low={self.low}, high={self.high}.")
-        if self.step is not None and not 0 < self.step <= self.high - self.low:
-            raise ArgumentError(f"Range: expected 0 < step <= high - low, got step={self.step}.")
         if self.log and (self.low <= 0 or self.step is not None):
             raise ArgumentError(f"Range: log needs low > 0 and no step, got low={self.low}, step={self.step}.")
         if self.step is not None:
-            # As written, 0.3 is three times 0.1; as binary floats it is not.
-            low, high, step = (Fraction(str(number)) for number in (self.low, self.high, self.step))
-            if (high - low) % step:
-                last = float(high - (high - low) % step)
-                raise ArgumentError(
-                    f"Range: expected a step that divides high - low, got low={self.low}, high={self.high}, "
-                    f"step={self.step}; the values end at {last:.12g}. Take high={last:.12g}, or another step."
-                )
+            self._check_step(self.step if math.isfinite(self.step) else 0)
+
+    def _check_step(self, step: float) -> None:
+        """Refuse a step that does not lead from low to high. As written, 0.3 is three times 0.1; in binary, not."""
+        low, high, each = (Fraction(str(number)) for number in (self.low, self.high, step))
+        if not 0 < each <= high - low:
+            raise ArgumentError(f"Range: expected 0 < step <= high - low, got step={self.step}.")
+        if (high - low) % each:
+            last = float(high - (high - low) % each)
+            raise ArgumentError(
+                f"Range: expected a step that divides high - low, got low={self.low}, high={self.high}, "
+                f"step={self.step}; the values end at {last:.12g}. Take high={last:.12g}, or another step."
+            )
 
     @property
     def integer(self) -> bool:
@@ -70,12 +73,13 @@ class Choice:
     values: tuple[Plain, ...]
 
     def __init__(self, values: Sequence[Plain]) -> None:
-        if isinstance(values, str) or len(values) < 2 or len(set(values)) != len(values):
-            raise ArgumentError(f"Choice: expected a list of at least two distinct values, got {values!r}.")
-        for value in values:
+        listed = [] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
+        for value in listed:
             if not isinstance(value, Plain):
                 raise ArgumentError(f"Choice: expected strings, numbers, booleans or None, got {value!r}; use a name.")
-        object.__setattr__(self, "values", tuple(values))
+        if len(listed) < 2 or len(set(listed)) != len(listed):
+            raise ArgumentError(f"Choice: expected a list of at least two distinct values, got {values!r}.")
+        object.__setattr__(self, "values", tuple(listed))
 
 
 Searched = Mapping[str, Range | Choice]

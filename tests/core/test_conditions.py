@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from surrogate_ax import ArgumentError, Choice, Range
@@ -15,16 +14,22 @@ from surrogate_ax.conditions import check_searched
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 
 
-@given(finite, finite, st.none() | finite, st.booleans())
+tenths = st.integers(-30, 30)
+
+
+@given(tenths, tenths, st.none() | tenths, st.booleans())
+@example(1, 3, 2, False)  # 0.3 - 0.1 is less than 0.2 in binary
 def test_a_range_is_made_exactly_when_its_parts_fit(low, high, step, log):
-    fits = low < high and (step is None or 0 < step <= high - low) and not (log and (low <= 0 or step is not None))
-    fits = fits and (step is None or (Fraction(str(high)) - Fraction(str(low))) % Fraction(str(step)) == 0)
+    fits = low < high
+    fits &= step is None or (0 < step <= high - low and (high - low) % step == 0)
+    fits &= not log or (low > 0 and step is None)
+    parts = {"low": low / 10, "high": high / 10, "step": None if step is None else step / 10, "log": log}
     if fits:
-        made = Range(low, high, step=step, log=log)
-        assert (made.low, made.high, made.step, made.log) == (low, high, step, log)
+        made = Range(**parts)
+        assert parts == {name: getattr(made, name) for name in parts}
     else:
         with pytest.raises(ArgumentError, match=r"Range: "):
-            Range(low, high, step=step, log=log)
+            Range(**parts)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +47,7 @@ def test_a_range_is_made_exactly_when_its_parts_fit(low, high, step, log):
             {"low": 1, "high": 7.2, "step": 0.5},
             "expected a step that divides high - low, got low=1, high=7.2, step=0.5",
         ),
+        ({"low": 1, "high": 7, "step": 4}, "the values end at 5. Take high=5, or another step"),
         ({"low": 0, "high": 1, "log": True}, "log needs low > 0 and no step, got low=0"),
         ({"low": 1, "high": 3, "step": 1, "log": True}, "got low=1, step=1"),
     ],
@@ -112,3 +118,15 @@ def test_a_fixed_value_among_searched_conditions_is_named():
 def test_names_of_the_box_are_refused(name):
     with pytest.raises(ArgumentError, match=rf"conditions\['{name}'\]: the names u0, u1, ... belong to the box"):
         check_searched({name: Range(0, 1)})
+
+
+@pytest.mark.parametrize("values", [[[1], [2]], [{"a": 1}, "b"]])
+def test_a_value_that_cannot_be_compared_is_refused_like_any_other(values):
+    with pytest.raises(ArgumentError, match="Choice: expected strings, numbers, booleans or None, got"):
+        Choice(values)
+
+
+@pytest.mark.parametrize("values", [3, None])
+def test_what_is_no_list_is_refused(values):
+    with pytest.raises(ArgumentError, match=f"Choice: expected a list of at least two distinct values, got {values}"):
+        Choice(values)
