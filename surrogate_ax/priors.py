@@ -61,7 +61,8 @@ class Gaussian:
         std: standard deviation of every entry of a part, by name, positive; parts left out have 1.
 
     Raises:
-        ArgumentError: no part, an empty shape, a part that does not exist, or a deviation that is not positive.
+        ArgumentError: no part, an empty shape, a part that does not exist, a mean that is not finite, or a deviation
+            that is not positive.
 
     Reference: arXiv 2509.23800, section 3 (the transport of a Gaussian with mean μ).
     """
@@ -85,6 +86,9 @@ class Gaussian:
         unknown = sorted((means.keys() | stds.keys()) - parts.keys())
         if unknown:
             raise ArgumentError(f"mean/std name parts {unknown} that shapes does not have: {sorted(parts)}.")
+        endless = {name: m for name, m in means.items() if not math.isfinite(m)}
+        if endless:
+            raise ArgumentError(f"mean: expected finite numbers, got {endless}.")
         bad = {name: s for name, s in stds.items() if not (math.isfinite(s) and s > 0)}
         if bad:
             raise ArgumentError(f"std: expected positive finite numbers, got {bad}.")
@@ -132,12 +136,17 @@ def check_latents(z: Latents | Tensor, prior: Prior, *, name: str = "latents") -
         The parts, untouched.
 
     Raises:
-        ShapeError: a part is missing, unknown, of another shape or of another n; both shapes are named.
+        ShapeError: a part is missing, unknown, no tensor, of another shape or of another n; both shapes are named.
     """
     parts = {next(iter(prior.shapes)): z} if isinstance(z, Tensor) and len(prior.shapes) == 1 else z
     if not isinstance(parts, Mapping) or parts.keys() != prior.shapes.keys():
         given = sorted(parts) if isinstance(parts, Mapping) else type(parts).__name__
-        raise ShapeError(f"{name}: expected the named parts {sorted(prior.shapes)}, got {given}.")
+        raise ShapeError(f"{name}: expected the named parts {sorted(prior.shapes)} as tensors, got {given}.")
+    for part, x in parts.items():
+        if not isinstance(x, Tensor):
+            raise ShapeError(
+                f"{name}[{part!r}]: expected a tensor, got {type(x).__name__}; torch.from_numpy makes one."
+            )
     n = next(iter(parts.values())).shape[0] if next(iter(parts.values())).ndim else 0
     for part, shape in prior.shapes.items():
         got = tuple(parts[part].shape)

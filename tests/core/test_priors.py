@@ -133,6 +133,18 @@ def test_deviations_that_are_not_positive_are_refused(std):
         Gaussian((2,), std=std)
 
 
+@pytest.mark.parametrize("mean", [float("nan"), float("inf")])
+def test_means_that_are_not_finite_are_refused(mean):
+    with pytest.raises(ArgumentError, match=r"mean: expected finite numbers, got .*latents"):
+        Gaussian((2,), mean=mean)
+
+
+@pytest.mark.parametrize("z", [np.zeros((2, 3)), {"latents": np.zeros((2, 3))}], ids=["bare", "named"])
+def test_arrays_are_refused_as_latents(z):
+    with pytest.raises(ShapeError, match=r"latents.*: expected .*tensor.* got ndarray"):
+        check_latents(z, Gaussian((3,)))
+
+
 @pytest.mark.parametrize("argument", ["mean", "std"])
 def test_parts_that_do_not_exist_are_refused(argument):
     with pytest.raises(ArgumentError, match=r"parts \['b'\] that shapes does not have: \['a'\]"):
@@ -167,7 +179,9 @@ def test_parts_with_different_n_are_refused():
     ],
 )
 def test_missing_and_unknown_parts_are_named(z, got):
-    with pytest.raises(ShapeError, match=rf"latents: expected the named parts \['audio', 'video'\], got {got}"):
+    with pytest.raises(
+        ShapeError, match=rf"latents: expected the named parts \['audio', 'video'\] as tensors, got {got}"
+    ):
         check_latents(z, TWO_PARTS)
 
 
