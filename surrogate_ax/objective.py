@@ -141,7 +141,8 @@ class Objective:
         finite = np.isfinite(losses).all(axis=1) & np.isfinite(violation)
         front = np.zeros(len(losses))
         if losses.shape[1] > 1:
-            front[finite] = _fronts(losses[finite])
+            for group in (finite & (violation == 0), finite & (violation > 0)):
+                front[group] = _fronts(losses[group])
         standing = losses.argsort(axis=0, kind="stable").argsort(axis=0).sum(axis=1)
         return np.lexsort((standing, front, np.where(finite, violation, np.inf), ~finite))
 
@@ -151,7 +152,7 @@ class Objective:
 
 def _column(name: str, values: Any, n: int) -> Array:
     try:
-        column = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=np.float64)
+        column = np.asarray(values.detach().cpu().double() if hasattr(values, "detach") else values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ScoreError(
             f"score: expected n = {n} numbers for {name!r}, got {type(values).__name__} ({error})."
