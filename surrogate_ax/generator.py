@@ -122,7 +122,7 @@ class FunctionGenerator:
         revision: your name for this version of the function; a study refuses to go on with another one.
 
     Raises:
-        ArgumentError: the function is not callable, or `nfe` is negative.
+        ArgumentError: the function is not callable, the prior neither a prior nor a shape, or `nfe` negative.
     """
 
     def __init__(
@@ -136,6 +136,10 @@ class FunctionGenerator:
     ) -> None:
         if not callable(function):
             raise ArgumentError(f"function: expected something callable, got {type(function).__name__}.")
+        if not isinstance(prior, tuple | Prior):
+            raise ArgumentError(
+                f"prior: expected a Prior, or the shape of one latent as a tuple, got {type(prior).__name__}."
+            )
         if not nfe >= 0:
             raise ArgumentError(f"nfe: expected the cost of one item, at least 0, got {nfe}.")
         self._function = function

@@ -63,7 +63,9 @@ class Recipe:
                 raise ArgumentError(f"recipe: version {record['version']} given, this release reads {VERSION}.")
             terms = tuple((seed_from_json(term[:-1]), float(term[-1])) for term in record["terms"])
             return cls(terms, record["condition"], record["generator"], int(record["batch"]), record.get("overrides"))
-        except (KeyError, TypeError, IndexError) as error:
+        except ArgumentError:
+            raise
+        except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ArgumentError(f"recipe: expected what `Recipe.to_json` wrote, got {record!r}.") from error
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the core share: Hypothesis without a clock, and the smallest host of the loop."""
+"""What the tests of the core share: a budget for Hypothesis, and the smallest host of the loop."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from surrogate_ax import Candidate, Draw, Evaluations, Objective, Told, Turn
 from surrogate_ax.bank import Terms, draw_entropy
 from surrogate_ax.evaluation import INTERRUPTED
 
-# Derandomised: a run is the same on every machine, and a busy one must not fail a test by its slowness.
-hypothesis.settings.register_profile("core", deadline=None, max_examples=30, derandomize=True, database=None)
+# Many small properties: thirty examples each keep the suite quick. The rest is as in the conftest above.
+hypothesis.settings.register_profile("core", hypothesis.settings(), max_examples=30)
 hypothesis.settings.load_profile("core")
 
 
