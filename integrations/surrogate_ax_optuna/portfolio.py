@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import optuna
 import torch
 from optuna.trial import FrozenTrial
+from torch import Tensor
 
 from surrogate_ax.errors import MismatchError, UnsupportedError
 from surrogate_ax.generator import Generator
@@ -39,16 +41,20 @@ def portfolio(
     *,
     k: int = 6,
     max_cosine: float = 0.9,
+    objective: Objective | None = None,
+    tensors: Mapping[str, Tensor] | None = None,
     device: torch.device | str = "cpu",
     **overrides: Any,
 ) -> list[Pick]:
     """The best k trials whose latents differ pairwise, remade in one generator call.
 
     Args:
-        study: a study of `optimize`.
+        study: a study of `optimize`, or of trials with `suggest_latents` and `record`.
         generator: the one that it was made with.
         k: how many, at most.
         max_cosine: limit on the cosine of any two latents, in (0, 1].
+        objective: ranks what was measured; left out, the one that `optimize` has recorded.
+        tensors: inner rows (D,) of stored seeds, by SHA-256: `space.bank.tensors` of a space of given latents.
         device: where latents are made.
         **overrides: call arguments to change, such as `num_inference_steps=50`; recorded in the recipes.
 
@@ -58,12 +64,14 @@ def portfolio(
     Raises:
         MismatchError: the study has no record of its metrics, or was made with another generator.
         ArgumentError: k or the limit out of range, or no successful trial.
+        SeedError: a stored seed has no tensor.
     """
-    objective = recorded_objective(study)
-    told = OptunaHost(study, generator, objective).told()
-    rows = choose(told, generator.prior, k=k, max_cosine=max_cosine)
-    trials = [ended_trials(study)[row] for row in rows]
-    outputs, recipes = render([read_recipe(trial) for trial in trials], generator, device=device, **overrides)
+    objective = objective or recorded_objective(study)
+    told = OptunaHost(study, generator, objective, tensors=tensors).told()
+    ended = ended_trials(study)
+    trials = [ended[row] for row in choose(told, generator.prior, k=k, max_cosine=max_cosine)]
+    recipes = [read_recipe(trial) for trial in trials]
+    outputs, recipes = render(recipes, generator, tensors=tensors, device=device, **overrides)
     return [Pick(*row) for row in zip(trials, recipes, outputs, strict=True)]
 
 
@@ -76,7 +84,7 @@ def recorded_objective(study: optuna.Study) -> Objective:
     recorded = study.user_attrs.get(STUDY_ATTR)
     if recorded is None:
         raise MismatchError(
-            f"study {study.study_name!r}: no record of its metrics; `optimize` of surrogate-ax makes one."
+            f"study {study.study_name!r}: no record of its metrics, which `optimize` makes; pass `objective` otherwise."
         )
     return Objective(*(Metric(*metric) for metric in recorded["metrics"]), score=_no_score)
 
