@@ -36,19 +36,29 @@ def to_image(output: Any) -> Image:
         raise MissingExtraError("Pictures need Pillow: pip install 'surrogate-ax[optuna]' or pillow.") from error
     if isinstance(output, Image.Image):
         return output.convert("RGB")
-    pixels = output.detach().float().cpu().numpy() if isinstance(output, torch.Tensor) else np.asarray(output)
+    given = _array(output)
+    pixels = given
     if pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4) and pixels.shape[2] not in (1, 3, 4):
         pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if pixels.dtype.kind == "f":
         pixels = np.round(np.clip(np.nan_to_num(pixels), 0, 1) * 255).astype(np.uint8)
-    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
+    plane = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    if pixels.dtype != np.uint8 or not plane or not pixels.size:
         raise UnsupportedError(
             f"output: expected an image (PIL, or an array (H, W, C) of floats in [0, 1] or uint8), got "
-            f"{type(output).__name__} of shape {pixels.shape} and dtype {pixels.dtype}. Turn previews off otherwise."
+            f"{type(output).__name__} of shape {given.shape} and dtype {given.dtype}. Turn previews off otherwise."
         )
     return Image.fromarray(pixels).convert("RGB")
+
+
+def _array(output: Any) -> np.ndarray:
+    """An output as an array; what is neither array nor tensor is a single object, which no image is."""
+    if isinstance(output, torch.Tensor):
+        tensor = output.detach().cpu()
+        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # NumPy has no bfloat16
+    return np.asarray(output, dtype=None if hasattr(output, "__array__") else object)
 
 
 def enlarge(image: Image, least: int = LEAST) -> Image:
