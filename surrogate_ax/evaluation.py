@@ -14,7 +14,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from surrogate_ax.errors import ArgumentError, MismatchError, MissingExtraError, ScoreError, UnsupportedError
+from surrogate_ax.errors import (
+    ArgumentError,
+    MismatchError,
+    MissingExtraError,
+    ScoreError,
+    ShapeError,
+    UnsupportedError,
+)
 from surrogate_ax.generator import Condition, Generated, Generator, Outputs, check_conditions
 from surrogate_ax.objective import Objective
 from surrogate_ax.priors import Latents, check_latents
@@ -81,6 +88,7 @@ class Evaluator:
         self.objective = objective
         self.catch = catch
         self._fits: int | None = None  # the largest batch known to fit in memory, once one did not
+        self._fitted: int | None = None  # the same before the present call
 
     def __call__(self, z: Latents, conditions: Sequence[Condition] | None = None) -> Evaluations:
         """Generate and score n items.
@@ -90,14 +98,15 @@ class Evaluator:
             conditions: n mappings of call arguments; none if left out.
 
         Raises:
-            ShapeError: wrong latents, or not n conditions.
+            ShapeError: wrong latents, not n conditions, or a generator that returned another number of outputs.
             ScoreError: the score returned something undeclared.
         """
         parts = check_latents(z, self.generator.prior)
         n = next(iter(parts.values())).shape[0]
         conditions = [{}] * n if conditions is None else list(conditions)
         check_conditions(parts, conditions)
-        generated = self._generate(parts, conditions)
+        self._fitted = self._fits
+        generated = self._generate(parts, conditions) if n else Generated([], np.zeros(0), 0.0)
         reasons = dict(generated.failed)
         made = [i for i in range(n) if i not in reasons]
         values = {metric.name: np.full(n, np.nan) for metric in self.objective.metrics}
@@ -138,19 +147,33 @@ class Evaluator:
         if n > (self._fits or n):
             return self._parts(z, conditions, self._fits or n)
         try:
-            return self.generator.generate(z, conditions)
+            return self._call(z, conditions)
         except _OURS:
             raise
         except Exception as error:
-            if _out_of_memory(error):
-                self._fits = max(1, n // 2)
+            memory = _out_of_memory(error)
+            if not isinstance(error, self.catch) and (n == 1 or not memory):
+                raise
+            if memory:  # an item too large by itself says nothing about batches of others
+                self._fits = (n + 1) // 2 if n > 1 else self._fitted
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
-            elif not isinstance(error, self.catch):
-                raise
             if n == 1:
                 return Generated([], np.zeros(1), 0.0, {0: _reason(error)})
         return self._parts(z, conditions, (n + 1) // 2)
+
+    def _call(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
+        """One call of the generator, its columns counted."""
+        generated, n = self.generator.generate(z, conditions), len(conditions)
+        wanted = n - len(generated.failed)
+        if len(generated.outputs) != wanted:
+            raise ShapeError(
+                f"generator: expected {wanted} outputs, one for each of n = {n} items that did not fail, "
+                f"got {len(generated.outputs)}."
+            )
+        if np.shape(generated.nfe) != (n,):
+            raise ShapeError(f"generator: expected nfe of shape (n,) = ({n},), got {np.shape(generated.nfe)}.")
+        return generated
 
     def _parts(self, z: Latents, conditions: Sequence[Condition], size: int) -> Generated:
         n = len(conditions)
@@ -182,7 +205,8 @@ def _reason(error: Exception) -> str:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    words = ("out of memory", "can't allocate memory")  # other devices and the CPU raise a bare RuntimeError
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
 
 
 def _spread(outputs: Outputs, made: Sequence[int], n: int) -> list[Any]:

@@ -176,17 +176,25 @@ def test_what_breaks_in_from_outside_passes(error):
 # --- memory
 
 
-def full(above, error=torch.OutOfMemoryError):
+def full(above, error=torch.OutOfMemoryError, message="out of memory"):
     def fault(rows):
         if len(rows) > above:
-            raise error("out of memory: can't allocate memory")
+            raise error(message)
 
     return fault
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
-def test_running_out_of_memory_halves_the_batch_and_remembers(error):
-    generator = Counting(full(4, error))
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.OutOfMemoryError, "CUDA error"),
+        (MemoryError, ""),
+        (RuntimeError, "DefaultCPUAllocator: can't allocate memory"),
+        (RuntimeError, "MPS backend out of memory"),
+    ],
+)
+def test_running_out_of_memory_halves_the_batch_and_remembers(error, message):
+    generator = Counting(full(4, error, message))
     evaluate = evaluator(generator)
     made = evaluate(latents(16))
     assert generator.calls == [16, 8, 4, 4, 4, 4]
@@ -207,7 +215,7 @@ def test_memory_is_the_batchs_matter_whatever_is_caught():
 def test_an_item_that_does_not_fit_alone_fails():
     made = evaluator(Counting(full(0)))(latents(3))
     assert list(made.status) == ["failed"] * 3
-    assert made.reasons[2] == "OutOfMemoryError: out of memory: can't allocate memory"
+    assert made.reasons[2] == "OutOfMemoryError: out of memory"
 
 
 def test_a_bad_item_is_found_within_what_fits():
@@ -320,3 +328,67 @@ def test_interrupted_items_stand_for_nothing():
     assert np.isnan(made.values["best"]).all()
     assert made.nfe.sum() == made.seconds.sum() == 0
     assert list(made.conditions) == [{"k": 1}, {"k": 2}]
+
+
+def test_an_item_too_large_for_memory_does_not_make_the_next_batches_small():
+    def fault(rows):
+        if 0.0 in rows.tolist():
+            raise torch.OutOfMemoryError("out of memory")
+
+    generator = Counting(fault)
+    evaluate = evaluator(generator)
+    assert evaluate(latents(16)).reasons == {0: "OutOfMemoryError: out of memory"}
+    assert generator.calls == [16, 8, 4, 2, 1, 1, 2, 4, 8]
+    generator.calls.clear()
+    assert evaluate(latents(17)[1:]).reasons == {}
+    assert generator.calls == [16]
+
+
+def test_what_fitted_before_is_remembered_beside_an_item_too_large():
+    def fault(rows):
+        full(4)(rows)
+        if 0.0 in rows.tolist():
+            raise torch.OutOfMemoryError("out of memory")
+
+    generator = Counting(fault)
+    evaluate = evaluator(generator)
+    assert evaluate(latents(17)[1:]).reasons == {}
+    assert list(evaluate(latents(8)).reasons) == [0]
+    generator.calls.clear()
+    assert evaluate(latents(17)[1:]).reasons == {}
+    assert generator.calls == [4, 4, 4, 4]
+
+
+def test_an_item_that_does_not_fit_alone_comes_through_when_nothing_is_caught():
+    with pytest.raises(torch.OutOfMemoryError):
+        evaluator(Counting(full(0)), catch=())(latents(4))
+
+
+@pytest.mark.parametrize("failed", [(), (1.0,)])
+def test_another_number_of_outputs_than_items_is_the_generators_fault(failed):
+    generator = Counting(kind=lambda rows: rows[1:], failed=failed)
+    expected = 4 - len(failed)
+    with pytest.raises(ShapeError, match=f"generator: expected {expected} outputs, .* n = 4 .* got {expected - 1}"):
+        evaluator(generator)(latents(4))
+
+
+def test_another_number_of_costs_than_items_is_the_generators_fault():
+    generator = Counting()
+    generator.generate = lambda z, conditions: Generated(z["latents"][:, 0], np.float64(12.0), 0.1)
+    with pytest.raises(ShapeError, match=r"generator: expected nfe of shape \(n,\) = \(4,\), got \(\)"):
+        evaluator(generator)(latents(4))
+
+
+def test_nothing_to_evaluate_calls_nothing():
+    generator = Counting()
+    made = evaluator(generator)(latents(2)[:0])
+    assert generator.calls == []
+    assert [len(column) for column in (made.outputs, made.nfe, made.seconds, made.status, made.values["best"])] == [
+        0
+    ] * 5
+
+
+def test_an_odd_batch_is_halved_to_what_is_tried_next():
+    generator = Counting(full(2))
+    evaluator(generator)(latents(3))
+    assert generator.calls == [3, 2, 1]
