@@ -248,7 +248,7 @@ class _RoundView(Study):
         seen = [
             t
             for t in trials
-            if (t.user_attrs.get(ROUND_ATTR) == self._round and FIXED_ATTR not in t.user_attrs)
+            if ((attrs := t.user_attrs).get(ROUND_ATTR) == self._round and FIXED_ATTR not in attrs)
             or t._trial_id == self._trial_id
         ]
         return copy.deepcopy(seen) if deepcopy else seen
