@@ -19,6 +19,7 @@ import optuna
 from optuna.artifacts import upload_artifact
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import RandomSampler
+from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import FrozenTrial, TrialState
 from torch import Tensor
 
@@ -157,10 +158,9 @@ class OptunaHost:
 
     def _check_axes(self, turn: Turn) -> None:
         if self._axes is None:
-            trials = self.study.get_trials(deepcopy=False)
-            asked = next((trial.params for trial in trials if RECIPE_ATTR in trial.user_attrs), None)
-            box = [name for name in asked or () if name[:1] == "u" and name[1:].isdigit()]
-            self._axes = turn.space.axes if asked is None else len(box) + 1
+            ended = ended_trials(self.study)
+            box = [name for trial in ended[:1] for name in trial.params if name[:1] == "u" and name[1:].isdigit()]
+            self._axes = len(box) + 1 if ended else turn.space.axes
         if turn.space.axes != self._axes:
             raise MismatchError(
                 f"policy: the study was begun with K = {self._axes} axes, and its parameters stay the same for life, "
@@ -210,7 +210,8 @@ class OptunaHost:
 
     def reclaim(self) -> int:
         """Fail trials whose worker's heartbeat has stopped, through Optuna's own stale-trial check."""
-        if getattr(self.study._storage, "heartbeat_interval", None) is None:
+        storage = self.study._storage
+        if not isinstance(storage, BaseHeartbeat) or storage.get_heartbeat_interval() is None:
             return 0
         before = len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
         optuna.storages.fail_stale_trials(self.study)
@@ -237,8 +238,8 @@ def read_recipe(trial: FrozenTrial) -> Recipe:
 
 
 def _was_interrupted(trial: FrozenTrial) -> bool:
-    no_recipe = RECIPE_ATTR not in trial.user_attrs and trial.state == TrialState.FAIL  # killed inside `ask`
-    return no_recipe or trial.user_attrs.get(REASON_ATTR) == INTERRUPTED
+    # What this host fails has a reason; a trial of a killed process, failed by a heartbeat or by hand, has none.
+    return trial.state == TrialState.FAIL and trial.user_attrs.get(REASON_ATTR, INTERRUPTED) == INTERRUPTED
 
 
 def _round(trial: FrozenTrial) -> int:

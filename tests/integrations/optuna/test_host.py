@@ -12,6 +12,7 @@ import torch
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
 from optuna.pruners import ThresholdPruner
 from optuna.samplers import RandomSampler
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from PIL import Image
 
@@ -252,6 +253,22 @@ def test_nothing_is_reclaimed_without_a_heartbeat(make_study, make_host, space):
     assert [trial.state for trial in study.trials] == [TrialState.RUNNING] * 2
 
 
+# Optuna marks heartbeats as experimental.
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_trials_without_a_heartbeat_are_reclaimed_and_run_again(make_study, make_host, space, tmp_path, monkeypatch):
+    study = make_study(storage=RDBStorage(f"sqlite:///{tmp_path}/study.db", heartbeat_interval=60))
+    monkeypatch.setattr(study._thread_local, "in_optimize_loop", True)  # as inside `optimize`, or Optuna warns
+    host = make_host(study)
+    turn = _turn(space, first=np.eye(K))
+    asked = host.ask(3, turn)
+    stale = [candidate.ticket._trial_id for candidate in asked[:2]]
+    monkeypatch.setattr(study._storage, "_get_stale_trial_ids", lambda study_id: stale)
+    assert host.reclaim() == 2
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "FAIL", "RUNNING"]
+    assert list(host.told().terms) == []
+    assert [candidate.terms for candidate in host.ask(2, turn)] == turn.exact[:2]
+
+
 def test_the_sampler_is_given_back(make_study, make_host, space):
     sampler = RandomSampler(seed=1)
     study = make_study(sampler)
@@ -344,6 +361,29 @@ def test_a_failed_item_has_no_preview(make_study, make_generator):
     optimize(study, generator, objective, total_trials=4, batch_size=2, rng=0, previews=store, progress=False)
     assert [PREVIEW_ATTR in trial.user_attrs for trial in study.trials] == [False, True] * 2
     assert len(store.files) == 2
+
+
+def test_an_interruption_between_two_tells_keeps_what_was_told(make_study, make_generator):
+    class Interrupting(RecordingStore):
+        def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+            super().write(artifact_id, content_body)
+            if len(self.files) == 3:
+                raise KeyboardInterrupt
+
+    study = make_study()
+    store = Interrupting(study)
+    generator = make_generator(prior=(16, 16))
+    objective = Objective(Metric("bright"), score=_brightness)
+
+    def run() -> None:
+        optimize(study, generator, objective, total_trials=10, batch_size=5, rng=0, previews=store, progress=False)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2 + ["FAIL"] * 3
+    assert [REASON_ATTR in trial.user_attrs for trial in study.trials] == [False] * 2 + [True] * 3
+    run()
+    assert [trial.state.name for trial in ended_trials(study)] == ["COMPLETE"] * 10
 
 
 def test_previews_of_what_is_no_picture_are_refused_and_no_trial_is_left_running(make_study, make_generator, objective):
