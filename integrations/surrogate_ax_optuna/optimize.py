@@ -20,7 +20,7 @@ from surrogate_ax.objective import Objective
 from surrogate_ax.policies import Policy, fixed, o3, o3_seeds
 from surrogate_ax.recipe import check_fingerprint
 from surrogate_ax.space import SurrogateSpace
-from surrogate_ax_optuna.host import OptunaHost
+from surrogate_ax_optuna.host import OptunaHost, ended_trials
 from surrogate_ax_optuna.progress import ProgressBar
 from surrogate_ax_optuna.search_space import check_directions
 
@@ -124,18 +124,18 @@ def _plan(
     conditions: Mapping[str, Range | Choice],
     total_trials: int,
 ) -> dict[str, Any]:
-    """What the study is made with, as it was begun; refuses what differs from that."""
+    """What the study is made with: as it was begun by its first ended trial; refuses what differs from that."""
     facts: dict[str, Any] = {
         "metrics": objective.describe(),
         "conditions": {name: repr(condition) for name, condition in conditions.items()},
         "space": where,
     }
     recorded: dict[str, Any] | None = study.user_attrs.get(STUDY_ATTR)
-    if recorded is None:
-        if study.get_trials(deepcopy=False):
-            raise MismatchError(
-                f"study {study.study_name!r}: it has trials that `optimize` did not make. Use a study of its own."
-            )
+    if recorded is None and study.get_trials(deepcopy=False):
+        raise MismatchError(
+            f"study {study.study_name!r}: it has trials that `optimize` did not make. Use a study of its own."
+        )
+    if recorded is None or not ended_trials(study):
         half = max(2, total_trials // 2)
         seeds = min(o3_seeds(total_trials), half, generator.prior.dim)
         return {"version": VERSION, "generator": dict(generator.fingerprint), "draws": half, "seeds": seeds} | facts

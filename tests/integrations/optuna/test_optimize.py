@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -357,12 +358,21 @@ def test_a_stopped_study_goes_on_to_its_total(make_study, make_generator, object
     assert len(study.trials) == total
 
 
-def test_a_timeout_begins_no_further_batch(make_study, make_generator, objective):
+def test_a_timeout_begins_no_further_batch(make_study, make_generator, objective, monkeypatch):
+    clock = [0.0]
+
+    def ten_seconds(z: torch.Tensor) -> None:
+        clock[0] += 10
+
+    monkeypatch.setattr("surrogate_ax.loop.time", SimpleNamespace(monotonic=lambda: clock[0]))
     study = make_study()
-    run(study, make_generator(), objective, timeout=0.0)
+    generator = make_generator(watch=ten_seconds)
+    run(study, generator, objective, timeout=0)
     assert study.trials == []
-    run(study, make_generator(), objective, timeout=600.0)
-    assert len(study.trials) == 32
+    run(study, generator, objective, timeout=15)
+    assert generator.sizes == [8, 8]  # begun at 0 and 10
+    run(study, generator, objective, timeout=600)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 32
 
 
 def test_a_larger_total_goes_on_with_the_plan_of_the_beginning(make_study, make_generator, objective):
@@ -562,6 +572,20 @@ def test_a_wrong_score_ends_the_search_and_costs_no_trial(make_study, make_gener
     run(study, make_generator(), objective)
     assert len(ended_trials(study)) == 32
     assert study.get_trials(states=(TrialState.RUNNING,)) == []
+
+
+def test_a_study_is_begun_by_its_first_ended_trial(make_study, make_generator):
+    study = make_study()
+    generator = make_generator(conditional=True)
+    wrong = Objective(Metric("first"), score=lambda outputs, _: {"second": outputs[:, 0]})
+    with pytest.raises(ScoreError, match="exactly the declared metrics"):
+        run(study, generator, wrong, conditions=CONDITIONS, total_trials=8)
+    right = Objective(Metric("second"), score=lambda outputs, _: {"second": outputs[:, 0]})
+    run(study, generator, right)
+    assert len(ended_trials(study)) == 32
+    assert study.user_attrs[STUDY_ATTR]["draws"] == 16
+    with pytest.raises(MismatchError, match="metrics"):
+        run(study, generator, wrong)
 
 
 def test_a_function_of_the_wrong_length_ends_the_search(make_study, objective):
