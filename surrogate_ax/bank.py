@@ -76,8 +76,7 @@ def row_terms(rows: sp.csr_array, seeds: Sequence[Seed]) -> list[Terms]:
 class _Stack:
     """Seeds last materialised, shared by a bank and those that grew from it: a searched box is made once."""
 
-    seeds: tuple[Seed, ...]
-    rows: Tensor  # (m, D)
+    kept: tuple[tuple[Seed, ...], Tensor]  # seeds and their rows (m, D), one value, since threads may share a space
 
 
 class Bank:
@@ -105,7 +104,7 @@ class Bank:
         self.prior = prior
         self.device = torch.device(device)
         self._tensors = dict(tensors or {})
-        self._stack = _Stack((), torch.zeros((0, prior.dim), device=self.device))
+        self._stack = _Stack(((), torch.zeros((0, prior.dim), device=self.device)))
         self.seeds: tuple[Seed, ...] = tuple(self._register(seed) for seed in seeds)
         repeated = len(self.seeds) - len(set(self.seeds))
         if repeated:
@@ -258,18 +257,19 @@ class Bank:
     def _seed_rows(self, columns: Array) -> Tensor:
         """Seeds (m, D) on the device; what the last stack has is not made again."""
         seeds = tuple(self.seeds[column] for column in columns)
-        if seeds == self._stack.seeds:
-            return self._stack.rows
-        known = {seed: i for i, seed in enumerate(self._stack.seeds)}
+        present, stack = self._stack.kept
+        if seeds == present:
+            return stack
+        known = {seed: i for i, seed in enumerate(present)}
         rows = torch.empty((len(seeds), self.prior.dim), device=self.device)
         for i, seed in enumerate(seeds):
             if seed in known:
-                rows[i] = self._stack.rows[known[seed]]
+                rows[i] = stack[known[seed]]
             elif isinstance(seed, Stored):
                 rows[i] = self._tensors[seed.sha256]
             else:
                 rows[i] = torch.from_numpy(inner_row(seed, self.prior.dim))
-        self._stack.seeds, self._stack.rows = seeds, rows
+        self._stack.kept = (seeds, rows)
         return rows
 
 

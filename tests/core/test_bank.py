@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -284,6 +286,27 @@ def test_a_box_that_is_searched_is_made_once(monkeypatch):
     grown = bank.extend([Draw(5, 0)])
     grown.inner(np.ones((1, 5)))
     assert made == [*draws(4), Draw(5, 0)]
+
+
+def test_threads_may_share_a_bank():
+    shared, seeds, wrong = Bank(PRIOR, draws(6)), rows_of(draws(6)), []
+
+    def work(first):
+        for k in range(first, first + 400):
+            c = np.zeros((1, 6))
+            c[0, [k % 6, (k + 1) % 6]] = 1
+            expected = (seeds[k % 6] + seeds[(k + 1) % 6]) / 2**0.5
+            if not torch.allclose(shared.inner(c)[0], expected, atol=1e-5):
+                wrong.append(k)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(4)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert wrong == []
 
 
 def test_seeds_that_a_row_does_not_use_are_not_made(monkeypatch):
