@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,8 @@ def demo(
     """
     with _reported():
         _say("loading the embedded model")
+        for package in ("surrogate_ax_optuna", "surrogate_ax_diffusers"):
+            import_module(package)  # names the extra to install where one is missing
         from surrogate_ax_cli import demo as sides
         from surrogate_ax_cli import pictures
 
@@ -62,7 +65,9 @@ def demo(
             pictures.draw_contact_sheet(search, plain, generator, settings, out / pictures.SHEET)
             pictures.draw_history(search, plain, out / pictures.HISTORY)
         if as_json:
-            typer.echo(json.dumps(sides.describe(search, plain, settings), indent=1))
+            files = {"contact_sheet": pictures.SHEET, "history": pictures.HISTORY, "study": sides.STUDY_FILE}
+            paths = {kind: str(out / name) for kind, name in files.items()}
+            typer.echo(json.dumps({**sides.describe(search, plain, settings), "files": paths}, indent=1))
             return
         typer.echo(f'\nPrompt "{settings.prompt}", seed {seed}, {evaluations} avatars a side. Lower is better.\n')
         typer.echo(sides.table(sides.summarise(search), sides.summarise(plain)))
