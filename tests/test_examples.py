@@ -1,0 +1,69 @@
+"""Every example runs, with small budgets."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from PIL import Image
+
+from tests.integrations.diffusers import tiny
+
+Run = Callable[..., str]
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs an example as a command and gives its output."""
+
+    def run(name: str, *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_none_is_left_out() -> None:
+    tested = {"function_generator.py", "own_pipeline.py", "multi_objective.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+
+
+def test_function_generator(run: Run, tmp_path: Path) -> None:
+    output = run("function_generator.py", "--trials", 40, "--out", tmp_path)
+    assert output.count("likeness") >= 1
+    with Image.open(tmp_path / "0.png") as picture:
+        assert picture.size == (192, 192)  # 96, enlarged to at least 128
+
+
+@tiny.NUMPY_2
+def test_own_pipeline_with_a_folder_and_again(run: Run, tmp_path: Path) -> None:
+    folder, out = tmp_path / "pipeline", tmp_path / "out"
+    tiny.stable_diffusion().save_pretrained(folder, safe_serialization=True)
+    arguments = (folder, "--prompt", "a red car", "--steps", 2, "--batch", 4, "--out", out)
+    run("own_pipeline.py", *arguments, "--trials", 8)
+    run("own_pipeline.py", *arguments, "--trials", 12)
+    study = optuna.load_study(study_name="a red car", storage=f"sqlite:///{out / 'study.db'}")
+    assert len(study.trials) == 12
+    assert (out / "0.png").is_file()
+
+
+@tiny.NUMPY_2
+def test_own_pipeline_with_the_embedded_model(run: Run, tmp_path: Path) -> None:
+    output = run("own_pipeline.py", "--trials", 4, "--batch", 2, "--steps", 1, "--out", tmp_path / "out")
+    assert "contrast" in output
+
+
+@tiny.NUMPY_2
+def test_multi_objective(run: Run) -> None:
+    output = run("multi_objective.py", "--trials", 16, "--steps", 1)
+    front = output.splitlines()[1:]
+    brightness = [float(line.split()[0]) for line in front]
+    asymmetry = [float(line.split()[1]) for line in front]
+    assert brightness == sorted(brightness, reverse=True)
+    assert asymmetry == sorted(asymmetry, reverse=True)  # a front: darker ones mirror themselves better
