@@ -1,10 +1,10 @@
 """Train the avatar model: rectified flow on 16x16 pixels, captions dropped for guidance.
 
-    torchrun --nproc-per-node 2 train.py --raw RAW --out RUN [--steps 6700]     (one process a core; resumes by itself)
+    torchrun --nproc-per-node 2 train.py --raw RAW --out RUN [--steps 7000]     (one process a core; resumes by itself)
     python train.py --out RUN --export FOLDER                                   (the newest checkpoint as float16)
 
 z data, n noise, s share of noise: z_s = (1 - s) z + s n, the network predicts n - z; s = sigmoid(N(0.2, 1)) (Esser et
-al. 2024, arXiv 2403.03206, eq. 19). AdamW with warm-up, a cosine that ends after 0.63 of the steps and a low tail that
+al. 2024, arXiv 2403.03206, eq. 19). AdamW with warm-up, a cosine that ends after 0.6 of the steps and a low tail that
 falls to zero in the last tenth; the exported weights are an exponential moving average. RUN/log.jsonl has the loss on
 the 256 held-out images.
 """
@@ -72,7 +72,7 @@ def held_out_loss(flow: Flow, repeats: int = 8) -> float:
 def learning_rate(step: int, steps: int) -> float:
     if step < WARM_UP:
         return PEAK * (step + 1) / WARM_UP
-    progress = min(1.0, (step - WARM_UP) / (0.63 * steps - WARM_UP))
+    progress = min(1.0, (step - WARM_UP) / (0.6 * steps - WARM_UP))
     floor = FLOOR * min(1.0, (steps - step) / (0.1 * steps))
     return floor + (PEAK - FLOOR) * (1 + math.cos(math.pi * progress)) / 2
 
@@ -160,7 +160,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--raw", type=Path, help="stem of the rendered training images (without .rgb)")
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and log")
-    parser.add_argument("--steps", type=int, default=6700)
+    parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--every", type=int, default=500, help="steps between checkpoints")
     parser.add_argument("--export", type=Path, help="write the newest checkpoint as a pipeline folder and stop")
     options = parser.parse_args()
