@@ -83,6 +83,7 @@ class PipelineGenerator:
             self._prior, self._dtype = prior, next(self._denoisers[0].parameters()).dtype
         if list(self._prior.shapes) != [SINGLE]:
             raise ArgumentError(f"prior: expected the single part {SINGLE!r}, got {sorted(self._prior.shapes)}.")
+        self._device = self.device  # looking it up walks over every module, too slow for each batch
         self._revision = revision
         self._unchecked = check_determinism
         self._embeddings = Embeddings(pipe.encode_prompt) if hasattr(pipe, "encode_prompt") else None
@@ -151,7 +152,7 @@ class PipelineGenerator:
 
     def _run(self, latents: Tensor, call: Mapping[str, Any]) -> tuple[Outputs, dict[int, str]]:
         """One call of the pipeline: its outputs, and the items it withheld with the reason."""
-        given = latents.to(self.device, self._dtype, copy=True)
+        given = latents.to(self._device, self._dtype, copy=True)
         result = self._pipe(**call, latents=given)
         outputs = result[0]
         if len(outputs) != len(latents):
@@ -193,7 +194,7 @@ class PipelineGenerator:
             hint = f" Modules in training mode: {training}; call .eval() on them." if training else ""
             raise UnsupportedError(
                 f"{type(self._pipe).__name__}: the same latent gave two outputs that differ by {difference:.2g} of "
-                f"their size: something in it draws noise.{hint} Pass check_determinism=False to search it all the same."
+                f"their size: something in it draws noise.{hint} Pass check_determinism=False to search it anyway."
             )
 
     def _check_schedulers(self, conditions: Sequence[Condition]) -> None:
