@@ -18,7 +18,7 @@ from surrogate_ax.errors import UnsupportedError
 from surrogate_ax_diffusers.families import Pipeline
 
 SAMPLES = 256  # values hashed of every weight tensor
-_SENTENCE = "A small red vintage car, 1957; naïve café no. 42!"
+_SENTENCE = "naïve red car, 42!"  # short, so that no tokenizer complains of its length
 _NOT_CONTENT = ("transformers_version", "dtype", "torch_dtype", "architectures")  # depend on versions or on saving
 
 
