@@ -1,8 +1,8 @@
-"""An independent judge of five binary attributes: a small CNN that only ever saw rendered avatars.
+"""An independent judge of six binary attributes: a small CNN that only ever saw rendered avatars.
 
     python classifier.py --raw RAW [--test TEST] [--epochs 6]     trains and writes classifier.safetensors
 
-x images in [-1, 1] (n, 3, 16, 16); logits (n, 5), one an attribute of `captions.BINARY`, positive where it is present.
+x images in [-1, 1] (n, 3, 16, 16); logits (n, 6), one an attribute of `captions.BINARY`, positive where it is present.
 Half of the training images are blurred and made noisy, and all are slightly recoloured, so that generated pixels, which
 are never exactly those of the renderer, are judged by shape and not by exact colour. No generated image is used. The
 other half stay sharp, because a beard in dark hair colour is blended so thinly that one in ten changes no pixel by more
@@ -50,7 +50,7 @@ def scaled(images: np.ndarray) -> Tensor:
 
 
 def truths(labels: Labels) -> np.ndarray:
-    """The attributes of n labels, bool (n, 5)."""
+    """The attributes of n labels, bool (n, 6)."""
     return np.array([[truth(label)[name] for name in ATTRIBUTES] for label in labels])
 
 
@@ -72,12 +72,12 @@ def augmented(x: Tensor, *, rng: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def predict(classifier: Classifier, images: np.ndarray) -> np.ndarray:
-    """Which attributes n uint8 images (n, 16, 16, 3) show, bool (n, 5)."""
+    """Which attributes n uint8 images (n, 16, 16, 3) show, bool (n, 6)."""
     return torch.cat([classifier(part) > 0 for part in scaled(images).split(256)]).numpy()
 
 
 def balanced_accuracy(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """The mean of the hit rates on images with and without the attribute, (5,)."""
+    """The mean of the hit rates on images with and without the attribute, (6,)."""
     right = predicted == true
     return np.array([(r[t].mean() + r[~t].mean()) / 2 for r, t in zip(right.T, true.T, strict=True)])
 
