@@ -278,6 +278,22 @@ def _bank(generator: Any, seeds: list[Any]) -> Any:
     return Bank(generator.prior, seeds)
 
 
+def test_the_sampler_is_not_asked_for_draws_and_seeds(make_study, make_generator, objective):
+    class Counting(RandomSampler):
+        asked: list[int]
+
+        def sample_independent(self, study: optuna.Study, trial: FrozenTrial, *arguments: Any) -> Any:
+            self.asked.append(trial.number)
+            return super().sample_independent(study, trial, *arguments)
+
+    generator = make_generator()
+    for space, first in ((None, 16), (_space(generator, seeds=5), 5)):
+        sampler = Counting(seed=0)
+        sampler.asked = []
+        run(make_study(sampler), generator, objective, space=space)
+        assert sorted(set(sampler.asked)) == list(range(first, 32))
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "cma-es"])
 def test_the_same_seeds_give_the_same_study(make_study, make_generator, objective, sampler):
     def search(rng: int) -> optuna.Study:
