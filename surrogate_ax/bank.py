@@ -196,9 +196,8 @@ class Bank:
         if not (norm > 0).all():
             raise ArgumentError(f"c: row {int(np.argmin(norm > 0))} makes a zero latent; every row needs a direction.")
         norm[np.abs(norm - 1) < SETTLED] = 1
-        scaled = rows.copy()
-        scaled.data /= np.repeat(norm, np.diff(rows.indptr))
-        return scaled
+        scaled = rows.data / np.repeat(norm, np.diff(rows.indptr))
+        return sp.csr_array((scaled, rows.indices, rows.indptr), shape=rows.shape)
 
     def gram(self, rows: Any) -> Array:
         """c G c'ᵀ between the given coefficient rows: cosines, (n, n), when the rows are normalised."""
@@ -217,7 +216,8 @@ class Bank:
         total: Tensor | None = None
         for start in range(0, len(columns), at_once):
             chunk = columns[start : start + at_once]
-            part = torch.from_numpy(rows[:, chunk].toarray()).to(self.device, torch.float32) @ self._seed_rows(chunk)
+            picked = rows if len(chunk) == rows.shape[1] else rows[:, chunk]
+            part = torch.from_numpy(picked.toarray()).to(self.device, torch.float32) @ self._seed_rows(chunk)
             total = part if total is None else total.add_(part)
         if total is None:
             return torch.zeros((0, self.prior.dim), device=self.device)
@@ -241,7 +241,8 @@ class Bank:
     def _squares(self, rows: sp.csr_array) -> Array:
         columns = np.unique(rows.indices)
         if not self._stored[columns].any():
-            return np.asarray(rows.multiply(rows).sum(axis=1)).ravel()
+            row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+            return np.bincount(row, rows.data**2, minlength=rows.shape[0])
         sub = rows[:, columns].toarray()
         return np.asarray(np.einsum("nm,ml,nl->n", sub, self._gram(columns), sub))
 
