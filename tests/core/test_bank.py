@@ -390,6 +390,8 @@ def test_a_seed_named_twice_in_a_row_counts_twice():
     twice = bank.rows([((Draw(1, 0), 0.6), (Draw(1, 1), 0.6), (Draw(1, 0), 0.2))])
     np.testing.assert_allclose(bank.normalise(twice).toarray(), [[0.8, 0.6]], rtol=0, atol=1e-12)
     torch.testing.assert_close(bank.inner(twice), bank.inner([[0.8, 0.6]]), rtol=0, atol=1e-6)
+    (terms,) = bank.terms(twice)
+    assert [seed for seed, _ in terms] == draws(2)
 
 
 # --- coefficient rows

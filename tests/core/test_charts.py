@@ -135,6 +135,13 @@ def test_knothe_rosenblatt_is_the_quarter_circle_for_two_axes():
     np.testing.assert_allclose(KnotheRosenblatt().weights(u), expected, rtol=0, atol=1e-12)
 
 
+def test_small_weights_are_accurate_to_their_own_size():
+    u = np.geomspace(EDGE, 0.5, 30)[:, None]
+    for rows in (u, 1 - u):
+        expected = np.hstack([np.sin(np.pi * (1 - rows) / 2), np.sin(np.pi * rows / 2)])
+        np.testing.assert_allclose(KnotheRosenblatt().weights(rows), expected, rtol=1e-9, atol=0)
+
+
 def check_uniform_on_the_orthant(w):
     k = w.shape[1]
     for axis in range(k):

@@ -247,6 +247,14 @@ def test_the_residual_of_a_mixed_latent_is_the_chord_of_its_angle():
     np.testing.assert_allclose(residual, np.sqrt(2 - 2 * np.sqrt(1 - b**2)), rtol=0, atol=0.05)
 
 
+def test_what_points_away_from_an_axis_is_left_out():
+    space = SurrogateSpace.from_latents(Gaussian((D,)), orthonormal(3), rng=0)
+    z = torch.tensor([[0.8, -0.6, 0.0], [0.0, -1.0, 2.0]]) @ orthonormal(3).float()
+    u, residual = space.locate(z)
+    np.testing.assert_allclose(space.chart.weights(u), np.eye(3)[[0, 2]], rtol=0, atol=2e-3)
+    np.testing.assert_allclose(residual, np.sqrt([0.2**2 + 0.6**2, (1 + 1) / 5]), rtol=0, atol=2e-3)
+
+
 def test_a_latent_opposite_to_every_axis_is_far_from_the_box():
     space = SurrogateSpace.sample(Gaussian((D,)), seeds=3, rng=0)
     _, residual = space.locate(-space.latents(points(2, 3))["latents"])
