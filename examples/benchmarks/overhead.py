@@ -1,0 +1,282 @@
+"""What a search costs beside the generation that it searches: time, memory, import.
+
+The avatar model under a prompt, 12 steps, guidance 1.5, K = 8 seeds, CMA-ES in batches of 16, one thread. What is
+compared runs interleaved in one process, a batch of this and a batch of that, so that a busy machine slows both alike;
+a ratio is one of sums over a run, and the median of the runs counts. Every line `RESULT name value goal ok|short`:
+
+    latents_large_ratio   u -> z of 64 points, K = 32, D = 262,144, over the bare matrix product of these shapes
+    latents_small_ms      u -> z of 16 points, K = 8, D = 768, in milliseconds
+    study_memory_ratio    a study in memory over generating the same outputs, batch for batch, with the pipeline's call
+    study_sqlite_ratio    a study in SQLite with a PNG of every output over the same
+    study_sqlite_ms       what a trial of it takes beyond generation, in milliseconds; goal for a machine at rest
+    hand_memory_ratio     the loop that a user writes (study.optimize, a latent a trial) over ours, in memory
+    hand_sqlite_ratio     the same, its study in Optuna's default SQLite, ours in `sqlite(...)`
+    peak_memory_ratio     peak memory of a process that runs a study in SQLite over one that only generates
+    import_seconds        `import surrogate_ax` once torch is imported
+
+    python examples/benchmarks/overhead.py            # 256 trials, three runs of each: 10 to 20 minutes
+    python examples/benchmarks/overhead.py --quick    # 64 trials, one or two runs: under 5 minutes
+    python examples/benchmarks/overhead.py --only study_sqlite
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch are imported
+
+import numpy as np
+import torch
+
+PROMPT = "red hat, dark glasses, blue background"
+CALL: dict[str, Any] = {"num_inference_steps": 12, "guidance_scale": 1.5, "output_type": "np"}
+K, BATCH = 8, 16
+
+
+def report(name: str, value: float, goal: float, *, at_least: bool = False) -> None:
+    met = value >= goal if at_least else value <= goal
+    print(f"RESULT {name} {value:.3f} {'>=' if at_least else '<='}{goal:g} {'ok' if met else 'short'}", flush=True)
+
+
+def seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def redness(outputs: Any, conditions: Sequence[Any] = ()) -> np.ndarray:
+    images = np.asarray(outputs)
+    return images[..., 0].mean(axis=(1, 2)) - images[..., 1:].mean(axis=(1, 2, 3))
+
+
+# u -> z
+
+
+def latents(quick: bool) -> None:
+    repeats = 15 if quick else 60
+    pairs = latents_beside_product(32, 262_144, 64, repeats)
+    report("latents_large_ratio", statistics.median(ours / bare for ours, bare in pairs), 1.2)
+    pairs = latents_beside_product(8, 768, 16, repeats)
+    report("latents_small_ms", statistics.median(ours for ours, _ in pairs) * 1e3, 1.0)
+
+
+def latents_beside_product(k: int, d: int, n: int, repeats: int) -> list[tuple[float, float]]:
+    from surrogate_ax import Gaussian, SurrogateSpace
+
+    space = SurrogateSpace.sample(Gaussian((d,)), seeds=k, rng=0)
+    u = np.random.default_rng(0).uniform(size=(n, k - 1))
+    weights, seeds = torch.from_numpy(space.chart.weights(u)).float(), space.bank.inner(np.eye(k))
+    space.latents(u)  # makes the seeds, once in a search
+    pairs = [(seconds(lambda: space.latents(u)), seconds(lambda: weights @ seeds)) for _ in range(repeats)]
+    ours, bare = (statistics.median(column) * 1e3 for column in zip(*pairs, strict=True))
+    print(f"# u -> z, K = {k}, D = {d}, n = {n}: {ours:.2f} ms, matrix product {bare:.3f} ms")
+    return pairs
+
+
+# studies
+
+
+class Beside:
+    """Something that runs after every batch of a study, inside its score, and whose time is not the study's.
+
+    Args:
+        run: given the number of batches so far.
+    """
+
+    def __init__(self, run: Callable[[int], object]) -> None:
+        self._run = run
+        self._batches = 0
+        self.seconds = 0.0
+
+    def score(self, outputs: Any, conditions: Sequence[Any]) -> np.ndarray:
+        values = redness(outputs)
+        self.seconds += seconds(lambda: self._run(self._batches))
+        self._batches += 1
+        return values
+
+
+def search(pipe: Any, storage: Any, trials: int, previews: Any, beside: Beside) -> float:
+    """Seconds that a study takes, from `optimize` to its end, without what runs beside it."""
+    import optuna
+
+    from surrogate_ax import Metric, Objective, SurrogateSpace
+    from surrogate_ax_diffusers import PipelineGenerator
+    from surrogate_ax_optuna import optimize
+
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.CmaEsSampler(seed=0), storage=storage)
+    generator = PipelineGenerator(pipe, prompt=PROMPT, **CALL)
+    space = SurrogateSpace.sample(generator.prior, seeds=K, rng=0)
+    objective = Objective(Metric("redness", "maximize"), score=beside.score)
+    options: dict[str, Any] = {"space": space, "previews": previews, "progress": False}
+    spent = seconds(
+        lambda: optimize(study, generator, objective, total_trials=trials, batch_size=BATCH, rng=0, **options)
+    )
+    return spent - beside.seconds
+
+
+def plain(pipe: Any) -> Callable[[int], object]:
+    """The pipeline's own call for a batch of latents."""
+    draws = torch.Generator().manual_seed(0)
+    return lambda _: pipe([PROMPT] * BATCH, latents=torch.randn(BATCH, 3, 16, 16, generator=draws), **CALL).images
+
+
+def by_hand(pipe: Any, storage: str | None) -> Callable[[int], object]:
+    """A batch's worth of trials of the loop that an Optuna user writes: one latent a trial."""
+    import optuna
+
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.CmaEsSampler(seed=0), storage=storage)
+    seeds = torch.randn(K, 3 * 16 * 16, generator=torch.Generator().manual_seed(0))
+
+    def objective(trial: optuna.Trial) -> float:
+        weights = torch.tensor([1e-3 + trial.suggest_float(f"w{k}", 0, 1) for k in range(K)])
+        latent = (weights / weights.norm() @ seeds).reshape(1, 3, 16, 16)
+        return float(redness(pipe(PROMPT, latents=latent, **CALL).images)[0])
+
+    return lambda _: study.optimize(objective, n_trials=BATCH)
+
+
+def run_study(pipe: Any, folder: Path, trials: int, beside: Beside, *, database: bool, pictures: bool) -> float:
+    from optuna.artifacts import FileSystemArtifactStore
+
+    from surrogate_ax_optuna import sqlite
+
+    (folder / "artifacts").mkdir()
+    storage = sqlite(folder / "study.db") if database else None
+    previews = FileSystemArtifactStore(str(folder / "artifacts")) if pictures else None
+    spent = search(pipe, storage, trials, previews, beside)
+    if storage is not None:
+        storage.engine.dispose()
+    return spent
+
+
+def compare(
+    name: str, runs: int, trials: int, make: Callable[[Any, Path], Callable[[int], object]], **kind: bool
+) -> Any:
+    """Pairs (study, what runs beside it) of seconds a trial."""
+    from surrogate_ax_diffusers import load_avatars
+
+    pipe, pairs = load_avatars(), []
+    plain(pipe)(0)  # the first call of a process is slower than the others
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory() as folder:
+            beside = Beside(make(pipe, Path(folder)))
+            spent = run_study(pipe, Path(folder), trials, beside, **kind)
+        pairs.append((spent / trials, beside.seconds / trials))
+        print(f"# {name}: a trial takes {pairs[-1][0] * 1e3:.1f} ms, beside it {pairs[-1][1] * 1e3:.1f} ms", flush=True)
+    return pairs
+
+
+def study_memory(quick: bool) -> None:
+    runs, trials = (2, 64) if quick else (3, 256)
+    pairs = compare("study in memory", runs, trials, lambda pipe, _: plain(pipe), database=False, pictures=False)
+    report("study_memory_ratio", statistics.median(ours / bare for ours, bare in pairs), 1.15)
+
+
+def study_sqlite(quick: bool) -> None:
+    runs, trials = (2, 64) if quick else (3, 256)
+    pairs = compare("study in SQLite", runs, trials, lambda pipe, _: plain(pipe), database=True, pictures=True)
+    report("study_sqlite_ratio", statistics.median(ours / bare for ours, bare in pairs), 1.6)
+    report("study_sqlite_ms", statistics.median(ours - bare for ours, bare in pairs) * 1e3, 35)
+
+
+def hand(quick: bool) -> None:
+    runs, trials = (1, 64) if quick else (3, 128)
+    pairs = compare(
+        "by hand, memory", runs, trials, lambda pipe, _: by_hand(pipe, None), database=False, pictures=False
+    )
+    report("hand_memory_ratio", statistics.median(theirs / ours for ours, theirs in pairs), 1.7, at_least=True)
+
+    def default_sqlite(pipe: Any, folder: Path) -> Callable[[int], object]:
+        return by_hand(pipe, f"sqlite:///{folder}/hand.db")
+
+    pairs = compare("by hand, SQLite", runs, trials, default_sqlite, database=True, pictures=False)
+    report("hand_sqlite_ratio", statistics.median(theirs / ours for ours, theirs in pairs), 3.0, at_least=True)
+
+
+# processes of their own
+
+
+def child(*arguments: str) -> float:
+    """The number that a process of its own prints last."""
+    command = [sys.executable, *arguments]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
+    printed = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return float(printed.split()[-1])
+
+
+def peak_of(kind: str) -> None:
+    """Run in a process of its own: print the most memory it held, in MB."""
+    if kind == "plain":
+        import diffusers
+
+        diffusers.utils.logging.disable_progress_bar()
+        folder = str(files("surrogate_ax_diffusers") / "avatars")
+        pipe = diffusers.DiffusionPipeline.from_pretrained(folder, dtype=torch.float32, low_cpu_mem_usage=False)
+        pipe.set_progress_bar_config(disable=True)
+        generate = plain(pipe)
+        for i in range(4):
+            generate(i)
+    else:
+        import optuna
+
+        from surrogate_ax_diffusers import load_avatars
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with tempfile.TemporaryDirectory() as folder:
+            nothing = Beside(lambda _: None)
+            run_study(load_avatars(), Path(folder), 4 * BATCH, nothing, database=True, pictures=True)
+    unit = 1 if sys.platform == "darwin" else 1024
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+
+
+def peak_memory(quick: bool) -> None:
+    pairs = [[child(__file__, "--peak-of", kind) for kind in ("study", "plain")] for _ in range(1 if quick else 3)]
+    ours, bare = (statistics.median(column) for column in zip(*pairs, strict=True))
+    print(f"# peak memory: study {ours:.0f} MB, generation {bare:.0f} MB")
+    report("peak_memory_ratio", statistics.median(a / b for a, b in pairs), 1.10)
+
+
+IMPORT = "import time, torch; start = time.perf_counter(); import surrogate_ax; print(time.perf_counter() - start)"
+
+
+def import_time(quick: bool) -> None:
+    child("-c", IMPORT)  # compiles the modules, and brings them into the file cache
+    report("import_seconds", statistics.median(child("-c", IMPORT) for _ in range(3 if quick else 9)), 0.3)
+
+
+PARTS = {part.__name__: part for part in (latents, study_memory, study_sqlite, hand, peak_memory, import_time)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer trials and runs")
+    parser.add_argument("--only", choices=sorted(PARTS), help="one part")
+    parser.add_argument("--peak-of", choices=("plain", "study"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.peak_of:
+        peak_of(arguments.peak_of)
+        return
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    print(f"# {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}, one thread")
+    for name, part in PARTS.items():
+        if arguments.only in (None, name):
+            part(arguments.quick)
+    print(f"# load {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()
