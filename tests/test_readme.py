@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +69,20 @@ def test_commands_and_files_exist() -> None:
     assert set(re.findall(r"^ +make (\w+)", README, re.MULTILINE)) == {"demo", "test"} <= targets
     for link in re.findall(r"\]\(([^)]+)\)", README):
         assert link.startswith("https://") or (ROOT / link).is_file(), link
-    for path in re.findall(r"`(examples/[\w/]*)`", README):
+    for path in re.findall(r"`(examples/[\w/.]*)`", README):
         assert (ROOT / path).exists(), path
+
+
+def test_the_demos_numbers_are_those_measured() -> None:
+    with (ROOT / "examples" / "benchmarks" / "results" / "demo_seeds.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    gains = [1 - float(row["search_best"]) / float(row["plain_best"]) for row in rows]
+    assert len({row["seed"] for row in rows}) == len(rows) == 20
+    assert {row["search_nfe"] for row in rows} == {row["plain_nfe"] for row in rows} == {"3072"}
+    told = re.search(r"On (\d+) seeds its best\s.*? on (\d+), by (\d+)% in the median", README, re.DOTALL)
+    assert told is not None
+    wins = sum(gain > 0 for gain in gains)
+    assert [int(number) for number in told.groups()] == [20, wins, round(100 * statistics.median(gains))]
 
 
 def test_the_picture_is_small_enough_to_load_at_once() -> None:
