@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
-from scipy.special import betainc, betaincc, betaincinv
+import scipy
 
 from surrogate_ax.errors import ArgumentError, ShapeError
 
@@ -48,6 +48,7 @@ class KnotheRosenblatt:
         """u (n, K-1) -> w (n, K); see `Chart`."""
         u = check_box(u)
         b = _half_degrees(u.shape[1])
+        betaincinv = scipy.special.betaincinv  # scipy loads its submodules when they are first used
         taken = betaincinv(0.5, b, 1 - u)  # v_k
         left = betaincinv(b, 0.5, u)  # 1 - v_k, without cancellation
         return _from_roots(np.sqrt(taken), np.sqrt(left))
@@ -57,7 +58,7 @@ class KnotheRosenblatt:
         taken, left = (root**2 for root in _roots(check_weights(w)))
         b = _half_degrees(taken.shape[1])
         # The smaller of the two shares is the accurate one, so each side uses its own tail.
-        u = np.where(taken < 0.5, betaincc(0.5, b, taken), betainc(b, 0.5, left))
+        u = np.where(taken < 0.5, scipy.special.betaincc(0.5, b, taken), scipy.special.betainc(b, 0.5, left))
         return np.asarray(np.clip(u, EDGE, 1 - EDGE))
 
 
