@@ -98,7 +98,6 @@ def optimize(
         batch_size=batch_size,
         rng=rng,
         previews=previews,
-        tensors=space.bank.tensors if space else None,
     )
     study.set_user_attr(STUDY_ATTR, plan)  # after every check, so that what is refused leaves no trace
     bar = ProgressBar(objective, host.told(), total_trials) if progress else None

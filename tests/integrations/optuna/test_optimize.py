@@ -278,6 +278,13 @@ def _bank(generator: Any, seeds: list[Any]) -> Any:
     return Bank(generator.prior, seeds)
 
 
+def test_a_generation_of_cma_es_is_a_batch_from_the_first_of_the_box(make_study, make_generator, objective):
+    study = make_study(CmaEsSampler(seed=0))
+    run(study, make_generator(), objective, total_trials=48)
+    generations = [trial.system_attrs.get("cma:generation") for trial in study.trials]
+    assert generations == [None] * 24 + [0] * 8 + [1] * 8 + [2] * 8
+
+
 def test_the_sampler_is_not_asked_for_draws_and_seeds(make_study, make_generator, objective):
     class Counting(RandomSampler):
         asked: list[int]
