@@ -29,23 +29,21 @@ from collections import defaultdict
 from collections.abc import Container, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from surrogate_ax.errors import ArgumentError
+
+if TYPE_CHECKING:  # SQLAlchemy is imported where it is used: it takes 16 MB, which a study in memory can do without
+    from sqlalchemy.engine import Engine
 
 SCHEMA = "v3.2.0.a"  # of Optuna 3.2 to 5.0
 SQLITE = (3, 38, 0)  # the first with json_each always there; RETURNING is older
 WAIT = 60.0  # seconds for another writer to finish
-
-_FAILURES = (sqlite3.Error, SQLAlchemyError)
 
 # Changes of a trial find its row only while it may be changed. Trials are read by a JSON list of ids, however many.
 _SET_ATTRIBUTE = """INSERT INTO trial_%s_attributes (key, value_json, trial_id)
@@ -104,7 +102,7 @@ def sqlite(path: Path | str, **engine: Any) -> RDBStorage:
         with _transaction(storage.engine, "BEGIN IMMEDIATE"):
             pass  # a file that can only be read is found out now, not at the first trial
         return storage if _is_tested(storage) else RDBStorage(address, options)
-    except (OSError, StorageInternalError, *_FAILURES) as error:
+    except _failures(OSError) as error:
         reason = error.__cause__ if isinstance(error, StorageInternalError) else error
         raise ArgumentError(
             f"path: expected a database that can be written, or a place for a new one, got {path} "
@@ -116,7 +114,7 @@ def _open(address: str, options: dict[str, Any], attempts: int = 10) -> SqliteSt
     """The storage, also if other processes are making the same tables right now, which Optuna does not expect."""
     try:
         return SqliteStorage(address, options)
-    except SQLAlchemyError as error:
+    except _failures() as error:
         if attempts == 1 or not any(sign in str(error) for sign in ("already exists", "is locked", "UNIQUE")):
             raise
     time.sleep(0.1)
@@ -162,6 +160,8 @@ class SqliteStorage(RDBStorage):
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """As in RDBStorage."""
+        from optuna.storages._rdb import models
+
         if state.is_finished():
             stored = [
                 models.TrialValueModel.value_to_stored_repr(value) for value in (() if values is None else values)
@@ -177,7 +177,7 @@ class SqliteStorage(RDBStorage):
             try:
                 with _transaction(self.engine, "BEGIN IMMEDIATE") as connection:
                     rows = connection.execute(_CREATE, (_to_text(start), study_id)).fetchall()
-            except _FAILURES:
+            except _failures():
                 rows = []
             if rows:
                 ((trial_id, number),) = rows
@@ -203,6 +203,12 @@ class SqliteStorage(RDBStorage):
         return trials
 
 
+def _failures(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (sqlite3.Error, SQLAlchemyError, StorageInternalError, *others)
+
+
 @contextmanager
 def _transaction(engine: Engine, begin: str) -> Iterator[sqlite3.Connection]:
     """A connection within a transaction ("BEGIN" to read, "BEGIN IMMEDIATE" to write), rolled back by an exception."""
@@ -220,7 +226,7 @@ def _change(engine: Engine, statement: str, values: tuple[Any, ...], then: Seque
             if connection.execute(statement, values).rowcount != 1:
                 return False
             connection.executemany(_SET_VALUE, then)
-    except _FAILURES:
+    except _failures():
         return False
     return True
 
@@ -239,7 +245,7 @@ def _read(
             if not rows and not connection.execute(_STUDY, (study_id,)).fetchall():
                 return None
             return _frozen(connection, [row for row in rows if states is None or TrialState[row[2]] in states])
-    except _FAILURES:
+    except _failures():
         return None
 
 
@@ -254,6 +260,8 @@ class _Connection(sqlite3.Connection):
 
 def _frozen(connection: sqlite3.Connection, trials: list[tuple[Any, ...]]) -> list[FrozenTrial]:
     """Trials with all that belongs to them, from their own rows."""
+    from optuna.storages._rdb import models
+
     ids = (json.dumps([row[0] for row in trials]),)
 
     def column() -> dict[int, dict[Any, Any]]:
