@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
+import scipy  # loads its submodules when they are first used
 import torch
 from torch import Tensor
 
@@ -64,7 +64,7 @@ def inner_row(draw: Draw, dim: int) -> Array:
     return np.random.Generator(np.random.Philox(key)).standard_normal(dim, dtype=np.float32)
 
 
-def row_terms(rows: sp.csr_array, seeds: Sequence[Seed]) -> list[Terms]:
+def row_terms(rows: scipy.sparse.csr_array, seeds: Sequence[Seed]) -> list[Terms]:
     """The terms of coefficient rows (n, M) over M seeds, as they stand."""
     return [
         tuple((seeds[m], float(c)) for m, c in zip(rows.indices[start:end], rows.data[start:end], strict=True))
@@ -162,7 +162,7 @@ class Bank:
     def _stored(self) -> Array:
         return np.array([isinstance(seed, Stored) for seed in self.seeds], dtype=bool)
 
-    def rows(self, terms: Iterable[Terms]) -> sp.csr_array:
+    def rows(self, terms: Iterable[Terms]) -> scipy.sparse.csr_array:
         """Coefficient rows (n, M) of n recipes' terms.
 
         Raises:
@@ -178,13 +178,13 @@ class Bank:
                 columns.append(self._column[seed])
                 data.append(coefficient)
             ends.append(len(columns))
-        return sp.csr_array((data, columns, ends), shape=(len(ends) - 1, len(self.seeds)), dtype=np.float64)
+        return scipy.sparse.csr_array((data, columns, ends), shape=(len(ends) - 1, len(self.seeds)), dtype=np.float64)
 
     def terms(self, c: Any) -> list[Terms]:
         """The terms of coefficient rows (n, M), normalised: a recipe needs no Gram matrix to be remade."""
         return row_terms(self.normalise(c), self.seeds)
 
-    def normalise(self, c: Any) -> sp.csr_array:
+    def normalise(self, c: Any) -> scipy.sparse.csr_array:
         """Coefficient rows (n, M) divided by √(c G cᵀ); rows that are normalised already come back bit for bit.
 
         Raises:
@@ -197,7 +197,7 @@ class Bank:
             raise ArgumentError(f"c: row {int(np.argmin(norm > 0))} makes a zero latent; every row needs a direction.")
         norm[np.abs(norm - 1) < SETTLED] = 1
         scaled = rows.data / np.repeat(norm, np.diff(rows.indptr))
-        return sp.csr_array((scaled, rows.indices, rows.indptr), shape=rows.shape)
+        return scipy.sparse.csr_array((scaled, rows.indices, rows.indptr), shape=rows.shape)
 
     def gram(self, rows: Any) -> Array:
         """c G c'ᵀ between the given coefficient rows: cosines, (n, n), when the rows are normalised."""
@@ -227,8 +227,8 @@ class Bank:
         """Named parts (n, *shape) of coefficient rows (n, M): divided by √(c G cᵀ), never rescaled one by one."""
         return self.prior.from_inner(self.inner(c))
 
-    def _check(self, c: Any) -> sp.csr_array:
-        rows = sp.csr_array(c, dtype=np.float64)
+    def _check(self, c: Any) -> scipy.sparse.csr_array:
+        rows = scipy.sparse.csr_array(c, dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != len(self.seeds):
             raise ShapeError(f"c: expected shape (n, M) = (n, {len(self.seeds)}), got {rows.shape}.")
         if not np.isfinite(rows.data).all():
@@ -238,7 +238,7 @@ class Bank:
             rows.sum_duplicates()
         return rows
 
-    def _squares(self, rows: sp.csr_array) -> Array:
+    def _squares(self, rows: scipy.sparse.csr_array) -> Array:
         columns = np.unique(rows.indices)
         if not self._stored[columns].any():
             row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
+import scipy  # loads its submodules when they are first used
 import torch
 
 from surrogate_ax.bank import Bank, Terms
@@ -107,7 +107,7 @@ def fixed(space: SurrogateSpace, *, seeds_first: bool = True, round: int = 0) ->
 
     Reference: arXiv 2509.23800.
     """
-    first = sp.csr_array(space.frame) if seeds_first else None
+    first = scipy.sparse.csr_array(space.frame) if seeds_first else None
 
     def policy(told: Told, left: int, rng: int) -> Turn | None:
         return Turn(space, round, told.ended(round) + sum(r == round for r in told.running) + left, first)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
+import scipy  # loads its submodules when they are first used
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -137,7 +137,7 @@ class SurrogateSpace:
         """K, the number of axes; the box has K - 1 coordinates."""
         return int(self.frame.shape[0])
 
-    def coefficients(self, u: Array, *, draws: Sequence[Draw] = ()) -> sp.csr_array:
+    def coefficients(self, u: Array, *, draws: Sequence[Draw] = ()) -> scipy.sparse.csr_array:
         """Points of the box as normalised coefficient rows.
 
         Args:
@@ -161,7 +161,9 @@ class SurrogateSpace:
         rows = self.bank.normalise(self.chart.weights(u) @ self.frame)
         if self.fresh == 0:
             return rows
-        return sp.csr_array(sp.hstack([np.sqrt(1 - self.fresh**2) * rows, self.fresh * sp.eye_array(len(u))]))
+        return scipy.sparse.csr_array(
+            scipy.sparse.hstack([np.sqrt(1 - self.fresh**2) * rows, self.fresh * scipy.sparse.eye_array(len(u))])
+        )
 
     def terms(self, u: Array, *, draws: Sequence[Draw] = ()) -> list[Terms]:
         """What a recipe keeps of each point: normalised terms over base seeds. Arguments as for `coefficients`."""
