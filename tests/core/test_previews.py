@@ -27,6 +27,7 @@ def pixels(output):
 LAYOUTS = {
     "HWC": (RGB, RGB),
     "CHW": (RGB.transpose(2, 0, 1), RGB),
+    "HWC of three rows": (RGB[:3], RGB[:3]),
     "HW": (GREY, GREY_RGB),
     "HW1": (GREY[:, :, None], GREY_RGB),
     "1HW": (GREY[None], GREY_RGB),
