@@ -187,14 +187,15 @@ class OptunaHost:
 
     def tell(self, cs: Sequence[Candidate[optuna.Trial]], ev: Evaluations) -> None:
         """Record results, previews first; a trial that has ended already is left as it is."""
-        for i, candidate in enumerate(cs):
-            with contextlib.suppress(UpdateFinishedTrialError):
-                self._tell_one(candidate.ticket, ev, i)
+        with tempfile.TemporaryDirectory() if self._previews is not None else contextlib.nullcontext("") as folder:
+            for i, candidate in enumerate(cs):
+                with contextlib.suppress(UpdateFinishedTrialError):
+                    self._tell_one(candidate.ticket, ev, i, Path(folder))
 
-    def _tell_one(self, trial: optuna.Trial, ev: Evaluations, i: int) -> None:
+    def _tell_one(self, trial: optuna.Trial, ev: Evaluations, i: int, folder: Path) -> None:
         status = ev.status[i]
         if self._previews is not None and status != "failed":
-            trial.set_user_attr(PREVIEW_ATTR, self._upload(trial, ev.outputs[i]))
+            trial.set_user_attr(PREVIEW_ATTR, self._upload(trial, ev.outputs[i], folder))
         write_result(trial, ev, i)
         if status == "done":
             self.study.tell(trial, objective_values(ev, i), skip_if_finished=True)
@@ -202,11 +203,10 @@ class OptunaHost:
             state = TrialState.PRUNED if status == "stopped" else TrialState.FAIL
             self.study.tell(trial, state=state, skip_if_finished=True)
 
-    def _upload(self, trial: optuna.Trial, output: Any) -> str:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"trial{trial.number}.png"
-            save_preview(output, path)
-            return upload_artifact(artifact_store=self._previews, file_path=str(path), study_or_trial=trial)
+    def _upload(self, trial: optuna.Trial, output: Any, folder: Path) -> str:
+        path = folder / f"trial{trial.number}.png"
+        save_preview(output, path)
+        return upload_artifact(artifact_store=self._previews, file_path=str(path), study_or_trial=trial)
 
     def reclaim(self) -> int:
         """Fail trials whose worker's heartbeat has stopped, through Optuna's own stale-trial check."""
