@@ -74,6 +74,35 @@ def demo(
         typer.echo(_what_to_open(out, [pictures.SHEET, pictures.HISTORY], sides.STUDY_FILE, sides.PREVIEWS))
 
 
+@app.command()
+def inspect(
+    storage: Annotated[str, typer.Argument(help="The study's SQLite file, or the URL of an Optuna storage.")],
+    study: Annotated[str | None, typer.Option(help="Its name; may be left out where there is one only.")] = None,
+    generator: Annotated[str, typer.Option(help="'embedded', or package.module:factory.")] = "embedded",
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("inspect-out"),
+    side: Annotated[int, typer.Option(min=2, max=32, help="Outputs along an axis of the map.")] = 9,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check a study: latents against the prior, the box, the generator, and which seeds carry the score."""
+    with _reported():
+        from surrogate_ax_cli import demo as sides
+        from surrogate_ax_cli import inspect as inspection
+        from surrogate_ax_cli import inspect_pictures
+
+        with sides.quiet():
+            opened = inspection.open_study(storage, study)
+            made_by = inspection.open_generator(generator, opened)
+            _say("looking at latents and seeds")
+            found = inspection.examine(opened, made_by)
+            _say("drawing the pictures")
+            drawn, left_out = inspect_pictures.draw(found, made_by, out, side=side)
+        if as_json:
+            typer.echo(json.dumps({**inspection.describe(found), "files": drawn, "left_out": left_out}, indent=1))
+            return
+        typer.echo("\n".join(inspection.lines(found)))
+        typer.echo("\n".join(["", "Look at", *(f"  {path}" for path in drawn), *left_out]))
+
+
 def _what_to_open(out: Path, files: list[str], study: str, previews: str) -> str:
     """Where the pictures are, and how to see every trial of the study."""
     beside = Path(sys.executable).with_name("optuna-dashboard")  # a virtual environment that is not activated
