@@ -7,7 +7,6 @@ score is in `seed_utility`.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,8 +103,13 @@ def bank_support(bank: Bank, rows: Any) -> Support:
     at_once = max(1, _AT_ONCE // bank.prior.dim)
     shapes = inner_shapes(bank.prior)
     parts = [support(bank.inner(rows[k : k + at_once]), shapes) for k in range(0, max(rows.shape[0], 1), at_once)]
-    columns = [np.concatenate([getattr(part, f.name) for part in parts]) for f in dataclasses.fields(Support)[:-1]]
-    return Support(*columns, {name: np.concatenate([part.p[name] for part in parts]) for name in parts[0].p})
+    return Support(
+        norm=np.concatenate([part.norm for part in parts]),
+        quantiles=np.concatenate([part.quantiles for part in parts]),
+        channels=np.concatenate([part.channels for part in parts]),
+        neighbours=np.concatenate([part.neighbours for part in parts]),
+        p={name: np.concatenate([part.p[name] for part in parts]) for name in parts[0].p},
+    )
 
 
 def inner_shapes(prior: Prior) -> dict[str, tuple[int, ...]]:

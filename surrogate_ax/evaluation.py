@@ -107,7 +107,19 @@ class Evaluator:
         check_conditions(parts, conditions)
         self._fitted = self._fits
         generated = self._generate(parts, conditions) if n else Generated([], np.zeros(0), 0.0)
-        reasons = dict(generated.failed)
+        return self.judge(generated, conditions)
+
+    def judge(self, generated: Generated, conditions: Sequence[Condition]) -> Evaluations:
+        """Score what was generated for n items.
+
+        Args:
+            generated: outputs, costs and failures of n items.
+            conditions: n mappings of call arguments.
+
+        Raises:
+            ScoreError: the score returned something undeclared.
+        """
+        n, reasons = len(conditions), dict(generated.failed)
         made = [i for i in range(n) if i not in reasons]
         values = {metric.name: np.full(n, np.nan) for metric in self.objective.metrics}
         if made:
