@@ -87,7 +87,7 @@ class Evaluator:
         self.generator = generator
         self.objective = objective
         self.catch = catch
-        self._fits: int | None = None  # the largest batch known to fit in memory, once one did not
+        self.fits: int | None = None  # the largest batch known to fit in memory, once one did not
         self._fitted: int | None = None  # the same before the present call
 
     def __call__(self, z: Latents, conditions: Sequence[Condition] | None = None) -> Evaluations:
@@ -105,7 +105,7 @@ class Evaluator:
         n = next(iter(parts.values())).shape[0]
         conditions = [{}] * n if conditions is None else list(conditions)
         check_conditions(parts, conditions)
-        self._fitted = self._fits
+        self._fitted = self.fits
         generated = self._generate(parts, conditions) if n else Generated([], np.zeros(0), 0.0)
         return self.judge(generated, conditions)
 
@@ -156,23 +156,30 @@ class Evaluator:
     def _generate(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
         """One call, or halves of it where a call does not fit in memory or raises."""
         n = len(conditions)
-        if n > (self._fits or n):
-            return self._parts(z, conditions, self._fits or n)
+        if n > (self.fits or n):
+            return self._parts(z, conditions, self.fits or n)
         try:
             return self._call(z, conditions)
-        except _OURS:
-            raise
         except Exception as error:
-            memory = _out_of_memory(error)
-            if not isinstance(error, self.catch) and (n == 1 or not memory):
+            if not self.tolerates(error, n):
                 raise
-            if memory:  # an item too large by itself says nothing about batches of others
-                self._fits = (n + 1) // 2 if n > 1 else self._fitted
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
             if n == 1:
-                return Generated([], np.zeros(1), 0.0, {0: _reason(error)})
+                return Generated([], np.zeros(1), 0.0, {0: reason_of(error)})
         return self._parts(z, conditions, (n + 1) // 2)
+
+    def tolerates(self, error: Exception, n: int) -> bool:
+        """Whether an error in generating n items fails the only item, or has several tried in halves.
+
+        Memory that ran out is remembered in `fits`, the largest batch known to have room.
+        """
+        memory = _out_of_memory(error)
+        if isinstance(error, _OURS) or (not isinstance(error, self.catch) and (n == 1 or not memory)):
+            return False
+        if memory:  # an item too large by itself says nothing about batches of others
+            self.fits = (n + 1) // 2 if n > 1 else self._fitted
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        return True
 
     def _call(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
         """One call of the generator, its columns counted."""
@@ -204,7 +211,7 @@ class Evaluator:
         except self.catch as error:
             n = len(conditions)
             if n == 1:
-                return {metric.name: np.full(1, np.nan) for metric in self.objective.metrics}, {0: _reason(error)}
+                return {metric.name: np.full(1, np.nan) for metric in self.objective.metrics}, {0: reason_of(error)}
         half = (n + 1) // 2
         first, early = self._score(outputs[:half], conditions[:half])
         second, late = self._score(outputs[half:], conditions[half:])
@@ -212,7 +219,8 @@ class Evaluator:
         return values, early | {half + i: reason for i, reason in late.items()}
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why an item failed, in a line."""
     return f"{type(error).__name__}: {error}"
 
 

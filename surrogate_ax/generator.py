@@ -74,7 +74,15 @@ class Invertible(Protocol):
 
 @runtime_checkable
 class Steppable(Protocol[S]):
-    """A generator that can stop between steps, drop or merge rows, and go on. S holds rows at one step."""
+    """A generator that can stop between steps, drop or merge rows, and go on. S holds rows at one step.
+
+    States are values: no method changes those that it is given.
+    """
+
+    @property
+    def steps(self) -> int:
+        """T, the steps of a whole trajectory."""
+        ...
 
     def start(self, z: Latents, conditions: Sequence[Condition], *, step: int = 0) -> S:
         """Rows at `step`."""
@@ -97,7 +105,7 @@ class Steppable(Protocol[S]):
         ...
 
     def finish(self, state: S) -> Generated:
-        """The final outputs."""
+        """The final outputs; the NFE are those of the whole trajectory, the seconds those of this call."""
         ...
 
 
