@@ -14,11 +14,13 @@ from surrogate_ax_diffusers.avatars import avatar_generator, encode_avatars, loa
 from surrogate_ax_diffusers.families import FAMILIES, Family
 from surrogate_ax_diffusers.loading import load_pipeline
 from surrogate_ax_diffusers.pipeline import PipelineGenerator
+from surrogate_ax_diffusers.stepping import SteppablePipelineGenerator
 
 __all__ = [
     "FAMILIES",
     "Family",
     "PipelineGenerator",
+    "SteppablePipelineGenerator",
     "avatar_generator",
     "encode_avatars",
     "load_avatars",

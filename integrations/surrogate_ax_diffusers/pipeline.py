@@ -49,6 +49,13 @@ class PipelineGenerator:
         UnsupportedError: no `latents`, a stochastic scheduler, or latents that cannot be found.
     """
 
+    def __new__(cls, pipe: Pipeline = None, **options: Any) -> PipelineGenerator:
+        """The subclass that has the abilities of this pipeline."""
+        from surrogate_ax_diffusers.stepping import SteppablePipelineGenerator, why_not_steppable
+
+        steppable = cls is PipelineGenerator and isinstance(pipe, _CLASS) and why_not_steppable(pipe) is None
+        return super().__new__(SteppablePipelineGenerator if steppable else cls)
+
     def __init__(
         self,
         pipe: Pipeline,
@@ -130,13 +137,8 @@ class PipelineGenerator:
             UnsupportedError: the pipeline does not give the same output twice for the same latent.
             MismatchError: the pipeline's scheduler was replaced.
         """
-        latents = check_latents(z, self._prior)[SINGLE]
-        n = check_conditions({SINGLE: latents}, conditions)
-        self._arguments.check_conditions(conditions)
-        self._check_schedulers(conditions)
-        if n and self._unchecked:
-            self._check_determinism(latents[:1], conditions[0])
-            self._unchecked = False
+        latents = self._checked(z, conditions)
+        n = len(latents)
         clock = time.perf_counter()
         groups = self._arguments.group(self._call, conditions)
         nfe, failed, parts = np.zeros(n), dict[int, str](), []
@@ -147,13 +149,34 @@ class PipelineGenerator:
                 nfe[items] = rows_seen.take() / len(items)
                 parts.append((outputs, items))
                 failed |= {items[k]: reason for k, reason in withheld.items()}
-        outputs = _without(_in_order(parts, n), failed)
+        outputs = without(in_order(parts, n), failed)
         return Generated(outputs, nfe, time.perf_counter() - clock, dict(sorted(failed.items())))
 
-    def _run(self, latents: Tensor, call: Mapping[str, Any]) -> tuple[Outputs, dict[int, str]]:
-        """One call of the pipeline: its outputs, and the items it withheld with the reason."""
+    def __getattr__(self, name: str) -> Any:
+        """Say why an ability is missing."""
+        from surrogate_ax_diffusers.stepping import METHODS, CannotStepError, why_not_steppable
+
+        if name in METHODS and "_pipe" in vars(self):
+            raise CannotStepError(f"{name}: {why_not_steppable(self._pipe)}")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _checked(self, z: Latents, conditions: Sequence[Condition]) -> Tensor:
+        """The latents (n, *shape) of a request that can be served."""
+        latents = check_latents(z, self._prior)[SINGLE]
+        n = check_conditions({SINGLE: latents}, conditions)
+        self._arguments.check_conditions(conditions)
+        self._check_schedulers(conditions)
+        if n and self._unchecked:
+            self._check_determinism(latents[:1], conditions[0])
+            self._unchecked = False
+        return latents
+
+    def _run(
+        self, latents: Tensor, call: Mapping[str, Any], pipe: Pipeline | None = None
+    ) -> tuple[Outputs, dict[int, str]]:
+        """One call of the pipeline, or of a view of it: its outputs, and the items it withheld with the reason."""
         given = latents.to(self._device, self._dtype, copy=True)
-        result = self._pipe(**call, latents=given)
+        result = (self._pipe if pipe is None else pipe)(**call, latents=given)
         outputs = result[0]
         if len(outputs) != len(latents):
             raise ShapeError(
@@ -236,7 +259,7 @@ class _RowsSeen:
         return rows
 
 
-def _in_order(parts: Sequence[tuple[Outputs, list[int]]], n: int) -> Outputs:
+def in_order(parts: Sequence[tuple[Outputs, list[int]]], n: int) -> Outputs:
     """Outputs of groups as the outputs of n items in order; arrays and tensors stay such where shapes agree."""
     if len(parts) == 1:
         return parts[0][0]
@@ -251,7 +274,7 @@ def _in_order(parts: Sequence[tuple[Outputs, list[int]]], n: int) -> Outputs:
     return [flat[i] for i in order]
 
 
-def _without(outputs: Outputs, failed: Mapping[int, str]) -> Outputs:
+def without(outputs: Outputs, failed: Mapping[int, str]) -> Outputs:
     """Outputs without those of failed items."""
     if not failed:
         return outputs
