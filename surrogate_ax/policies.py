@@ -30,7 +30,7 @@ O3_SEEDS = {20: 5, 50: 7, 100: 5, 200: 10, 500: 30, 1000: 50}  # arXiv 2608.1219
 
 @dataclass(frozen=True)
 class Told:
-    """What a host knows: ended trials in the order in which they ended, n rows; failed ones have NaN values.
+    """What a host knows: ended trials in the order of ending, n rows; values of failed and stopped ones are NaN.
 
     Args:
         objective: ranks the rows.
@@ -39,6 +39,8 @@ class Told:
         round: (n,) round of each trial.
         running: rounds of the trials that are being evaluated, here or elsewhere.
         tensors: inner rows (D,) of stored seeds, by SHA-256.
+        estimates: (n,) of every metric at the checkpoint where a trial was stopped, NaN for the others; empty where
+            none was stopped. They are no results: a policy may learn from them, and nothing is ranked by them.
     """
 
     objective: Objective
@@ -47,6 +49,7 @@ class Told:
     round: Array
     running: Sequence[int] = ()
     tensors: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    estimates: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
     def ended(self, round: int) -> int:
         """How many trials of a round have ended."""
@@ -59,8 +62,9 @@ class Told:
     def first(self, round: int, size: int) -> Told:
         """The first `size` trials of a round to end: the same for every worker that sees the round closed."""
         rows = np.flatnonzero(self.round == round)[:size]
-        values = {name: column[rows] for name, column in self.values.items()}
-        return Told(self.objective, [self.terms[i] for i in rows], values, self.round[rows], (), self.tensors)
+        values, estimates = ({k: column[rows] for k, column in of.items()} for of in (self.values, self.estimates))
+        terms = [self.terms[i] for i in rows]
+        return Told(self.objective, terms, values, self.round[rows], (), self.tensors, estimates)
 
     @cached_property
     def order(self) -> Array:

@@ -38,6 +38,7 @@ from surrogate_ax_optuna.search_space import (
     REASON_ATTR,
     RECIPE_ATTR,
     distributions,
+    metric_estimates,
     metric_values,
     objective_values,
     write_recipe,
@@ -86,7 +87,9 @@ class OptunaHost:
         self._previews = previews
         self._tensors = dict(tensors or {})
         self._axes: int | None = None  # K of the study's parameters, once they are known
-        self._read: dict[int, tuple[Terms, list[float]]] = {}  # of ended trials, which do not change any more
+        self._read: dict[
+            int, tuple[Terms, list[float], list[float]]
+        ] = {}  # of ended trials, which do not change any more
         self._samplers: dict[tuple[int, bool], RoundSampler] = {}
 
     def close(self) -> None:
@@ -103,12 +106,19 @@ class OptunaHost:
         ended = ended_trials(self.study)
         for trial in ended:
             if trial.number not in self._read:
-                self._read[trial.number] = (read_recipe(trial).terms, metric_values(trial, names))
+                terms, values = read_recipe(trial).terms, metric_values(trial, names)
+                self._read[trial.number] = (terms, values, metric_estimates(trial, names))
         rows = [self._read[trial.number] for trial in ended]
-        values = np.array([row[1] for row in rows]).reshape(len(rows), len(names))
+        values, estimates = (np.array([row[i] for row in rows]).reshape(len(rows), len(names)) for i in (1, 2))
         rounds = np.array([_round(trial) for trial in ended], dtype=np.int64)
-        columns = {name: values[:, i] for i, name in enumerate(names)}
-        return Told(self._objective, [row[0] for row in rows], columns, rounds, tensors=self._tensors)
+        return Told(
+            self._objective,
+            [row[0] for row in rows],
+            dict(zip(names, values.T, strict=True)),
+            rounds,
+            tensors=self._tensors,
+            estimates={} if np.isnan(estimates).all() else dict(zip(names, estimates.T, strict=True)),
+        )
 
     def ask(self, n: int, turn: Turn) -> Sequence[Candidate[optuna.Trial]]:
         """Exact rows of the turn that nobody has run yet, then points that the study's sampler proposes.

@@ -39,7 +39,8 @@ class ProgressBar:
 
     def __call__(self, batch: Batch) -> None:
         """Advance by a batch."""
-        self._note(batch.evaluations.values)
+        done = np.array([status == "done" for status in batch.evaluations.status], dtype=bool)
+        self._note({name: column[done] for name, column in batch.evaluations.values.items()})
         self._bar.update(batch.ended - self._bar.n)
 
     def _note(self, values: Mapping[str, np.ndarray]) -> None:

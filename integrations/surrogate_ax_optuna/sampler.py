@@ -118,8 +118,9 @@ def for_batches(sampler: BaseSampler, batch_size: int) -> BaseSampler:
 
     CMA-ES closes a generation at a batch boundary only and wastes the surplus. So a population size that the user left
     open becomes the batch size (4 and 6 for batches of 2 and 3, CMA-ES's own default for batches of 1), and the random
-    trial that Optuna puts before the first generation is dropped. BoTorchSampler takes running trials into account,
-    without which the trials of a batch come out alike. Other samplers need nothing.
+    trial that Optuna puts before the first generation is dropped, and trials stopped at a checkpoint count with their
+    estimates, without which a generation would not close. BoTorchSampler takes running trials into account, without
+    which the trials of a batch come out alike. Other samplers need nothing.
 
     Args:
         sampler: The user's sampler. It is not changed; a copy shares its random stream.
@@ -144,8 +145,15 @@ def for_batches(sampler: BaseSampler, batch_size: int) -> BaseSampler:
     return _change_base(sampler, change)
 
 
+def in_generations(sampler: BaseSampler) -> bool:
+    """Tell whether a sampler needs a whole batch told before the next is asked, or wastes what is told later."""
+    if isinstance(sampler, PartialFixedSampler):
+        return in_generations(sampler._base_sampler)
+    return isinstance(sampler, CmaEsSampler)
+
+
 def _cma_es_for_batches(sampler: CmaEsSampler, batch_size: int) -> BaseSampler:
-    changed: dict[str, Any] = {}
+    changed: dict[str, Any] = {"_consider_pruned_trials": True}  # none are there unless checkpoints stop them
     if sampler._popsize is None and batch_size > 1:
         changed["_popsize"] = batch_size * -(-_MIN_POPSIZE // batch_size)
     if sampler._n_startup_trials == 1:  # Optuna's default; a number of the user's own is kept

@@ -1,12 +1,14 @@
 """The box and searched conditions as Optuna parameters, and the record of an evaluation on a trial.
 
 Attributes of a trial: `surrogate:recipe` (written as soon as the point is known), `surrogate:round`, `surrogate:exact`
-(number of an exact row of its turn), `surrogate:result` (values of every metric, NFE, seconds), `surrogate:reason`
-(why it failed), `preview` (artifact id of its picture).
+(number of an exact row of its turn), `surrogate:result` (values of every metric, NFE, seconds; the step where it was
+stopped, if it was: then the values are estimates), `surrogate:reason` (why it failed), `preview` (artifact id of its
+picture).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -125,7 +127,8 @@ def write_result(trial: optuna.Trial, evaluations: Evaluations, i: int) -> None:
         trial.set_constraint(metric.name, float(excess if metric.goal == "at_most" else -excess))
     values = {name: float(column[i]) for name, column in evaluations.values.items()}
     costs = {"nfe": float(evaluations.nfe[i]), "seconds": round(float(evaluations.seconds[i]), 6)}
-    trial.set_user_attr(RESULT_ATTR, {"values": values, **costs})
+    stopped = {"stopped": int(evaluations.step[i])} if evaluations.status[i] == "stopped" else {}
+    trial.set_user_attr(RESULT_ATTR, {"values": values, **costs, **stopped})
 
 
 def objective_values(evaluations: Evaluations, i: int) -> list[float]:
@@ -150,6 +153,20 @@ def check_directions(study: optuna.Study, objective: Objective) -> None:
 
 
 def metric_values(trial: optuna.trial.FrozenTrial, names: Sequence[str]) -> list[float]:
-    """Values of metrics on a finished trial, NaN where it has none."""
+    """Values of metrics on a finished trial, NaN where it has none: an estimate at a checkpoint is no result."""
+    return [math.nan] * len(names) if is_stopped(trial) else _recorded(trial, names)
+
+
+def metric_estimates(trial: optuna.trial.FrozenTrial, names: Sequence[str]) -> list[float]:
+    """Values of metrics at the checkpoint where a trial was stopped, NaN for one that was not."""
+    return _recorded(trial, names) if is_stopped(trial) else [math.nan] * len(names)
+
+
+def is_stopped(trial: optuna.trial.FrozenTrial) -> bool:
+    """Whether a trial was stopped at a checkpoint."""
+    return "stopped" in trial.user_attrs.get(RESULT_ATTR, {})
+
+
+def _recorded(trial: optuna.trial.FrozenTrial, names: Sequence[str]) -> list[float]:
     values = trial.user_attrs.get(RESULT_ATTR, {}).get("values", {})
     return [float(values.get(name, np.nan)) for name in names]

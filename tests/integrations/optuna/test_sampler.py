@@ -442,7 +442,11 @@ def test_cma_es_population_is_the_batch(batch_size: int, popsize: int | None) ->
     before = dict(vars(sampler))
     changed = for_batches(sampler, batch_size)
     assert changed is not sampler
-    assert vars(changed) == before | {"_popsize": popsize, "_n_startup_trials": 0}
+    assert vars(changed) == before | {
+        "_popsize": popsize,
+        "_n_startup_trials": 0,
+        "_consider_pruned_trials": True,
+    }
     assert vars(sampler) == before
 
 
