@@ -1,0 +1,237 @@
+"""Mid-trajectory checkpoints: the host stops hopeless rows early, and the survivors go on in full batches.
+
+    start -> step s1 -> estimate x̂, score, host.should_stop -> queue 1 -> step s2 -> ... -> queue m -> finish
+
+Rows of several batches wait in the queue behind a checkpoint until they fill a batch. A row that is stopped ends with
+the estimate as its output, the estimate's score as its values and the NFE that it has spent.
+Source: successive halving (arXiv 1502.07943) on the estimates x̂ = x - σ v of a flow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+
+from surrogate_ax.errors import ArgumentError, UnsupportedError
+from surrogate_ax.evaluation import Evaluations, Evaluator, reason_of
+from surrogate_ax.generator import Condition, Generated, Generator, Steppable
+from surrogate_ax.loop import Candidate, Host
+from surrogate_ax.priors import Latents
+
+Array = np.ndarray
+Completed = tuple[Sequence[Candidate[Any]], Evaluations]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """n candidates at one step: row i of the generator's state is candidate i."""
+
+    state: Any
+    candidates: Sequence[Candidate[Any]]
+    seconds: Array  # (n,) spent so far
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    @property
+    def conditions(self) -> list[Condition]:
+        return [candidate.condition for candidate in self.candidates]
+
+    def pick(self, kept: Sequence[int] | Array, state: Any) -> _Rows:
+        return _Rows(state, [self.candidates[i] for i in kept], self.seconds[list(kept)])
+
+
+class Checkpoints:
+    """A way from candidates to evaluations on which the host may stop rows.
+
+    Args:
+        host: asked at every checkpoint which rows to stop.
+        evaluator: of a generator that can stop between steps.
+        steps: the checkpoints, as numbers of steps done, increasing.
+        batch_size: rows of one call, at most.
+        merge: let survivors wait for those of later batches. Without it the survivors of a batch go on at once, in a
+            smaller batch, as a sampler that works in generations needs.
+
+    Raises:
+        UnsupportedError: the generator cannot stop between steps.
+        ArgumentError: no steps, or steps that do not increase between 1 and the last but one.
+    """
+
+    def __init__(
+        self, host: Host[Any], evaluator: Evaluator, steps: Sequence[int], *, batch_size: int, merge: bool = True
+    ) -> None:
+        self._generator: Steppable[Any] = check_checkpoints(evaluator.generator, steps)
+        self._host = host
+        self._evaluator = evaluator
+        self._steps = list(steps)
+        self._batch_size = batch_size
+        self._merge = merge
+        self._queues: list[list[_Rows]] = [[] for _ in steps]
+        self._completed: list[Completed] = []
+
+    def put(self, candidates: Sequence[Candidate[Any]], z: Latents) -> None:
+        """Start candidates and bring them through the first checkpoint.
+
+        Args:
+            candidates: n, asked of the host.
+            z: their latents, named parts (n, *shape).
+        """
+        to, unstarted = self._steps[0], _Rows(z, candidates, np.zeros(len(candidates)))
+        for rows, state in self._attempt(
+            unstarted, _pick_latents, lambda rows: self._generator.advance(self._start(rows), to)
+        ):
+            self._check(dataclasses.replace(rows, state=state), 0)
+
+    def take(self, *, wait: bool) -> list[Completed]:
+        """What has ended since the last call.
+
+        Args:
+            wait: nothing more is put before this returns, so queues are emptied, in part-filled batches too.
+        """
+        least = 1 if wait or not self._merge else self._batch_size
+        for level, queue in enumerate(self._queues, start=1):
+            while sum(map(len, queue)) >= least:
+                rows = self._pop(queue)
+                if level == len(self._steps):
+                    self._finish(rows)
+                else:
+                    self._advance(rows, level)
+        completed, self._completed = self._completed, []
+        return completed
+
+    def close(self) -> None:
+        """Let go of all rows."""
+        self._queues, self._completed = [[] for _ in self._steps], []
+
+    def _start(self, rows: _Rows) -> Any:
+        return self._generator.start(rows.state, rows.conditions)
+
+    def _advance(self, rows: _Rows, level: int) -> None:
+        """From one checkpoint to the next, number `level`."""
+        to = self._steps[level]
+        for part, state in self._attempt(rows, self._pick, lambda part: self._generator.advance(part.state, to)):
+            self._check(dataclasses.replace(part, state=state), level)
+
+    def _check(self, rows: _Rows, level: int) -> None:
+        """Score estimates and let the host stop rows; the others queue up."""
+        for part, outputs in self._attempt(rows, self._pick, lambda part: self._generator.estimate(part.state)):
+            step, nfe = self._steps[level], self._generator.nfe(part.state)
+            judged = self._evaluator.judge(Generated(outputs, nfe, 0.0), part.conditions)
+            # An estimate that cannot be scored says nothing of the final output: the row goes on.
+            scored = [i for i, status in enumerate(judged.status) if status == "done"]
+            stop = np.zeros(len(part), dtype=bool)
+            if scored:
+                values = {name: column[scored] for name, column in judged.values.items()}
+                stop[scored] = self._host.should_stop([part.candidates[i] for i in scored], step, values)
+            stopped = np.flatnonzero(stop)
+            if len(stopped):
+                self._completed.append(([part.candidates[i] for i in stopped], _stopped(judged, stopped, part, step)))
+            if not stop.all():
+                self._queues[level].append(self._pick(part, np.flatnonzero(~stop)))
+
+    def _finish(self, rows: _Rows) -> None:
+        for part, generated in self._attempt(rows, self._pick, lambda part: self._generator.finish(part.state)):
+            judged = self._evaluator.judge(generated, part.conditions)
+            self._completed.append((part.candidates, dataclasses.replace(judged, seconds=part.seconds)))
+
+    def _pop(self, queue: list[_Rows]) -> _Rows:
+        """At most a batch of rows from the front of a queue."""
+        taken: list[tuple[int, int]] = [(k, i) for k, rows in enumerate(queue) for i in range(len(rows))]
+        taken = taken[: self._batch_size]
+        last, used = taken[-1]
+        states = queue[: last + 1]
+        rest = self._pick(states[last], range(used + 1, len(states[last]))) if used + 1 < len(states[last]) else None
+        queue[: last + 1] = [] if rest is None else [rest]
+        if len(states) == 1 and rest is None:
+            return states[0]
+        return _Rows(
+            self._generator.select([rows.state for rows in states], taken),
+            [states[k].candidates[i] for k, i in taken],
+            np.array([states[k].seconds[i] for k, i in taken]),
+        )
+
+    def _pick(self, rows: _Rows, kept: Sequence[int] | Array) -> _Rows:
+        if len(kept) == len(rows):
+            return rows
+        return rows.pick(kept, self._generator.select([rows.state], [(0, int(i)) for i in kept]))
+
+    def _attempt(
+        self, rows: _Rows, pick: Callable[[_Rows, Sequence[int]], _Rows], work: Callable[[_Rows], T]
+    ) -> Iterator[tuple[_Rows, T]]:
+        """Work on rows, or on halves of them where that raises; a row at which it raises alone has failed."""
+        n = len(rows)
+        if n <= (self._evaluator.fits or n):
+            clock = time.perf_counter()
+            try:
+                result = work(rows)
+            except Exception as error:
+                if not self._evaluator.tolerates(error, n):
+                    raise
+                reason = reason_of(error)
+            else:
+                seconds = rows.seconds + (time.perf_counter() - clock) / n
+                yield dataclasses.replace(rows, seconds=seconds), result
+                return
+            if n == 1:
+                nfe = np.zeros(1) if pick is _pick_latents else self._generator.nfe(rows.state)
+                failed = self._evaluator.judge(Generated([], nfe, 0.0, {0: reason}), rows.conditions)
+                self._completed.append((rows.candidates, dataclasses.replace(failed, seconds=rows.seconds)))
+                return
+        for half in (range((n + 1) // 2), range((n + 1) // 2, n)):
+            yield from self._attempt(pick(rows, half), pick, work)
+
+
+def check_checkpoints(generator: Generator, steps: Sequence[int]) -> Steppable[Any]:
+    """Refuse checkpoints that a generator cannot stop at.
+
+    Args:
+        generator: any.
+        steps: the checkpoints, as numbers of steps done.
+
+    Returns:
+        The generator.
+
+    Raises:
+        UnsupportedError: it cannot stop between steps.
+        ArgumentError: no steps, or steps that do not increase between 1 and its last but one.
+    """
+    if not isinstance(generator, Steppable):
+        raise UnsupportedError(
+            f"checkpoints: expected a generator that can stop between steps (Steppable), got "
+            f"{type(generator).__name__}, which cannot. Leave checkpoints out."
+        )
+    last = generator.steps - 1
+    rising = [0, *steps, last + 1]
+    if not steps or any(a >= b for a, b in pairwise(rising)):
+        raise ArgumentError(
+            f"checkpoints: expected increasing numbers of steps from 1 to {last}, as the generator takes {last + 1}, "
+            f"got {tuple(steps)}."
+        )
+    return generator
+
+
+def _pick_latents(rows: _Rows, kept: Sequence[int] | Array) -> _Rows:
+    latents: Latents = rows.state
+    return rows.pick(kept, {name: part[list(kept)] for name, part in latents.items()})
+
+
+def _stopped(judged: Evaluations, rows: Array, part: _Rows, step: int) -> Evaluations:
+    """Judged estimates of some rows as what these end with."""
+    return dataclasses.replace(
+        judged,
+        outputs=[judged.outputs[i] for i in rows],
+        values={name: column[rows] for name, column in judged.values.items()},
+        nfe=judged.nfe[rows],
+        seconds=part.seconds[rows],
+        status=["stopped"] * len(rows),
+        reasons={},
+        step=np.full(len(rows), step),
+        conditions=[judged.conditions[i] for i in rows],
+    )
