@@ -67,11 +67,12 @@ def test_integrations_name_their_missing_extra() -> None:
         """
 import importlib
 from surrogate_ax import MissingExtraError
-for package in ("optuna", "diffusers"):
+extras = {"optuna": "optuna", "diffusers": "diffusers", "botorch": "botorch", "platform": "ax"}
+for package, extra in extras.items():
     try:
         importlib.import_module(f"surrogate_ax_{package}")
     except MissingExtraError as error:
-        assert f"surrogate-ax[{package}]" in str(error), error
+        assert f"surrogate-ax[{extra}]" in str(error), error
     else:
         raise AssertionError(f"surrogate_ax_{package} imported without its library")
 """,

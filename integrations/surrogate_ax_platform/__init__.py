@@ -1,0 +1,25 @@
+"""Search a generator's outputs with Ax: the client keeps its generation strategy, storage and analyses."""
+
+try:
+    import ax.api.client as _ax  # noqa: F401
+except ImportError as error:
+    from surrogate_ax.errors import MissingExtraError
+
+    raise MissingExtraError("surrogate_ax_platform needs Ax 1.3: pip install 'surrogate-ax[ax]'.") from error
+
+from surrogate_ax_platform.host import AxHost, Ticket
+from surrogate_ax_platform.optimize import configure_experiment, optimize
+from surrogate_ax_platform.search_space import parameters
+from surrogate_ax_platform.snapshot import load_client, save_client
+from surrogate_ax_platform.strategy import generation_strategy
+
+__all__ = [
+    "AxHost",
+    "Ticket",
+    "configure_experiment",
+    "generation_strategy",
+    "load_client",
+    "optimize",
+    "parameters",
+    "save_client",
+]

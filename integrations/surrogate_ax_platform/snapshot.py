@@ -1,0 +1,85 @@
+"""A client as one JSON file, written whole or not at all, with the file before it kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from ax.api.client import Client
+from ax.api.configs import StorageConfig
+from ax.exceptions.core import AxError
+
+from surrogate_ax.errors import ArgumentError, MismatchError
+
+
+def save_client(client: Client, path: Path | str) -> None:
+    """Write a client's snapshot; a crash leaves the old file, and the one before it stays as `NAME.previous`.
+
+    Args:
+        client: with an experiment.
+        path: the JSON file.
+
+    Raises:
+        ArgumentError: the file cannot be written.
+        MismatchError: the file holds another experiment, or one with more trials.
+    """
+    path = Path(path)
+    new = path.with_name(path.name + ".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        client.save_to_json_file(str(new))
+        with new.open("rb+") as file:
+            os.fsync(file.fileno())
+        if path.exists():
+            older = path.with_name(path.name + ".older")
+            shutil.copyfile(path, older)
+            os.replace(older, previous(path))
+        os.replace(new, path)
+    except OSError as error:
+        raise ArgumentError(f"snapshot: {path} cannot be written ({error}). Check the folder.") from error
+
+
+def load_client(path: Path | str, *, storage_config: StorageConfig | None = None) -> Client:
+    """The client of a snapshot.
+
+    Args:
+        path: what `save_client` wrote.
+        storage_config: a database to keep it in from now on.
+
+    Raises:
+        ArgumentError: the file is missing, cut short, or no snapshot; the copy before it is named if there is one.
+    """
+    path = Path(path)
+    import surrogate_ax_platform.strategy  # noqa: F401  # makes its classes known to Ax's decoder
+
+    try:
+        return Client.load_from_json_file(str(path), storage_config=storage_config)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, AxError) as error:
+        before = previous(path)
+        advice = f"The one before it is {before}." if before.exists() else "There is none before it."
+        raise ArgumentError(
+            f"path: expected a snapshot of `save_client`, got {path} ({type(error).__name__}: {error}). {advice}"
+        ) from error
+
+
+def previous(path: Path) -> Path:
+    """Where the snapshot before the present one is kept."""
+    return path.with_name(path.name + ".previous")
+
+
+def check_snapshot(client: Client, path: Path | str) -> None:
+    """Refuse to write over a snapshot that this client did not come from.
+
+    Raises:
+        MismatchError: the file holds another experiment, or trials that the client lacks.
+        ArgumentError: the file is no snapshot.
+    """
+    if not Path(path).exists():
+        return
+    kept, given = load_client(path)._experiment, client._experiment
+    if kept.name != given.name or not set(kept.trials) <= set(given.trials):
+        raise MismatchError(
+            f"snapshot: {path} holds experiment {kept.name!r} with {len(kept.trials)} trials, the client given is "
+            f"{given.name!r} with {len(given.trials)}. Go on with `load_client(path)`, or name another file."
+        )

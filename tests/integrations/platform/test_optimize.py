@@ -1,0 +1,261 @@
+"""`configure_experiment` and `optimize` on Ax: runs, resumes, storages, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from ax.api.client import Client
+from ax.api.configs import RangeParameterConfig, StorageConfig
+from ax.core.trial_status import TrialStatus
+from ax.utils.testing.mock import mock_botorch_optimize_context_manager
+
+from surrogate_ax import (
+    ArgumentError,
+    Choice,
+    GenerationError,
+    Metric,
+    MismatchError,
+    Objective,
+    Range,
+    SurrogateSpace,
+    draws,
+)
+from surrogate_ax_platform import (
+    AxHost,
+    configure_experiment,
+    load_client,
+    optimize,
+    parameters,
+    records,
+    save_client,
+)
+
+K = 4
+
+
+@pytest.fixture
+def run(make_generator, objective):
+    def run(client: Client, goal: Objective | None = None, **options: Any) -> Any:
+        generator = options.pop("generator", None) or make_generator()
+        optimize(client, generator, goal or objective, **{"total_trials": 12, "batch_size": 4, "rng": 0} | options)
+        return generator
+
+    return run
+
+
+def _statuses(client: Client) -> list[str]:
+    return [trial.status.name for trial in records.trials(client._experiment)]
+
+
+def test_a_real_optimisation_improves_on_the_draws(make_client, run):
+    client = make_client()
+    generator = run(client, total_trials=16)
+    assert generator.sizes == [4] * 4
+    trials = records.trials(client._experiment)
+    rounds = [trial.arm.parameters["round"] for trial in trials]
+    assert rounds == [-1] * 8 + [1] * 8
+    names = [trial.generator_run._generation_node_name for trial in trials]
+    assert names[12:] == ["model"] * 4
+    values = [records.metric_values(trial, ["first"])[0] for trial in trials]
+    assert max(values[8:]) > max(values[:8])
+    best = client.get_best_parameterization(use_model_predictions=False)
+    assert best[2] == int(np.argmax(values))
+
+
+def test_several_objectives_a_constraint_and_conditions(make_client, make_generator, several, run):
+    conditions = {"scale": Range(1, 3, step=1), "prompt": Choice(["a", "b"])}
+    client = make_client(several, conditions=conditions)
+    config = client._experiment.optimization_config
+    assert config.objective.expression == "first, -second"
+    space = SurrogateSpace.sample(make_generator().prior, seeds=K, rng=0)
+    with mock_botorch_optimize_context_manager():
+        run(client, several, space=space, generator=make_generator(conditional=True), total_trials=10)
+    assert _statuses(client) == ["COMPLETED"] * 10
+    assert set(client._experiment.lookup_data().df["metric_name"]) == {"first", "second", "third"}
+
+
+def test_a_resumed_run_goes_on_from_a_snapshot(make_client, run, tmp_path):
+    file = tmp_path / "deep" / "client.json"
+    client = make_client()
+    run(client, total_trials=4, policy=_draws(run, 12), snapshot=file)
+    loaded = load_client(file)
+    run(loaded, total_trials=12, policy=_draws(run, 12), snapshot=file)
+    whole = make_client()
+    run(whole, total_trials=12, policy=_draws(run, 12))
+    recipes = [[records.read_recipe(t).terms for t in records.trials(c._experiment)] for c in (loaded, whole)]
+    assert recipes[0] == recipes[1]
+    assert file.with_name("client.json.previous").exists()
+    assert len(load_client(file)._experiment.trials) == 12
+
+
+def _draws(run: Any, n: int) -> Any:
+    from surrogate_ax import Gaussian
+
+    return draws(Gaussian((32,)), n, axes=K)
+
+
+def test_a_killed_run_is_gone_on_with_from_its_snapshot(make_client, make_generator, run, tmp_path):
+    file = tmp_path / "client.json"
+    calls: list[int] = []
+
+    def watch(z: Any) -> None:
+        calls.append(len(z))
+        if len(calls) == 2:
+            file.with_name("at_death.json").write_bytes(file.read_bytes())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(make_client(), generator=make_generator(watch=watch), policy=_draws(run, 12), snapshot=file)
+    client = load_client(file.with_name("at_death.json"))
+    assert _statuses(client) == ["COMPLETED"] * 4 + ["RUNNING"] * 4
+    before = [records.read_recipe(trial).terms for trial in records.trials(client._experiment)]
+    run(client, policy=_draws(run, 12))
+    assert _statuses(client) == ["COMPLETED"] * 12
+    after = [records.read_recipe(trial).terms for trial in records.trials(client._experiment)]
+    assert after[:8] == before
+
+
+@pytest.mark.filterwarnings("ignore::ax.exceptions.core.AxParameterWarning", "ignore::sqlalchemy.exc.SAWarning")
+def test_a_database_keeps_the_experiment(make_client, make_generator, objective, run, tmp_path):
+    from ax.storage.sqa_store.db import create_all_tables, get_engine, init_engine_and_session_factory
+
+    config = StorageConfig(url=f"sqlite:///{tmp_path / 'ax.db'}")
+    init_engine_and_session_factory(url=config.url)
+    create_all_tables(get_engine())
+    run(make_client(storage_config=config), total_trials=4)
+    client = Client.load_from_database("surrogate", storage_config=config)
+    with mock_botorch_optimize_context_manager():
+        run(client, total_trials=12)
+    again = Client.load_from_database("surrogate", storage_config=config)
+    assert _statuses(again) == ["COMPLETED"] * 12
+    told = AxHost(again, make_generator(), objective).told()
+    assert len(told.terms) == 12
+    assert np.isfinite(told.values["first"]).all()
+    get_engine().dispose()
+
+
+def test_failing_items_are_abandoned_and_the_others_go_on(make_client, run):
+    def score(outputs: Any, _: Any) -> list[float]:
+        return [math.nan if row[0] < 0 else float(row[0]) for row in outputs]
+
+    client = make_client()
+    run(client, Objective(Metric("first"), score=score), policy=_draws(run, 12))
+    statuses = _statuses(client)
+    assert set(statuses) == {"COMPLETED", "ABANDONED"}
+    assert not client._experiment.lookup_data().df["mean"].isna().any()
+
+
+def test_a_score_that_always_fails_ends_the_run(make_client, run):
+    def score(outputs: Any, _: Any) -> list[float]:
+        raise RuntimeError("no judge")
+
+    with pytest.raises(GenerationError, match="no judge"):
+        run(make_client(), Objective(Metric("first"), score=score), policy=_draws(run, 12))
+
+
+def test_a_client_configured_differently_is_refused(make_client, make_generator, objective, several, run):
+    with pytest.raises(MismatchError, match="no experiment yet"):
+        run(Client())
+    bare = Client()
+    bare.configure_experiment(parameters=[RangeParameterConfig(name="x", bounds=(0, 1), parameter_type="float")])
+    with pytest.raises(MismatchError, match=r"expected the parameters u0, u1, ..., round, got \['x'\]"):
+        run(bare)
+    wide = Client()
+    wide.configure_experiment(
+        parameters=[RangeParameterConfig(name="u0", bounds=(0, 2), parameter_type="float"), *parameters(3)[1:]]
+    )
+    with pytest.raises(MismatchError, match="expected u0 in"):
+        run(wide)
+    with pytest.raises(MismatchError, match="the objective given is"):
+        run(make_client(), several)
+    with pytest.raises(MismatchError, match="has the experiment 'surrogate' already"):
+        configure_experiment(make_client(), make_generator(), objective)
+
+
+def test_a_client_configured_by_hand_with_our_parameters_is_taken(run):
+    client = Client(random_seed=0)
+    client.configure_experiment(parameters=parameters(K), name="mine")
+    client.configure_optimization(objective="first")
+    run(client, total_trials=4)
+    assert _statuses(client) == ["COMPLETED"] * 4
+
+
+def test_another_generator_space_or_prior_is_refused(make_client, make_generator, run):
+    client = make_client()
+    run(client, total_trials=4)
+    with pytest.raises(MismatchError, match="revision: 1 -> 2"):
+        run(client, generator=make_generator(revision="2"))
+    with pytest.raises(MismatchError, match="space: planned -> space-"):
+        run(client, space=SurrogateSpace.sample(make_generator().prior, seeds=K, rng=0))
+    with pytest.raises(MismatchError, match="made under prior"):
+        run(client, space=SurrogateSpace.sample(make_generator(prior=(5,)).prior, seeds=K, rng=0))
+    assert len(client._experiment.trials) == 4
+
+
+def test_nan_told_by_somebody_is_refused(make_client, run):
+    client = make_client()
+    run(client, total_trials=4)
+    client.attach_data(0, {"first": math.nan})
+    with pytest.raises(MismatchError, match="has first = nan"):
+        run(client)
+
+
+def test_an_unknown_metric_is_refused(make_client, run):
+    from surrogate_ax import ScoreError
+
+    with pytest.raises(ScoreError, match="exactly the declared metrics"):
+        run(make_client(), Objective(Metric("first"), score=lambda outputs, _: {"other": np.zeros(len(outputs))}))
+    with pytest.raises(ArgumentError, match="cannot read the metric names"):
+        make_client(Objective(Metric("beta"), score=lambda *_: []))
+
+
+def test_a_snapshot_cut_in_half_is_named_and_left(make_client, run, tmp_path):
+    file = tmp_path / "client.json"
+    client = make_client()
+    run(client, total_trials=4, snapshot=file)
+    half = file.read_text()[: file.stat().st_size // 2]
+    file.write_text(half)
+    with pytest.raises(ArgumentError, match=r"expected a snapshot.*The one before it is .*previous"):
+        load_client(file)
+    with pytest.raises(ArgumentError, match="expected a snapshot"):
+        run(client, snapshot=file)
+    assert file.read_text() == half
+    load_client(file.with_name("client.json.previous"))
+
+
+def test_a_snapshot_of_another_experiment_is_not_written_over(make_client, run, tmp_path):
+    file = tmp_path / "client.json"
+    save_client(make_client(name="other"), file)
+    content = file.read_text()
+    with pytest.raises(MismatchError, match="holds experiment 'other'"):
+        run(make_client(), snapshot=file)
+    assert file.read_text() == content
+    assert json.loads(content)["experiment"]["name"] == "other"
+
+
+def test_parameters_describe_box_round_and_conditions():
+    found = parameters(3, {"g": Range(1.0, 4.0, log=True), "n": Range(2, 8, step=2), "p": Choice([True, False])})
+    assert [parameter.name for parameter in found] == ["u0", "u1", "round", "g", "n", "p"]
+    with pytest.raises(ArgumentError, match="choices of one type"):
+        parameters(3, {"p": Choice(["a", None])})
+    with pytest.raises(ArgumentError, match="belongs to the rounds"):
+        parameters(3, {"round": Range(0, 1)})
+    with pytest.raises(ArgumentError, match="at least 2 axes"):
+        parameters(1)
+
+
+def test_callbacks_see_batches_and_end_the_run(make_client, run):
+    seen = []
+
+    def callback(batch: Any) -> bool:
+        seen.append((batch.ended, [candidate.ticket.index for candidate in batch.candidates]))
+        return len(seen) == 2
+
+    client = make_client()
+    run(client, policy=_draws(run, 12), callbacks=[callback])
+    assert seen == [(4, [0, 1, 2, 3]), (8, [4, 5, 6, 7])]
+    assert client._experiment.trials[7].status == TrialStatus.COMPLETED
