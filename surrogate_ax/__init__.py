@@ -20,10 +20,11 @@ from surrogate_ax.errors import (
 )
 from surrogate_ax.evaluation import Evaluations, Evaluator
 from surrogate_ax.generator import FromTerms, FunctionGenerator, Generated, Generator, Invertible, Steppable
+from surrogate_ax.laws import Elementwise, Law, Normal, Rotations, ZeroCentre
 from surrogate_ax.loop import Batch, Candidate, Host, run
 from surrogate_ax.objective import Metric, Objective
 from surrogate_ax.policies import Policy, Told, Turn, draws, fixed, o3, o3_seeds
-from surrogate_ax.priors import Gaussian, Latents, Prior
+from surrogate_ax.priors import Gaussian, Latents, Prior, Product
 from surrogate_ax.recipe import Recipe, render
 from surrogate_ax.space import SurrogateSpace
 
@@ -38,6 +39,7 @@ __all__ = [
     "Chart",
     "Choice",
     "Draw",
+    "Elementwise",
     "Evaluations",
     "Evaluator",
     "FromTerms",
@@ -50,14 +52,18 @@ __all__ = [
     "Invertible",
     "KnotheRosenblatt",
     "Latents",
+    "Law",
     "Metric",
     "MismatchError",
     "MissingExtraError",
+    "Normal",
     "Objective",
     "Policy",
     "Prior",
+    "Product",
     "Range",
     "Recipe",
+    "Rotations",
     "ScoreError",
     "Seed",
     "SeedError",
@@ -70,6 +76,7 @@ __all__ = [
     "Told",
     "Turn",
     "UnsupportedError",
+    "ZeroCentre",
     "draws",
     "fixed",
     "o3",

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from surrogate_ax.errors import ArgumentError, ShapeError
+from surrogate_ax.laws import Law, describe
 
 Latents = Mapping[str, Tensor]  # named parts, each (n, *shape) with the same n; a single part is called "latents"
 SINGLE = "latents"
@@ -122,6 +123,55 @@ class Gaussian:
         z = check_latents(z, self)
         flats = [((z[name] - self.mean[name]) / self.std[name]).flatten(1) for name in self.shapes]
         return flats[0] if len(flats) == 1 else torch.cat(flats, dim=1)
+
+
+class Product:
+    """Independent named parts, each of its own law: every part is combined with the same weights.
+
+    Backbone and local latents of a protein, translations and rotations, video and audio, the initial noise and that of
+    every step of a stochastic sampler.
+
+    Args:
+        parts: a law by the part's name, in the order in which the inner latent holds them.
+
+    Raises:
+        ArgumentError: no part, or something that is not a law.
+
+    Reference: arXiv 2509.23800, section 3.
+    """
+
+    def __init__(self, parts: Mapping[str, Law]) -> None:
+        wrong = {name: type(law).__name__ for name, law in parts.items() if not isinstance(law, Law)}
+        if not parts or wrong:
+            raise ArgumentError(
+                f"parts: expected laws by name (Normal, Elementwise, Rotations, ZeroCentre), got {wrong or 'none'}."
+            )
+        self.parts = dict(parts)
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of one item's parts, by name."""
+        return {name: law.shape for name, law in self.parts.items()}
+
+    @property
+    def dim(self) -> int:
+        """D, the number of inner entries of all parts together."""
+        return sum(law.dim for law in self.parts.values())
+
+    @property
+    def fingerprint(self) -> str:
+        """`product-` and a digest of names, shapes and laws."""
+        return "product-" + hashlib.sha256(json.dumps(describe(self.parts)).encode()).hexdigest()[:12]
+
+    def from_inner(self, xi: Tensor) -> Latents:
+        """Inner latents (n, D) -> named parts."""
+        flats = torch.split(xi, [law.dim for law in self.parts.values()], dim=1)
+        return {name: law.from_inner(flat) for (name, law), flat in zip(self.parts.items(), flats, strict=True)}
+
+    def to_inner(self, z: Latents, *, rng: int) -> Tensor:
+        """Named parts -> inner latents (n, D); `rng` fills what the parts do not determine."""
+        z = check_latents(z, self)
+        return torch.cat([law.to_inner(z[name], rng=rng) for name, law in self.parts.items()], dim=1)
 
 
 def check_latents(z: Latents | Tensor, prior: Prior, *, name: str = "latents") -> dict[str, Tensor]:
