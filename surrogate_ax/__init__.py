@@ -6,6 +6,7 @@ diffusers; `surrogate_ax_optuna` and `surrogate_ax_diffusers` beside it do.
 
 from surrogate_ax.bank import Bank, Draw, Seed, Stored, Terms
 from surrogate_ax.charts import Angular, Chart, KnotheRosenblatt
+from surrogate_ax.checkpoints import Checkpoints
 from surrogate_ax.conditions import Choice, Range
 from surrogate_ax.errors import (
     ArgumentError,
@@ -21,7 +22,7 @@ from surrogate_ax.errors import (
 from surrogate_ax.evaluation import Evaluations, Evaluator
 from surrogate_ax.generator import FromTerms, FunctionGenerator, Generated, Generator, Invertible, Steppable
 from surrogate_ax.laws import Elementwise, Law, Normal, Rotations, ZeroCentre
-from surrogate_ax.loop import Batch, Candidate, Host, run
+from surrogate_ax.loop import Batch, Candidate, Direct, Host, Line, run
 from surrogate_ax.objective import Metric, Objective
 from surrogate_ax.policies import Policy, Told, Turn, draws, fixed, o3, o3_seeds
 from surrogate_ax.priors import Gaussian, Latents, Prior, Product
@@ -37,7 +38,9 @@ __all__ = [
     "Batch",
     "Candidate",
     "Chart",
+    "Checkpoints",
     "Choice",
+    "Direct",
     "Draw",
     "Elementwise",
     "Evaluations",
@@ -53,6 +56,7 @@ __all__ = [
     "KnotheRosenblatt",
     "Latents",
     "Law",
+    "Line",
     "Metric",
     "MismatchError",
     "MissingExtraError",

@@ -1,6 +1,6 @@
 """The one loop: ask a host, make latents, evaluate, tell.
 
-    told -> policy -> turn -> host.ask -> latents -> evaluator -> host.tell
+    told -> policy -> turn -> host.ask -> latents -> line (evaluator, checkpoints) -> host.tell
 
 A host adapts an optimiser with five methods. Everything that the loop needs to go on after a crash is what the host
 has written: recipes inside `ask`, values inside `tell`.
@@ -8,6 +8,8 @@ has written: recipes inside `ask`, values inside `tell`.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from surrogate_ax.errors import ArgumentError, GenerationError
 from surrogate_ax.evaluation import Evaluations, Evaluator
 from surrogate_ax.generator import Condition
 from surrogate_ax.policies import Policy, Told, Turn
+from surrogate_ax.priors import Latents
 
 Array = np.ndarray
 T = TypeVar("T")
@@ -48,7 +51,7 @@ class Host(Protocol[T]):
     """An optimiser, adapted."""
 
     def told(self) -> Told:
-        """Every ended trial, and the rounds of those running."""
+        """Every ended trial, and the rounds of those that others run; the caller knows its own."""
         ...
 
     def ask(self, n: int, turn: Turn) -> Sequence[Candidate[T]]:
@@ -85,6 +88,47 @@ class Batch:
     total: int
 
 
+class Line(Protocol):
+    """The way from candidates to evaluations, which may come back after later candidates were put."""
+
+    def put(self, candidates: Sequence[Candidate[Any]], z: Latents) -> None:
+        """Begin with n candidates and their latents, named parts (n, *shape)."""
+        ...
+
+    def take(self, *, wait: bool) -> Sequence[tuple[Sequence[Candidate[Any]], Evaluations]]:
+        """What has ended since; with `wait` nothing more is put before it returns, and it returns something."""
+        ...
+
+    def close(self) -> None:
+        """Let go of candidates that have not ended."""
+        ...
+
+
+class Direct:
+    """The line without detours: a batch is evaluated when it is put.
+
+    Args:
+        evaluator: generator, objective and fault policy.
+    """
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        self._ended: list[tuple[Sequence[Candidate[Any]], Evaluations]] = []
+
+    def put(self, candidates: Sequence[Candidate[Any]], z: Latents) -> None:
+        """Evaluate candidates."""
+        evaluations = self._evaluator(z, [candidate.condition for candidate in candidates])
+        self._ended.append((candidates, evaluations))
+
+    def take(self, *, wait: bool) -> Sequence[tuple[Sequence[Candidate[Any]], Evaluations]]:
+        """What was put since."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 def run(
     host: Host[Any],
     policy: Policy,
@@ -95,6 +139,7 @@ def run(
     rng: int,
     timeout: float | None = None,
     callbacks: Sequence[Callable[[Batch], bool | None]] = (),
+    line: Line | None = None,
 ) -> None:
     """Ask, evaluate and tell until the study has `total_trials` ended trials.
 
@@ -105,8 +150,9 @@ def run(
         total_trials: ended trials wanted in the study, earlier ones and failed ones included.
         batch_size: items of one generator call, at most.
         rng: seed of the policy.
-        timeout: seconds after which no further batch is begun.
-        callbacks: called after every batch; one that returns True ends the run.
+        timeout: seconds after which no further batch is begun; what was begun is finished.
+        callbacks: called after every batch that has ended; one that returns True ends the run.
+        line: from candidates to evaluations, `Checkpoints` for one; a batch is evaluated at once if left out.
 
     Raises:
         ArgumentError: a count below 1.
@@ -114,34 +160,42 @@ def run(
         KeyboardInterrupt: passed on after the running trials were given back.
     """
     check_counts(total_trials=total_trials, batch_size=batch_size)
+    line = Direct(evaluator) if line is None else line
     patience = min(max(PATIENCE, batch_size), total_trials)
     host.reclaim()
-    clock, failures = time.monotonic(), list[str]()
+    end, failures = time.monotonic() + (math.inf if timeout is None else timeout), list[str]()
     turn: Turn | None = None
-    while timeout is None or time.monotonic() - clock < timeout:
-        told = host.told()
-        left = total_trials - len(told.terms) - len(told.running)
-        if len(told.terms) >= total_trials:
-            return
-        if turn is None or told.ended(turn.round) >= turn.size:
-            turn = policy(told, left, rng)
-        if turn is None:
-            return
-        wanted = min(batch_size, left, told.open(turn))
-        if wanted < 1:  # other workers hold what is left of the round
-            time.sleep(POLL)
-            host.reclaim()
-            continue
-        candidates = host.ask(wanted, turn)
-        evaluations = _evaluate_and_tell(host, candidates, turn, evaluator)
-        reasons = [evaluations.reasons[i] for i in sorted(evaluations.reasons)]
-        failures = failures + reasons if len(reasons) == len(candidates) else []
-        if len(failures) >= patience:
-            raise GenerationError(f"the last {len(failures)} trials all failed; the first reason: {failures[0]}")
-        batch = Batch(candidates, evaluations, len(told.terms) + len(candidates), total_trials)
-        answers = [callback(batch) for callback in callbacks]  # every one is called, also after a True
-        if any(answers):
-            return
+    flying: list[Candidate[Any]] = []  # asked, not told
+    stopping = False
+    try:
+        while not stopping or flying:
+            told = _with_flying(host.told(), flying)
+            ended, left = len(told.terms), total_trials - len(told.terms) - len(told.running)
+            stopping = stopping or ended >= total_trials or time.monotonic() >= end
+            if not stopping and (turn is None or told.ended(turn.round) >= turn.size):
+                turn = policy(told, left, rng)
+                stopping = turn is None
+            wanted = 0 if stopping or turn is None else min(batch_size, left, told.open(turn))
+            if turn is not None and wanted >= 1:
+                candidates = host.ask(wanted, turn)
+                flying = [*flying, *candidates]
+                line.put(candidates, _latents(candidates, turn))
+            elif not flying and not stopping:  # other workers hold what is left of the round
+                time.sleep(POLL)
+                host.reclaim()
+            for candidates, evaluations in line.take(wait=wanted < 1) if flying else []:
+                host.tell(candidates, evaluations)
+                flying = [candidate for candidate in flying if not any(candidate is other for other in candidates)]
+                ended += len(candidates)
+                failures = _failures_in_a_row(failures, evaluations, patience)
+                batch = Batch(candidates, evaluations, ended, total_trials)
+                answers = [callback(batch) for callback in callbacks]  # every one is called, also after a True
+                stopping = stopping or any(answers)
+    except BaseException:  # whatever breaks in, from outside too
+        host.tell(flying, evaluator.interrupted([candidate.condition for candidate in flying]))
+        raise
+    finally:
+        line.close()
 
 
 def check_counts(**counts: int) -> None:
@@ -158,16 +212,21 @@ def check_counts(**counts: int) -> None:
             raise ArgumentError(f"{name}: expected at least 1, got {count}.")
 
 
-def _evaluate_and_tell(
-    host: Host[Any], candidates: Sequence[Candidate[Any]], turn: Turn, evaluator: Evaluator
-) -> Evaluations:
-    """Evaluate candidates and tell; whatever breaks in from outside first gives back those that are not told yet."""
-    try:
-        bank = turn.space.bank.extend([seed for candidate in candidates for seed, _ in candidate.terms])
-        z = bank.latents(bank.rows(candidate.terms for candidate in candidates))
-        evaluations = evaluator(z, [candidate.condition for candidate in candidates])
-        host.tell(candidates, evaluations)
-    except BaseException:
-        host.tell(candidates, evaluator.interrupted([candidate.condition for candidate in candidates]))
-        raise
-    return evaluations
+def _with_flying(told: Told, flying: Sequence[Candidate[Any]]) -> Told:
+    """What was told, with this run's own trials among the running."""
+    return dataclasses.replace(told, running=[*told.running, *(candidate.round for candidate in flying)])
+
+
+def _latents(candidates: Sequence[Candidate[Any]], turn: Turn) -> Latents:
+    """Named parts (n, *shape) of candidates' terms."""
+    bank = turn.space.bank.extend([seed for candidate in candidates for seed, _ in candidate.terms])
+    return bank.latents(bank.rows(candidate.terms for candidate in candidates))
+
+
+def _failures_in_a_row(before: list[str], evaluations: Evaluations, patience: int) -> list[str]:
+    """The reasons of failures since the last success; at `patience` of them the run is given up."""
+    reasons = [evaluations.reasons[i] for i in sorted(evaluations.reasons)]
+    failures = before + reasons if len(reasons) == len(evaluations.status) else []
+    if len(failures) >= patience:
+        raise GenerationError(f"the last {len(failures)} trials all failed; the first reason: {failures[0]}")
+    return failures

@@ -11,17 +11,19 @@ import optuna
 import torch
 from optuna.trial import FrozenTrial
 
+from surrogate_ax.checkpoints import Checkpoints, check_checkpoints
 from surrogate_ax.conditions import Choice, Range, check_searched
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.evaluation import Evaluator
 from surrogate_ax.generator import Generator
-from surrogate_ax.loop import Batch, check_counts, run
+from surrogate_ax.loop import Batch, Direct, Line, check_counts, run
 from surrogate_ax.objective import Objective
 from surrogate_ax.policies import Policy, fixed, o3, o3_seeds
 from surrogate_ax.recipe import check_fingerprint
 from surrogate_ax.space import SurrogateSpace
 from surrogate_ax_optuna.host import OptunaHost, ended_trials
 from surrogate_ax_optuna.progress import ProgressBar
+from surrogate_ax_optuna.sampler import in_generations
 from surrogate_ax_optuna.search_space import check_directions
 
 STUDY_ATTR = "surrogate:study"
@@ -40,6 +42,7 @@ def optimize(
     space: SurrogateSpace | None = None,
     policy: Policy | None = None,
     conditions: Mapping[str, Range | Choice] | None = None,
+    checkpoints: Sequence[int] = (),
     timeout: float | None = None,
     callbacks: Sequence[Callback] = (),
     catch: tuple[type[Exception], ...] = (Exception,),
@@ -62,6 +65,8 @@ def optimize(
         space: a box of one's own, fixed for the study.
         policy: where to search, in place of `space`; see `surrogate_ax.policies`.
         conditions: searched call arguments, `{"guidance_scale": Range(1, 7, step=0.5)}`.
+        checkpoints: numbers of steps after which estimates are scored and the study's pruner stops rows, `(3,)`. The
+            generator must be `Steppable`, the metric to optimise one.
         timeout: seconds after which no further batch is begun.
         callbacks: Optuna's, called with (study, trial) for each told trial; `study.stop()` works in them.
         catch: exceptions of generator and score that fail single trials; `()` lets them through.
@@ -70,7 +75,9 @@ def optimize(
         device: where latents are made: the generator's.
 
     Raises:
-        ArgumentError: directions that disagree with the metrics, space and policy together, or a count below 1.
+        ArgumentError: directions that disagree with the metrics, space and policy together, a count below 1, or
+            checkpoints outside the trajectory or for several metrics.
+        UnsupportedError: checkpoints for a generator that cannot stop between steps.
         MismatchError: the study was begun with another generator, space, objective or conditions (named).
         GenerationError: everything fails; the first reason is given.
 
@@ -85,6 +92,8 @@ def optimize(
         raise MismatchError(
             f"space: made under prior {space.bank.prior.fingerprint}, the generator's is {generator.prior.fingerprint}."
         )
+    if checkpoints:
+        _check_checkpoints(generator, objective, checkpoints)
     searched = check_searched(conditions or {})
     where = space.fingerprint if space else "by a policy" if policy else "planned"
     plan = _plan(study, generator, objective, where, searched, total_trials)
@@ -99,6 +108,10 @@ def optimize(
         rng=rng,
         previews=previews,
     )
+    line: Line = Direct(evaluator)
+    if checkpoints:
+        merge = not in_generations(study.sampler)
+        line = Checkpoints(host, evaluator, checkpoints, batch_size=batch_size, merge=merge)
     study.set_user_attr(STUDY_ATTR, plan)  # after every check, so that what is refused leaves no trace
     bar = ProgressBar(objective, host.told(), total_trials) if progress else None
     with contextlib.closing(host), bar or contextlib.nullcontext(), _stoppable(study):
@@ -112,6 +125,17 @@ def optimize(
             rng=rng,
             timeout=timeout,
             callbacks=([bar] if bar else []) + told,
+            line=line,
+        )
+
+
+def _check_checkpoints(generator: Generator, objective: Objective, checkpoints: Sequence[int]) -> None:
+    check_checkpoints(generator, checkpoints)
+    names = [metric.name for metric in objective.optimised]
+    if len(names) > 1:
+        raise ArgumentError(
+            f"checkpoints: Optuna's pruners judge one metric, the objective optimises {names}. Leave checkpoints out, "
+            "or optimise one metric and bound or track the others."
         )
 
 

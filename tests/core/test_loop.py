@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -347,3 +348,76 @@ def test_the_seeds_of_a_box_are_made_once(list_host, monkeypatch):
     monkeypatch.setattr("surrogate_ax.bank.inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim))
     run(list_host(OBJECTIVE), fixed(space()), evaluator(), total_trials=20, batch_size=4, rng=0)
     assert sorted(made, key=lambda seed: seed.index) == list(space().bank.seeds)
+
+
+# --- lines on which evaluations come back later
+
+
+class Late:
+    """Holds batches back until `held` of them wait, or until it is asked to empty itself."""
+
+    def __init__(self, evaluate, held):
+        self.evaluate, self.held, self.waiting, self.closed = evaluate, held, [], False
+
+    def put(self, candidates, z):
+        self.waiting.append((candidates, self.evaluate(z, [candidate.condition for candidate in candidates])))
+
+    def take(self, *, wait):
+        ready, self.waiting = (self.waiting, []) if wait or len(self.waiting) >= self.held else ([], self.waiting)
+        return ready
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def own_host(list_host):
+    class OwnHost(list_host):
+        """A host without other workers: what runs is the caller's."""
+
+        def told(self):
+            return dataclasses.replace(super().told(), running=[])
+
+    return OwnHost
+
+
+@pytest.mark.parametrize("held", [1, 2, 3, 50])
+def test_the_budget_and_the_rounds_hold_with_a_late_line(own_host, held):
+    host, evaluate = own_host(OBJECTIVE), evaluator()
+    line = Late(evaluate, held)
+    batches = []
+    policy = o3(PRIOR, 10, seeds=3)
+    run(host, policy, evaluate, total_trials=24, batch_size=4, rng=0, line=line, callbacks=[batches.append])
+    assert host.asked == [4, 4, 2, 4, 4, 4, 2]  # a round is emptied before the next is planned
+    assert host.told().round.tolist() == [0] * 10 + [1] * 14
+    assert [batch.ended for batch in batches] == [4, 8, 10, 14, 18, 22, 24]
+    assert line.closed
+
+
+def test_a_stop_finishes_what_was_begun(own_host):
+    host, evaluate = own_host(OBJECTIVE), evaluator()
+    run(
+        host,
+        fixed(space()),
+        evaluate,
+        total_trials=24,
+        batch_size=4,
+        rng=0,
+        line=Late(evaluate, 2),
+        callbacks=[lambda batch: True],
+    )
+    assert len(host.ended) == 8
+    assert all(record.state == "ended" for record in host.records)
+
+
+def test_an_interruption_gives_back_everything_in_flight(own_host):
+    def at(call, z):
+        if call == 3:
+            raise KeyboardInterrupt
+
+    host, evaluate = own_host(OBJECTIVE), evaluator(Model(at))
+    line = Late(evaluate, 9)
+    with pytest.raises(KeyboardInterrupt):
+        run(host, fixed(space()), evaluate, total_trials=24, batch_size=4, rng=0, line=line)
+    assert [record.state for record in host.records] == ["waiting"] * 12
+    assert line.closed
