@@ -11,10 +11,12 @@ from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax.generator import Condition, group
 from surrogate_ax_diffusers.families import Family
 
+_TEXTS = frozenset({*Family.rows, "lyrics", "transcription", "vocal_language", "instruction"})
 _OWN = {
     "latents": "the generator passes the latents that are searched",
     "generator": "the latents are the only source of randomness",
     "return_dict": "the generator reads the pipeline's output object",
+    **dict.fromkeys(Family.repeat, "the generator sets it itself"),
 }
 
 
@@ -55,7 +57,8 @@ class Arguments:
             ArgumentError: with the nearest valid name, or why the argument cannot be given.
         """
         self._check_names(call, "call argument")
-        self._check_texts([call])
+        self.rows -= {name for name in self.rows & call.keys() if "image" in name and isinstance(call[name], list)}
+        self._check_values([call])
 
     def check_conditions(self, conditions: Sequence[Condition]) -> None:
         """Refuse conditions that the pipeline does not take or that cannot vary.
@@ -72,7 +75,7 @@ class Arguments:
                 f"conditions: {fixed[0]!r} cannot vary between items, because it {why}. Give it to PipelineGenerator, "
                 "one generator for each value."
             )
-        self._check_texts(conditions)
+        self._check_values(conditions)
 
     def group(self, base: Mapping[str, Any], conditions: Sequence[Condition]) -> list[tuple[Condition, list[int]]]:
         """Items one call can serve: equal but for texts that all of them have.
@@ -84,9 +87,10 @@ class Arguments:
         Returns:
             (shared condition, item numbers) pairs.
         """
-        has = [sorted(name for name in self.rows if c.get(name, base.get(name)) is not None) for c in conditions]
+        has = [sorted(name for name in self.rows if self._row(name, base, c) is not None) for c in conditions]
+        apart = self.rows if self.family.mixed else frozenset()
         marked = [{**c, "": names} for c, names in zip(conditions, has, strict=True)]
-        return [({k: v for k, v in c.items() if k}, items) for c, items in group(marked, apart=self.rows)]
+        return [({k: v for k, v in c.items() if k}, items) for c, items in group(marked, apart=apart)]
 
     def call(self, base: Mapping[str, Any], shared: Condition, items: Sequence[Condition]) -> dict[str, Any]:
         """The arguments of one call for n items.
@@ -97,12 +101,12 @@ class Arguments:
             items: the items' own conditions.
 
         Returns:
-            One text and a repeat count where all texts agree, else lists with one entry an item.
+            One value of each row argument and a repeat count where all items agree, else lists with one entry an item.
         """
         n = len(items)
-        texts = {name: [item.get(name, base.get(name)) for item in items] for name in self.rows}
+        texts = {name: [self._row(name, base, item) for item in items] for name in self.rows}
         texts = {name: values for name, values in texts.items() if values[0] is not None}
-        same = all(value == values[0] for values in texts.values() for value in values)
+        same = all(_same(value, values[0]) for values in texts.values() for value in values)
         call = {name: value for name, value in {**base, **shared}.items() if name not in self.rows}
         if self.repeat and same:
             return {**call, **{name: values[0] for name, values in texts.items()}, self.repeat: n}
@@ -111,7 +115,7 @@ class Arguments:
     def _check_names(self, names: Iterable[str], kind: str) -> None:
         for name in names:
             if name in _OWN or "callback" in name or name in self.family.repeat:
-                why = _OWN.get(name, "the generator sets it itself" if name in self.family.repeat else "")
+                why = _OWN.get(name, "" if "callback" in name else "the generator sets it itself")
                 raise ArgumentError(
                     f"{name}: cannot be a {kind}{f', because {why}' if why else ' of a generator'}. Leave it out."
                 )
@@ -122,11 +126,27 @@ class Arguments:
                     + (f"Did you mean {near[0]!r}?" if near else f"It takes {sorted(self.defaults)}.")
                 )
 
-    def _check_texts(self, mappings: Sequence[Mapping[str, Any]]) -> None:
+    def _row(self, name: str, base: Mapping[str, Any], item: Condition) -> Any:
+        """An item's value of a row argument, None where it has none; a default is one only if it is a text."""
+        default = self.defaults[name]
+        return item.get(name, base.get(name, default if isinstance(default, str) else None))
+
+    def _check_values(self, mappings: Sequence[Mapping[str, Any]]) -> None:
         for mapping in mappings:
             for name in self.rows & mapping.keys():
                 if isinstance(mapping[name], (list, tuple)):
+                    kind = "image" if "image" in name else "text"
                     raise ArgumentError(
-                        f"{name}: expected one text, got {len(mapping[name])} in a list. Give differing texts as "
+                        f"{name}: expected one {kind}, got {len(mapping[name])} in a list. Give differing {kind}s as "
                         "conditions, one an item; the generator batches them."
                     )
+            for name, value in mapping.items():
+                if name not in _TEXTS and isinstance(value, str) and "://" in value:
+                    raise ArgumentError(
+                        f"{name}: expected what it names, got the URL {value}. Load it first; nothing is fetched."
+                    )
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two row values are one: texts by content, images by identity."""
+    return a is b or (isinstance(a, str) and isinstance(b, str) and a == b)

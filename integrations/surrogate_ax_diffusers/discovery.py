@@ -21,6 +21,7 @@ from surrogate_ax.errors import ArgumentError, SurrogateError, UnsupportedError
 from surrogate_ax.priors import Gaussian
 from surrogate_ax_diffusers.arguments import Arguments
 from surrogate_ax_diffusers.families import Pipeline
+from surrogate_ax_diffusers.readiness import missing_encoder
 
 _NORMAL = (torch.randn, torch.randn_like, torch.normal)
 _GIVE = "Give the law yourself: PipelineGenerator(pipe, prior=Gaussian(shape), ...)."
@@ -98,6 +99,12 @@ def discover(
     except SurrogateError:
         raise
     except (ValueError, TypeError, AttributeError) as error:
+        missing = missing_encoder(pipe)
+        if missing is not None and call.get("prompt_embeds") is None and not isinstance(error, ValueError):
+            raise ArgumentError(
+                f"pipe.{missing}: it is missing, so {arguments.pipeline} cannot read a prompt. Load the pipeline with "
+                "it, or give the embeddings: PipelineGenerator(pipe, prompt_embeds=...)."
+            ) from error
         raise ArgumentError(
             f"{arguments.pipeline} refused its call arguments {sorted(call)}: {type(error).__name__}: {error}"
         ) from error

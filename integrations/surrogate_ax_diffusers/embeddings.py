@@ -1,22 +1,26 @@
 """Text embeddings computed once per text, not once per batch.
 
 Stands in for a pipeline's `encode_prompt` and remembers what it returned, by its arguments. A list of texts is put
-together from the embeddings of its members, after a first check that the pipeline's own embedding of a list has the
-same shapes (some families return position ids without a batch dimension, or pad to the longest text of the list).
+together from the embeddings of its members, after a first check, for every way of calling, that this is what the
+pipeline makes of a list itself: some return position ids without a batch dimension, put texts and their negatives into
+one tensor, or pad to the longest text of the list. Such lists are remembered as wholes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 BYTES = 256 << 20  # embeddings kept at most, the least recently used go first
 _PLAIN = (str, int, float, bool, type(None), torch.device, torch.dtype)
+_CLOSE = 1e-3  # of what joined and whole embeddings may differ by rounding
 
 
 class Embeddings:
@@ -24,27 +28,29 @@ class Embeddings:
 
     Args:
         encode: the pipeline's bound `encode_prompt`.
+        rows: its arguments that are lists with one entry an item.
     """
 
-    def __init__(self, encode: Callable[..., Any]) -> None:
+    def __init__(self, encode: Callable[..., Any], rows: Collection[str]) -> None:
         self._encode = encode
+        self._rows = rows
         self._signature = inspect.signature(encode)
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._bytes = 0
-        self._separable: bool | None = None  # unknown until the first list
+        self._separable: dict[Hashable, bool] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What `encode_prompt` returns for these arguments, as fresh copies."""
         arguments = self._signature.bind(*args, **kwargs).arguments
-        n = max((len(value) for value in arguments.values() if isinstance(value, list)), default=1)
-        if n == 1 or self._separable is False:
+        lists = {k: len(v) for k, v in arguments.items() if k in self._rows and isinstance(v, list)}
+        n = max(lists.values(), default=1)
+        way = (*sorted(lists), *(_key(v) for k, v in arguments.items() if k not in lists))
+        if n == 1 or any(length != n for length in lists.values()) or self._separable.get(way) is False:
             return self._remember(arguments)
-        rows = [{k: v[i] if isinstance(v, list) else v for k, v in arguments.items()} for i in range(n)]
-        joined = _join([self._remember(row) for row in rows])
-        if self._separable is None:
-            whole = self._encode(**arguments)
-            self._separable = joined is not None and _shapes(joined) == _shapes(whole)
-            return whole
+        joined = _join([self._remember({k: v[i] if k in lists else v for k, v in arguments.items()}) for i in range(n)])
+        if way not in self._separable:
+            self._separable[way] = joined is not None and _alike(joined, self._remember(arguments))
+            return joined if self._separable[way] else self._remember(arguments)
         return self._remember(arguments) if joined is None else joined
 
     def _remember(self, arguments: dict[str, Any]) -> Any:
@@ -52,7 +58,8 @@ class Embeddings:
         if key is None:
             return self._encode(**arguments)
         if key not in self._kept:
-            self._kept[key] = self._encode(**arguments)
+            given = {name: list(value) if isinstance(value, list) else value for name, value in arguments.items()}
+            self._kept[key] = self._encode(**given)  # some write into the list they are given
             self._bytes += _size(self._kept[key])
             while self._bytes > BYTES and len(self._kept) > 1:
                 self._bytes -= _size(self._kept.popitem(last=False)[1])
@@ -60,36 +67,42 @@ class Embeddings:
         return _copy(self._kept[key])
 
 
-def _key(arguments: dict[str, Any]) -> Hashable | None:
-    """Arguments as a key, None if one of them is not plain (given embeddings, images)."""
-    items: list[tuple[str, Any]] = []
-    for name, value in arguments.items():
-        values = tuple(value) if isinstance(value, list) else (value,)
-        if not all(isinstance(each, _PLAIN) for each in values):
-            return None
-        items.append((name, (type(value).__name__, values)))
-    return tuple(items)
+def _key(value: Any) -> Hashable | None:
+    """Arguments as a key, None if there is something in them that is not plain (given embeddings)."""
+    if isinstance(value, dict):
+        value = [each for item in value.items() for each in item]
+    if isinstance(value, (list, tuple)):
+        keys = [_key(each) for each in value]
+        return None if None in keys else (type(value).__name__, *keys)
+    if isinstance(value, Image.Image):
+        return ("image", value.mode, value.size, hashlib.sha256(value.tobytes()).digest())
+    return (type(value).__name__, value) if isinstance(value, _PLAIN) else None
 
 
 def _join(rows: list[Any]) -> Any:
     """Outputs of single texts as the output of their list, or None where they do not fit together."""
-    if not all(isinstance(row, tuple) and len(row) == len(rows[0]) for row in rows):
+    first = rows[0]
+    if all(row is None for row in rows):
         return None
-    joined: list[Any] = []
-    for parts in zip(*rows, strict=True):
-        if all(part is None for part in parts):
-            joined.append(None)
-        elif all(isinstance(part, Tensor) and part.shape == parts[0].shape for part in parts):
-            joined.append(torch.cat(parts) if parts[0].shape[0] == 1 else parts[0])
-        else:
-            return None
-    return tuple(joined)
+    if isinstance(first, tuple) and all(isinstance(row, tuple) and len(row) == len(first) for row in rows):
+        columns = list(zip(*rows, strict=True))
+        parts = [None if all(part is None for part in column) else _join(list(column)) for column in columns]
+        fit = all(part is not None or column[0] is None for part, column in zip(parts, columns, strict=True))
+        return tuple(parts) if fit else None
+    if isinstance(first, list) and all(isinstance(row, list) and len(row) in (0, 1) for row in rows):
+        return [part for row in rows for part in row]
+    if isinstance(first, Tensor) and all(isinstance(row, Tensor) and row.shape == first.shape for row in rows):
+        return torch.cat(rows) if first.ndim and first.shape[0] == 1 else first
+    return None
 
 
-def _shapes(output: Any) -> Any:
-    if isinstance(output, (tuple, list)):
-        return [_shapes(part) for part in output]
-    return tuple(output.shape) if isinstance(output, Tensor) else None
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two outputs are the same but for rounding."""
+    if isinstance(a, (tuple, list)):
+        return isinstance(b, (tuple, list)) and len(a) == len(b) and all(map(_alike, a, b))
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and a.shape == b.shape and torch.allclose(a.float(), b.float(), _CLOSE, _CLOSE)
+    return a is None and b is None
 
 
 def _size(output: Any) -> int:

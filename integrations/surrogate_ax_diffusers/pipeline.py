@@ -21,6 +21,7 @@ from surrogate_ax_diffusers.discovery import discover, replaced
 from surrogate_ax_diffusers.embeddings import Embeddings
 from surrogate_ax_diffusers.families import Family, Pipeline, find_family
 from surrogate_ax_diffusers.fingerprint import call_text, component_parts, weights_digest
+from surrogate_ax_diffusers.readiness import check_size
 from surrogate_ax_diffusers.schedulers import check_scheduler
 
 _CLASS: Any = DiffusionPipeline  # annotated, it would hide most of a pipeline's attributes
@@ -75,6 +76,7 @@ class PipelineGenerator:
         self._family = find_family(type(pipe)) if family is None else family
         self._arguments = Arguments(type(pipe), self._family)
         self._arguments.check_call(call)
+        check_size(pipe, self._family, call)
         self._pipe = pipe
         self._call = call
         self._schedulers = {name: c for name, c in pipe.components.items() if "scheduler" in name and c is not None}
@@ -93,7 +95,9 @@ class PipelineGenerator:
         self._device = self.device  # looking it up walks over every module, too slow for each batch
         self._revision = revision
         self._unchecked = check_determinism
-        self._embeddings = Embeddings(pipe.encode_prompt) if hasattr(pipe, "encode_prompt") else None
+        self._embeddings = (
+            Embeddings(pipe.encode_prompt, self._arguments.rows) if hasattr(pipe, "encode_prompt") else None
+        )
 
     @property
     def prior(self) -> Prior:
@@ -162,7 +166,11 @@ class PipelineGenerator:
 
     def _checked(self, z: Latents, conditions: Sequence[Condition]) -> Tensor:
         """The latents (n, *shape) of a request that can be served."""
-        latents = check_latents(z, self._prior)[SINGLE]
+        try:
+            latents = check_latents(z, self._prior)[SINGLE]
+        except ShapeError as error:
+            axes = f" One latent has the axes ({', '.join(self._family.axes)})." if self._family.axes else ""
+            raise ShapeError(f"{error}{axes}") from None
         n = check_conditions({SINGLE: latents}, conditions)
         self._arguments.check_conditions(conditions)
         self._check_schedulers(conditions)

@@ -1,4 +1,4 @@
-"""Diffusers pipelines keep the contract of generators: the embedded model, and tiny real pipelines of each kind."""
+"""The embedded model, and Stable Diffusion under each kind of scheduler, keep the contract of generators."""
 
 from __future__ import annotations
 
@@ -34,24 +34,3 @@ class TestStableDiffusion(GeneratorContract):
     @classmethod
     def case(cls, request: pytest.FixtureRequest) -> Case:
         return tiny_case(tiny.stable_diffusion(request.param))
-
-
-class TestStableDiffusionXL(GeneratorContract):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def case(cls) -> Case:
-        return tiny_case(tiny.stable_diffusion_xl(), ({"guidance_scale": 1.0}, {"guidance_scale": 3.0}))
-
-
-class TestStableDiffusion3(GeneratorContract):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def case(cls) -> Case:
-        return tiny_case(tiny.stable_diffusion_3(), height=16, width=16, max_sequence_length=8)
-
-
-class TestFlux(GeneratorContract):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def case(cls) -> Case:
-        return tiny_case(tiny.flux(), height=16, width=16, max_sequence_length=8)

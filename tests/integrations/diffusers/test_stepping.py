@@ -17,7 +17,6 @@ from tests.contracts.steppable_contract import SteppableContract
 from tests.integrations.diffusers import tiny
 
 pytestmark = tiny.NUMPY_2
-SIZED = {"height": 16, "width": 16, "max_sequence_length": 8}
 
 
 def generator(pipe: Any, **call: Any) -> PipelineGenerator:
@@ -46,20 +45,6 @@ class TestStableDiffusion(SteppableContract):
     def case(cls, request: pytest.FixtureRequest) -> Case:
         pipe = tiny.stable_diffusion(SCHEDULERS[request.param]())
         return Case(generator(pipe), ({"guidance_scale": 1.0}, {"prompt": "a blue car"}))
-
-
-class TestStableDiffusion3(SteppableContract):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def case(cls) -> Case:
-        return Case(generator(tiny.stable_diffusion_3(), **SIZED), ({"prompt": "a blue car"},))
-
-
-class TestFlux(SteppableContract):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def case(cls) -> Case:
-        return Case(generator(tiny.flux(), **SIZED), ({"guidance_scale": 1.0}, {"prompt": "a blue car"}))
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,10 @@ SCHEDULERS: dict[str, Callable[[], Any]] = {
 }
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer(*, punctuation: bool = False) -> PreTrainedTokenizerFast:
     ids = {word: i for i, word in enumerate(WORDS)}
     backend = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.pre_tokenizer = pre_tokenizers.Whitespace() if punctuation else pre_tokenizers.WhitespaceSplit()
     backend.post_processor = processors.TemplateProcessing(
         single="<bos> $A <eos>", special_tokens=[("<bos>", ids["<bos>"]), ("<eos>", ids["<eos>"])]
     )
@@ -49,14 +49,14 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def clip(kind: type[Any] = CLIPTextModel, width: int = 32) -> Any:
+def clip(kind: type[Any] = CLIPTextModel, width: int = 32, positions: int = TOKENS) -> Any:
     config = CLIPTextConfig(
         vocab_size=len(WORDS),
         hidden_size=width,
         intermediate_size=2 * width,
         num_hidden_layers=2,
         num_attention_heads=4,
-        max_position_embeddings=TOKENS,
+        max_position_embeddings=positions,
         projection_dim=32,
         bos_token_id=1,
         eos_token_id=2,

@@ -1,0 +1,137 @@
+"""Every named pipeline class keeps the contract through its own class, in the shape its row of the table says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from surrogate_ax import ArgumentError, Gaussian, ShapeError, Steppable, UnsupportedError
+from surrogate_ax_diffusers import PipelineGenerator
+from surrogate_ax_diffusers.families import FAMILIES, find_family
+from tests.contracts.generator_contract import Case, GeneratorContract, draw
+from tests.contracts.steppable_contract import SteppableContract
+from tests.integrations.diffusers import tiny_families
+from tests.integrations.diffusers.tiny_families import CALLS
+
+pytestmark = tiny_families.QUIET
+TEXTS = ({"prompt": "a red car"}, {"prompt": "a blue cat"})
+SHAPES = {
+    "StableDiffusionPipeline": (4, 8, 8),
+    "StableDiffusionXLPipeline": (4, 8, 8),
+    "StableDiffusion3Pipeline": (4, 8, 8),
+    "FluxPipeline": (16, 16),
+    "Flux2Pipeline": (16, 4, 4),
+    "ZImagePipeline": (4, 8, 8),
+    "QwenImagePipeline": (16, 16),
+    "HunyuanVideoPipeline": (4, 2, 2, 2),
+    "WanPipeline": (4, 2, 2, 2),
+    "LTXPipeline": (192, 8),
+    "StableAudioPipeline": (3, 8),
+    "AudioLDM2Pipeline": (4, 16, 4),
+    "AceStepPipeline": (8, 8),
+}
+NOT_STEPPABLE = {"StableAudioPipeline", "AudioLDM2Pipeline", "AceStepPipeline"}
+
+
+def generator(name: str, pipe: Any = None, **call: Any) -> PipelineGenerator:
+    pipe = CALLS[name][0]() if pipe is None else pipe
+    return PipelineGenerator(pipe, check_determinism=False, **tiny_families.generator_call(name, **call))
+
+
+class TestFamilies(GeneratorContract):
+    @pytest.fixture(scope="class", params=sorted(CALLS))
+    @classmethod
+    def case(cls, request: pytest.FixtureRequest) -> Case:
+        return Case(generator(request.param), TEXTS, {"promt": "a red car"})
+
+
+class TestSteppableFamilies(SteppableContract):
+    @pytest.fixture(scope="class", params=sorted(CALLS.keys() - NOT_STEPPABLE))
+    @classmethod
+    def case(cls, request: pytest.FixtureRequest) -> Case:
+        return Case(generator(request.param, num_inference_steps=4), TEXTS)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_shape_and_axes_are_as_declared(name: str) -> None:
+    made = generator(name)
+    assert made.prior == Gaussian(SHAPES[name])
+    family = find_family(type(made._pipe))
+    assert family is not FAMILIES[-1]
+    assert len(family.axes) == len(SHAPES[name])
+    assert isinstance(made, Steppable) == (name not in NOT_STEPPABLE)
+    with pytest.raises(ShapeError, match=rf"expected shape .*got \(2, 7\).*axes \({family.axes[0]}, {family.axes[1]}"):
+        made.generate({"latents": torch.zeros(2, 7)}, [{}, {}])
+
+
+@pytest.mark.parametrize("name", sorted(NOT_STEPPABLE))
+def test_others_say_why_they_cannot_stop(name: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"{name} cannot stop between steps: it"):
+        generator(name).start({}, [])  # type: ignore[attr-defined]
+
+
+def encoders(pipe: Any) -> list[torch.nn.Module]:
+    return [
+        module
+        for name, module in pipe.components.items()
+        if isinstance(module, torch.nn.Module) and name.startswith(("text_encoder", "language_model"))
+    ]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_text_is_embedded_once(name: str) -> None:
+    made, seen = generator(name), []
+    z = draw(made, 3)
+    conditions = [{"prompt": text} for text in ("a red car", "a blue cat", "a red car")]
+    first = np.asarray(made.generate(z, conditions).outputs)
+    alone = np.asarray(made.generate(z, [{}] * 3).outputs)
+    for module in encoders(made._pipe):
+        module.register_forward_pre_hook(lambda *_: seen.append(name))
+    np.testing.assert_array_equal(made.generate(z, conditions).outputs, first)
+    np.testing.assert_array_equal(made.generate(z, [{}] * 3).outputs, alone)
+    moved = {"latents": z["latents"][[1, 0, 2]]}
+    swapped = np.asarray(made.generate(moved, [conditions[i] for i in (1, 0, 2)]).outputs)
+    assert not seen
+    assert np.abs(swapped - first[[1, 0, 2]]).max() <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["AceStepPipeline", "AudioLDM2Pipeline", "QwenImagePipeline", "ZImagePipeline"])
+def test_texts_of_different_lengths_are_batched(name: str) -> None:
+    made = generator(name)
+    z, conditions = draw(made, 3), [{"prompt": text} for text in ("a red car", "a", "a blue cat")]
+    together = np.asarray(made.generate(z, conditions).outputs)
+    for i in range(3):
+        alone = np.asarray(made.generate({"latents": z["latents"][[i]]}, [conditions[i]]).outputs)
+        assert np.abs(together[i] - alone[0]).max() <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("StableDiffusionPipeline", "text_encoder"),
+        ("FluxPipeline", "text_encoder_2"),
+        ("WanPipeline", "tokenizer"),
+        ("StableAudioPipeline", "text_encoder"),
+    ],
+)
+def test_a_missing_text_encoder_is_refused(name: str, part: str) -> None:
+    pipe = CALLS[name][0]()
+    setattr(pipe, part, None)
+    pipe.register_modules(**{part: None})
+    with pytest.raises(ArgumentError, match=rf"pipe\.{part}: it is missing.*cannot read a prompt"):
+        generator(name, pipe)
+
+
+@pytest.mark.parametrize("name", sorted(CALLS.keys() - {"StableAudioPipeline", "AudioLDM2Pipeline", "AceStepPipeline"}))
+def test_a_height_that_does_not_divide_is_refused(name: str) -> None:
+    with pytest.raises(ArgumentError, match=r"(?i)height.*(divisible|multiple of).*\d+.*17"):
+        generator(name, height=17, width=16)
+
+
+def test_urls_are_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"ip_adapter_image: .* got the URL https://example"):
+        generator("StableDiffusionPipeline", ip_adapter_image="https://example.org/a.png")
+    assert generator("StableDiffusionPipeline", prompt="a http://car")
