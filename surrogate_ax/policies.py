@@ -68,8 +68,14 @@ class Told:
 
     @cached_property
     def order(self) -> Array:
-        """Row numbers, best first, failed ones last."""
-        return self.objective.rank(self.values)
+        """Row numbers, best first; behind them those that were stopped, by their estimates, and the failed ones."""
+        order = self.objective.rank(self.values)
+        if not self.estimates:
+            return order
+        stopped = np.isfinite(self.objective.losses(self.estimates)).all(axis=1)
+        failed = ~stopped & ~np.isfinite(self.objective.losses(self.values)).all(axis=1)
+        estimated = self.objective.rank(self.estimates)
+        return np.concatenate([order[~(stopped | failed)[order]], estimated[stopped[estimated]], order[failed[order]]])
 
     def bank(self, prior: Prior, device: torch.device | str = "cpu") -> Bank:
         """A bank of every seed that the rows name, in order of first appearance."""

@@ -1,0 +1,204 @@
+"""Checkpoints under Optuna: its own pruners decide, costs are true, and estimates are never taken for results."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, PercentilePruner, SuccessiveHalvingPruner
+from optuna.samplers import CmaEsSampler, PartialFixedSampler, TPESampler
+from optuna.trial import TrialState
+
+from surrogate_ax import (
+    ArgumentError,
+    Generated,
+    Metric,
+    Objective,
+    SurrogateSpace,
+    UnsupportedError,
+    draws,
+    fixed,
+)
+from surrogate_ax.evaluation import INTERRUPTED
+from surrogate_ax_optuna import OptunaHost, optimize, portfolio
+from surrogate_ax_optuna.host import PREVIEW_ATTR
+from surrogate_ax_optuna.sampler import in_generations
+from surrogate_ax_optuna.search_space import REASON_ATTR, RESULT_ATTR
+from tests.contracts.euler_flow import EulerFlow
+
+OBJECTIVE = Objective(Metric("sum"), score=lambda outputs, conditions: [float(x.sum()) for x in outputs])
+
+
+def _search(study, flow, *, n=48, checkpoints=(3,), **options):
+    options = {"batch_size": 8, "rng": 0, "progress": False} | options
+    if not {"policy", "space"} & options.keys():
+        options["policy"] = draws(flow.prior, n, axes=3)
+    optimize(study, flow, OBJECTIVE, total_trials=n, checkpoints=checkpoints, **options)
+
+
+def _states(study):
+    return [trial.state for trial in study.trials]
+
+
+@pytest.mark.parametrize(
+    ("pruner", "checkpoints"),
+    [
+        (MedianPruner(), (3,)),
+        (MedianPruner(), (2, 4, 6)),
+        (PercentilePruner(25.0), (2, 5)),
+        (SuccessiveHalvingPruner(min_resource=2, reduction_factor=2), (2, 4)),
+        (HyperbandPruner(min_resource=2, max_resource=8, reduction_factor=2), (2, 4)),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, tuple) else "-".join(map(str, value)),
+)
+def test_optunas_own_pruners_stop_rows_and_costs_are_true(make_study, pruner, checkpoints):
+    study, flow = make_study(pruner=pruner), EulerFlow()
+    _search(study, flow, checkpoints=checkpoints)
+    stopped = study.get_trials(states=(TrialState.PRUNED,))
+    done = study.get_trials(states=(TrialState.COMPLETE,))
+    assert len(stopped) + len(done) == 48
+    assert len(stopped) > 4
+    assert len(done) > 4
+    assert sum(trial.user_attrs[RESULT_ATTR]["nfe"] for trial in study.trials) == sum(flow.sizes)
+    for trial in stopped:
+        result = trial.user_attrs[RESULT_ATTR]
+        assert result["stopped"] == result["nfe"] == max(trial.intermediate_values) in checkpoints
+        assert trial.value == result["values"]["sum"] == trial.intermediate_values[result["stopped"]]
+    for trial in done:
+        assert trial.user_attrs[RESULT_ATTR]["nfe"] == 8
+        assert set(trial.intermediate_values) == set(checkpoints)
+
+
+def test_survivors_fill_batches_until_nothing_more_is_asked(make_study):
+    flow = EulerFlow()
+    _search(make_study(), flow, n=64)
+    assert sum(size < 8 for size in flow.sizes) <= 5  # one flush of the five steps behind the checkpoint
+
+
+def test_estimates_are_told_beside_the_values_and_never_ranked(make_study):
+    study, flow = make_study(), EulerFlow()
+    _search(study, flow)
+    told = OptunaHost(study, flow, OBJECTIVE).told()
+    stopped = np.isfinite(told.estimates["sum"])
+    assert 0 < stopped.sum() < 48
+    np.testing.assert_array_equal(np.isnan(told.values["sum"]), stopped)
+    behind = told.order[-stopped.sum() :]
+    assert set(behind) == set(np.flatnonzero(stopped))
+    assert (np.diff(told.estimates["sum"][behind]) <= 0).all()
+    picks = portfolio(study, flow, k=48, max_cosine=1.0)
+    assert all(pick.trial.state == TrialState.COMPLETE for pick in picks)
+    assert picks[0].trial.number == study.best_trial.number
+    assert OptunaHost(make_study(), flow, OBJECTIVE).told().estimates == {}
+    first = told.first(0, 20)
+    np.testing.assert_array_equal(first.estimates["sum"], told.estimates["sum"][:20])
+
+
+def test_the_search_goes_on_from_what_was_finished(make_study):
+    study, flow = make_study(TPESampler(seed=0)), EulerFlow()
+    optimize(study, flow, OBJECTIVE, total_trials=40, batch_size=8, rng=0, progress=False, checkpoints=(3,))
+    rounds = {trial.user_attrs["surrogate:round"] for trial in study.trials}
+    assert rounds == {0, 1}
+    told = OptunaHost(study, flow, OBJECTIVE).told()
+    half = told.first(0, 20)
+    finished = {half.terms[i] for i in half.order[: len(study.trials[0].params) + 1]}
+    axes = {seed for trial, terms in zip(told.round, told.terms, strict=True) if trial for seed, _ in terms}
+    assert axes == {seed for terms in finished for seed, _ in terms}
+
+
+def test_cma_es_closes_a_generation_a_batch(make_study):
+    study, flow = make_study(CmaEsSampler(seed=0)), EulerFlow()
+    space = SurrogateSpace.sample(flow.prior, seeds=4, rng=0)
+    _search(study, flow, n=40, policy=fixed(space, seeds_first=False))
+    assert TrialState.PRUNED in _states(study)
+    assert [trial.system_attrs["cma:generation"] for trial in study.trials] == [k // 8 for k in range(40)]
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_only_cma_es_works_in_generations():
+    assert in_generations(CmaEsSampler())
+    assert in_generations(PartialFixedSampler({}, CmaEsSampler()))
+    assert not in_generations(TPESampler())
+
+
+class Pictures(EulerFlow):
+    """The same as pictures of 4x4 pixels."""
+
+    def estimate(self, state):
+        return super().estimate(state).sigmoid().reshape(-1, 4, 4).numpy()
+
+    def finish(self, state):
+        made = super().finish(state)
+        return Generated(made.outputs.sigmoid().reshape(-1, 4, 4).numpy(), made.nfe, made.seconds)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_stopped_trials_keep_the_picture_of_their_estimate(make_study, tmp_path):
+    study = make_study()
+    _search(study, Pictures(), n=24, previews=FileSystemArtifactStore(tmp_path))
+    assert TrialState.PRUNED in _states(study)
+    assert all(PREVIEW_ATTR in trial.user_attrs for trial in study.trials)
+    assert len(list(tmp_path.iterdir())) == 24
+
+
+def test_an_interruption_gives_back_all_rows_and_the_study_goes_on(make_study):
+    calls = []
+
+    def watch(kind, x, conditions):
+        calls.append(kind)
+        if len(calls) == 30:
+            raise KeyboardInterrupt
+
+    study = make_study()
+    with pytest.raises(KeyboardInterrupt):
+        _search(study, EulerFlow(watch=watch))
+    assert TrialState.RUNNING not in _states(study)
+    given_back = [t for t in study.trials if t.user_attrs.get(REASON_ATTR) == INTERRUPTED]
+    assert given_back
+    ended = len(study.trials) - len(given_back)
+    flow = EulerFlow()
+    _search(study, flow)
+    told = OptunaHost(study, flow, OBJECTIVE).told()
+    assert len(told.terms) == 48
+    assert len(study.trials) == 48 + len(given_back)
+    assert ended < 48
+    _search(study, flow)  # nothing is left to do
+    assert len(study.trials) == 48 + len(given_back)
+
+
+def test_a_pruner_that_stops_nothing_changes_no_value(make_study):
+    plain, stepped = make_study(), make_study(pruner=NopPruner())
+    _search(plain, EulerFlow(), checkpoints=())
+    _search(stepped, EulerFlow(), checkpoints=(2, 5))
+    by_number = [sorted((t.number, t.value) for t in study.trials) for study in (plain, stepped)]
+    np.testing.assert_allclose(by_number[0], by_number[1], rtol=1e-5)
+
+
+def test_constraints_and_tracked_metrics_go_along(make_study):
+    metrics = (Metric("sum"), Metric("first", "at_most", 0.5), Metric("last", "track"))
+
+    def score(outputs, conditions):
+        return {"sum": outputs.sum(dim=1), "first": outputs[:, 0], "last": outputs[:, -1]}
+
+    study, flow = make_study(TPESampler(seed=0)), EulerFlow()
+    objective = Objective(*metrics, score=score)
+    optimize(study, flow, objective, total_trials=40, batch_size=8, rng=0, progress=False, checkpoints=(3,))
+    assert TrialState.PRUNED in _states(study)
+    assert all(set(t.user_attrs[RESULT_ATTR]["values"]) == {"sum", "first", "last"} for t in study.trials)
+
+
+# --- refusals: before anything runs, and without a trace
+
+
+def test_what_cannot_have_checkpoints_is_refused(make_study, make_generator):
+    study = make_study()
+    with pytest.raises(UnsupportedError, match="checkpoints: expected a generator that can stop between steps"):
+        optimize(study, make_generator(), OBJECTIVE, total_trials=8, rng=0, checkpoints=(3,))
+    with pytest.raises(ArgumentError, match="from 1 to 7, as the generator takes 8"):
+        _search(study, EulerFlow(), checkpoints=(8,))
+    two = Objective(Metric("a"), Metric("b"), score=lambda outputs, conditions: {})
+    pareto = make_study(directions=["maximize", "maximize"])
+    with pytest.raises(ArgumentError, match="pruners judge one metric, the objective optimises \\['a', 'b'\\]"):
+        optimize(pareto, EulerFlow(), two, total_trials=8, rng=0, checkpoints=(3,))
+    for each in (study, pareto):
+        assert each.trials == []
+        assert each.user_attrs == {}
