@@ -44,7 +44,7 @@ class _Rows:
     def conditions(self) -> list[Condition]:
         return [candidate.condition for candidate in self.candidates]
 
-    def pick(self, kept: Sequence[int] | Array, state: Any) -> _Rows:
+    def pick(self, kept: Sequence[int], state: Any) -> _Rows:
         return _Rows(state, [self.candidates[i] for i in kept], self.seconds[list(kept)])
 
 
@@ -130,11 +130,11 @@ class Checkpoints:
             if scored:
                 values = {name: column[scored] for name, column in judged.values.items()}
                 stop[scored] = self._host.should_stop([part.candidates[i] for i in scored], step, values)
-            stopped = np.flatnonzero(stop)
-            if len(stopped):
+            stopped, kept = np.flatnonzero(stop).tolist(), np.flatnonzero(~stop).tolist()
+            if stopped:
                 self._completed.append(([part.candidates[i] for i in stopped], _stopped(judged, stopped, part, step)))
-            if not stop.all():
-                self._queues[level].append(self._pick(part, np.flatnonzero(~stop)))
+            if kept:
+                self._queues[level].append(self._pick(part, kept))
 
     def _finish(self, rows: _Rows) -> None:
         for part, generated in self._attempt(rows, self._pick, lambda part: self._generator.finish(part.state)):
@@ -157,7 +157,7 @@ class Checkpoints:
             np.array([states[k].seconds[i] for k, i in taken]),
         )
 
-    def _pick(self, rows: _Rows, kept: Sequence[int] | Array) -> _Rows:
+    def _pick(self, rows: _Rows, kept: Sequence[int]) -> _Rows:
         if len(kept) == len(rows):
             return rows
         return rows.pick(kept, self._generator.select([rows.state], [(0, int(i)) for i in kept]))
@@ -217,12 +217,12 @@ def check_checkpoints(generator: Generator, steps: Sequence[int]) -> Steppable[A
     return generator
 
 
-def _pick_latents(rows: _Rows, kept: Sequence[int] | Array) -> _Rows:
+def _pick_latents(rows: _Rows, kept: Sequence[int]) -> _Rows:
     latents: Latents = rows.state
     return rows.pick(kept, {name: part[list(kept)] for name, part in latents.items()})
 
 
-def _stopped(judged: Evaluations, rows: Array, part: _Rows, step: int) -> Evaluations:
+def _stopped(judged: Evaluations, rows: Sequence[int], part: _Rows, step: int) -> Evaluations:
     """Judged estimates of some rows as what these end with."""
     return dataclasses.replace(
         judged,

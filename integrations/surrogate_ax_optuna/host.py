@@ -106,8 +106,8 @@ class OptunaHost:
         ended = ended_trials(self.study)
         for trial in ended:
             if trial.number not in self._read:
-                terms, values = read_recipe(trial).terms, metric_values(trial, names)
-                self._read[trial.number] = (terms, values, metric_estimates(trial, names))
+                read = read_recipe(trial).terms, metric_values(trial, names), metric_estimates(trial, names)
+                self._read[trial.number] = read
         rows = [self._read[trial.number] for trial in ended]
         values, estimates = (np.array([row[i] for row in rows]).reshape(len(rows), len(names)) for i in (1, 2))
         rounds = np.array([_round(trial) for trial in ended], dtype=np.int64)
