@@ -36,12 +36,14 @@ class PipelineGenerator:
     is used as it is and must not be changed afterwards: weights, scheduler and adapters are part of the fingerprint.
 
     Args:
-        pipe: a `DiffusionPipeline` that takes `latents` and whose scheduler adds no noise of its own.
+        pipe: a `DiffusionPipeline` that takes `latents` and whose scheduler adds no noise of its own, but for
+            `step_noise`.
         device: where to move the pipeline; None leaves it where it is.
         revision: your name for these weights, in place of a digest over them.
         check_determinism: generate the first latent twice, in a few steps, before the first batch.
         prior: the law of the latents, where it cannot be found.
         family: how to drive the pipeline; None looks it up in `FAMILIES`.
+        step_noise: take the noise of a stochastic scheduler's steps into the latent, as a further part "noises".
         **call: the pipeline's own call arguments for every item (`prompt="..."`, `num_inference_steps=12`,
             `output_type="np"`); conditions override them item by item.
 
@@ -50,10 +52,16 @@ class PipelineGenerator:
         UnsupportedError: no `latents`, a stochastic scheduler, or latents that cannot be found.
     """
 
+    _short_check = True  # the check for determinism may take fewer steps
+
     def __new__(cls, pipe: Pipeline = None, **options: Any) -> PipelineGenerator:
         """The subclass that has the abilities of this pipeline."""
         from surrogate_ax_diffusers.stepping import SteppablePipelineGenerator, why_not_steppable
 
+        if cls is PipelineGenerator and options.get("step_noise"):
+            from surrogate_ax_diffusers.noises import StochasticPipelineGenerator
+
+            return super().__new__(StochasticPipelineGenerator)
         steppable = cls is PipelineGenerator and isinstance(pipe, _CLASS) and why_not_steppable(pipe) is None
         return super().__new__(SteppablePipelineGenerator if steppable else cls)
 
@@ -66,6 +74,7 @@ class PipelineGenerator:
         check_determinism: bool = True,
         prior: Prior | None = None,
         family: Family | None = None,
+        step_noise: bool = False,
         **call: Any,
     ) -> None:
         if not isinstance(pipe, _CLASS):
@@ -81,7 +90,7 @@ class PipelineGenerator:
         self._call = call
         self._schedulers = {name: c for name, c in pipe.components.items() if "scheduler" in name and c is not None}
         for name, scheduler in self._schedulers.items():
-            check_scheduler(scheduler, call, name=name)
+            check_scheduler(scheduler, call, name=name, step_noise=step_noise)
         self._denoisers = self._find_denoisers()
         if device is not None:
             pipe.to(device)
@@ -212,7 +221,7 @@ class PipelineGenerator:
         """Refuse a pipeline that turns the same latent into two outputs."""
         call = self._arguments.call(self._call, condition, [condition])
         steps = call.get("num_inference_steps", self._arguments.defaults.get("num_inference_steps"))
-        if isinstance(steps, int) and not ({"timesteps", "sigmas"} & call.keys()):
+        if self._short_check and isinstance(steps, int) and not ({"timesteps", "sigmas"} & call.keys()):
             call["num_inference_steps"] = min(steps, _CHECK_STEPS)
         with self._driving():
             a, b = (_numbers(self._run(latent, call)[0]) for _ in range(2))

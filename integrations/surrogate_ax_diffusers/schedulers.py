@@ -23,6 +23,7 @@ class Stochastic:
         setting: only when this entry of the scheduler's config, or this call argument of the pipeline, is switched
             on: true, a number other than 0, or a text that starts with "sde"; empty for always.
         default: the entry's value where it is not given.
+        step_noise: whether its steps draw from N(0, I), so that the draws can be part of the latent.
     """
 
     classes: str
@@ -30,6 +31,7 @@ class Stochastic:
     options: str = ""
     setting: str = ""
     default: Any = None
+    step_noise: bool = True
 
 
 _EULER, _DDIM, _FLOW = "EulerDiscreteScheduler", "DDIMScheduler", "FlowMatchEulerDiscreteScheduler"
@@ -41,22 +43,22 @@ STOCHASTIC: tuple[Stochastic, ...] = (
     Stochastic("EulerAncestral*", _EULER),
     Stochastic("DDPM*", _DDIM),
     Stochastic("UnCLIP*", _DDIM),
-    Stochastic("RePaint*", _DDIM),
+    Stochastic("RePaint*", _DDIM, step_noise=False),
     Stochastic("FlowMatchLCM*", _FLOW),
     Stochastic("*LCM*", _DPM, _ODE),
     Stochastic("TCD*", _DPM, _ODE),
     Stochastic("SCM*", _FLOW),
     Stochastic("CMStochastic*", _EULER),
-    Stochastic("ConsistencyDecoder*", _EULER),
+    Stochastic("ConsistencyDecoder*", _EULER, step_noise=False),
     Stochastic("SASolver*", _DPM, _ODE),
-    Stochastic("CosineDPMSolver*", "EDMDPMSolverMultistepScheduler"),
+    Stochastic("CosineDPMSolver*", "EDMDPMSolverMultistepScheduler", step_noise=False),
     Stochastic("CogVideoXDPM*", "CogVideoXDDIMScheduler"),
-    Stochastic("*SDE*", _DPM, _ODE),
-    Stochastic("*Sde*", _DPM, _ODE),
-    Stochastic("KarrasVe*", _EULER),
+    Stochastic("*SDE*", _DPM, _ODE, step_noise=False),
+    Stochastic("*Sde*", _DPM, _ODE, step_noise=False),
+    Stochastic("KarrasVe*", _EULER, step_noise=False),
     Stochastic("RFD4Proteina*", "a scheduler without a noise window"),
     *(
-        Stochastic(name, "a scheduler over continuous latents")
+        Stochastic(name, "a scheduler over continuous latents", step_noise=False)
         for name in ("VQDiffusion*", "Amused*", "BlockRefinement*", "EntropyBound*", "DiscreteDDIM*")
     ),
     Stochastic("EDMDPM*", "EDMDPMSolverMultistepScheduler", _ODE, setting="algorithm_type"),
@@ -67,13 +69,14 @@ STOCHASTIC: tuple[Stochastic, ...] = (
 )
 
 
-def check_scheduler(scheduler: Any, call: dict[str, Any], *, name: str = "scheduler") -> None:
+def check_scheduler(scheduler: Any, call: dict[str, Any], *, name: str = "scheduler", step_noise: bool = False) -> None:
     """Refuse a scheduler that draws noise while it steps.
 
     Args:
         scheduler: a component of a pipeline.
         call: the pipeline's call arguments, one of which (`eta`) can switch noise on.
         name: the component's name, for the message.
+        step_noise: whether its draws come from the latent, so that it may be stochastic where this can be done.
 
     Raises:
         UnsupportedError: it is stochastic; the message names it and what to use instead.
@@ -84,14 +87,15 @@ def check_scheduler(scheduler: Any, call: dict[str, Any], *, name: str = "schedu
         if not any(fnmatchcase(each, rule.classes) for each in names):
             continue
         value = call.get(rule.setting, config.get(rule.setting, rule.default))
-        if rule.setting and not _on(value):
+        if (rule.setting and not _on(value)) or (step_noise and rule.step_noise):
             continue
         setting = f" with {rule.setting}={value!r}" if rule.setting else ""
         options = f", {rule.options}" if rule.options else ""
         how = f": pipe.{name} = {rule.instead}.from_config(pipe.{name}.config{options})"
+        also = " Or search its noise as well: PipelineGenerator(pipe, step_noise=True, ...)." if rule.step_noise else ""
         raise UnsupportedError(
             f"pipe.{name}: {type(scheduler).__name__}{setting} draws fresh noise at its steps, so a latent does not "
-            f"determine its output. Use {rule.instead}{how if rule.instead.endswith('Scheduler') else ''}."
+            f"determine its output. Use {rule.instead}{how if rule.instead.endswith('Scheduler') else ''}.{also}"
         )
 
 

@@ -1,0 +1,114 @@
+"""Stochastic samplers with their noise in the latent: do they repeat, and does a batch equal its items?
+
+The embedded avatar model under schedulers that draw noise, and a small protein pipeline. Differences are largest
+differences of a value, of pixels in [0, 1] or of coordinates in nanometres. Plain calls differ; these must not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+
+from surrogate_ax import Generator
+from surrogate_ax_diffusers import PipelineGenerator, load_avatars
+
+
+def _epsilon(scheduler: Any) -> Callable[[Any], Any]:
+    """These schedulers know no flow models; `as_noise` turns the network's answer into the noise that they expect."""
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    return lambda config: scheduler.from_config(config, prediction_type="epsilon", clip_sample=False, **betas)
+
+
+def as_noise(pipe: Any) -> None:
+    """Let a flow model's network answer with the noise of a variance-preserving process.
+
+    x = a x0 + s ε with a² + s² = 1 is, divided by a + s, a point (1 - σ) x0 + σ ε of the flow at σ = s / (a + s), where
+    the network gives v = ε - x0; so ε = x / (a + s) + (1 - σ) v.
+    """
+    forward, alphas = pipe.unet.forward, pipe.scheduler.alphas_cumprod
+
+    @wraps(forward)
+    def noise(x: torch.Tensor, t: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        a2 = alphas[t.long()].to(x)
+        a, s = a2.sqrt(), (1 - a2).sqrt()
+        sigma, point = s / (a + s), x / (a + s)
+        velocity = forward(point, 1000 * sigma, *args, **kwargs)[0]
+        return (point + (1 - sigma) * velocity,)
+
+    pipe.unet.forward = noise
+
+
+KINDS: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
+    "ancestral": (_epsilon(diffusers.EulerAncestralDiscreteScheduler), {}),
+    "sde": (
+        lambda config: diffusers.DPMSolverMultistepScheduler.from_config(config, algorithm_type="sde-dpmsolver++"),
+        {},
+    ),
+    "ddpm": (_epsilon(diffusers.DDPMScheduler), {}),
+    "ddim_eta1": (_epsilon(diffusers.DDIMScheduler), {"eta": 1.0}),
+}
+BATCH_GOAL, VISIBLE = 1e-5, 0.02
+
+
+def draw(generator: Generator, n: int) -> dict[str, torch.Tensor]:
+    return dict(generator.prior.from_inner(torch.randn(n, generator.prior.dim, generator=torch.manual_seed(0))))
+
+
+def coordinates(outputs: Any) -> np.ndarray:
+    return np.stack([np.asarray(getattr(output, "coordinates", output), dtype=np.float64) for output in outputs])
+
+
+def report(name: str, value: float, goal: float, good: bool) -> bool:
+    print(f"RESULT noises_{name} {value:.3g} {goal:g} {'ok' if good else 'short'}")
+    return good
+
+
+def measure(name: str, generator: Generator, plain: Callable[[torch.Tensor], np.ndarray], n: int) -> bool:
+    """Repeats, n at once against one at a time, and plain calls from the same initial noise."""
+    z, conditions = draw(generator, n), [{}] * n
+    together = coordinates(generator.generate(z, conditions).outputs)
+    again = coordinates(generator.generate(z, conditions).outputs)
+    rows = [{part: x[i : i + 1] for part, x in z.items()} for i in range(n)]
+    alone = np.concatenate([coordinates(generator.generate(row, [{}]).outputs) for row in rows])
+    first, second = plain(rows[0]), plain(rows[0])
+    differs = float(np.abs(first - second).max())
+    repeat, batch = float(np.abs(again - together).max()), float(np.abs(alone - together).max())
+    return all(
+        [
+            report(f"{name}_plain", differs, VISIBLE, differs >= VISIBLE),
+            report(f"{name}_repeat", repeat, 0, repeat == 0),
+            report(f"{name}_batch", batch, BATCH_GOAL, batch <= BATCH_GOAL),
+        ]
+    )
+
+
+def avatars(kind: str, n: int, steps: int) -> bool:
+    make, options = KINDS[kind]
+    pipe = load_avatars()
+    pipe.scheduler = make(pipe.scheduler.config)
+    if pipe.scheduler.config.prediction_type == "epsilon":
+        as_noise(pipe)
+    call = {"prompt": "red hat", "num_inference_steps": steps, "guidance_scale": 1.5, "output_type": "np", **options}
+    generator = PipelineGenerator(pipe, step_noise=True, revision="avatars", **call)
+    return measure(kind, generator, lambda z: pipe(**call, latents=z["latents"].clone())[0], n)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="4 items in 6 steps, in place of 16 in 24")
+    n, steps = (4, 6) if parser.parse_args().quick else (16, 24)
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", message="__array_", category=DeprecationWarning)
+    sys.exit(not min([avatars(kind, n, steps) for kind in KINDS]))
+
+
+if __name__ == "__main__":
+    main()

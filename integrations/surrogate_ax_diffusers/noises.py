@@ -1,0 +1,220 @@
+"""Stochastic samplers as deterministic maps: the noise of every step is part of the latent.
+
+Notation: n items, S draws of a scheduler in one call, each of the shape the sampler steps in. What the scheduler draws
+inside its `step` is taken from the latent instead, row by row, so an item's output does not depend on the batch, on a
+generator or on the clock. All parts are combined with the same weights.
+Source: surrogate latent spaces (arXiv 2509.23800), section 3, on products; the paper leaves these samplers open.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
+from surrogate_ax.generator import Condition, Outputs, check_conditions
+from surrogate_ax.priors import SINGLE, Gaussian, Latents, check_latents
+from surrogate_ax_diffusers.discovery import replaced
+from surrogate_ax_diffusers.families import Pipeline
+from surrogate_ax_diffusers.pipeline import PipelineGenerator
+from surrogate_ax_diffusers.stepping import METHODS, CannotStepError
+
+_SCHEDULE = ("num_inference_steps", "timesteps", "sigmas", "eta", "strength", "denoising_start", "denoising_end")
+Make = Callable[[Tensor], Tensor]  # the noise in place of an empty tensor of the shape that would be drawn
+
+
+class StochasticPipelineGenerator(PipelineGenerator):
+    """A `PipelineGenerator` whose latents hold the noise of every step; `step_noise=True` makes one.
+
+    Its prior has the parts "latents" and "noises", (S, *shape) for S draws. The number of steps is part of the prior,
+    so it is fixed when the generator is built.
+
+    Raises:
+        ArgumentError: the scheduler draws no noise, or not the noise of one item at a time.
+    """
+
+    _short_check = False  # a shorter call would draw less noise than there is
+
+    def __init__(self, pipe: Pipeline, **options: Any) -> None:
+        super().__init__(pipe, **options)
+        self._arguments.fixed |= set(_SCHEDULE) & self._arguments.defaults.keys()
+        self._names = {name: part_name(name) for name in self._schedulers}
+        drawn = self._draws()
+        if not drawn:
+            kinds = sorted(type(scheduler).__name__ for scheduler in self._schedulers.values())
+            raise ArgumentError(
+                f"step_noise: {kinds} draw no noise at their steps under these arguments. Leave it out."
+            )
+        law = self._prior
+        if not isinstance(law, Gaussian):
+            raise ArgumentError(f"prior: expected a Gaussian beside the noise of steps, got {type(law).__name__}.")
+        shapes = {**law.shapes, **{self._names[name]: shape for name, shape in drawn.items()}}
+        self._prior = Gaussian(shapes, mean=law.mean, std=law.std)
+
+    def _draws(self) -> dict[str, tuple[int, ...]]:
+        """(S, *shape) by scheduler, from one call in which the denoiser runs once."""
+        call = dict(self._arguments.call({"prompt": "", **self._call} if self._takes_prompt else self._call, {}, [{}]))
+        if "output_type" in self._arguments.defaults:
+            call["output_type"] = "latent"
+        z = torch.zeros(1, *self._prior.shapes[SINGLE])
+        with self._driving(), watched_draws(self._schedulers, self._denoisers) as seen:
+            super()._run(z, call)
+        return one_shape(seen)
+
+    def __getattr__(self, name: str) -> Any:
+        """Say why an ability is missing."""
+        if name in METHODS:
+            raise CannotStepError(f"{name}: a pipeline whose steps take their noise from the latent cannot stop there.")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def _takes_prompt(self) -> bool:
+        return "prompt" in self._arguments.defaults and "prompt_embeds" not in self._call
+
+    def _checked(self, z: Latents, conditions: Sequence[Condition]) -> Tensor:
+        """All parts of a request that can be served, as rows (n, entries)."""
+        parts = check_latents(z, self._prior)
+        n = check_conditions(parts, conditions)
+        self._arguments.check_conditions(conditions)
+        self._check_schedulers(conditions)
+        rows = torch.cat([part.flatten(1) for part in parts.values()], dim=1)
+        if n and self._unchecked:
+            self._check_determinism(rows[:1], conditions[0])
+            self._unchecked = False
+        return rows
+
+    def _run(
+        self, latents: Tensor, call: Mapping[str, Any], pipe: Pipeline | None = None
+    ) -> tuple[Outputs, dict[int, str]]:
+        """One call of the pipeline, its schedulers fed from the rows."""
+        shapes = self._prior.shapes
+        flats = torch.split(latents.to(self._device), [math.prod(shape) for shape in shapes.values()], dim=1)
+        parts = {name: flat.reshape(-1, *shapes[name]) for name, flat in zip(shapes, flats, strict=True)}
+        noises = {name: parts[part] for name, part in self._names.items() if part in parts}
+        with fed(self._schedulers, noises):
+            return super()._run(parts[SINGLE], call, pipe)
+
+
+def part_name(scheduler: str) -> str:
+    """What the noise of a scheduler is called among the parts of a latent."""
+    kind = scheduler.removesuffix("scheduler").rstrip("_")
+    return f"noises_{kind}" if kind else "noises"
+
+
+class _Drawing(TorchFunctionMode):
+    """Gives other values in place of what is drawn from N(0, I)."""
+
+    def __init__(self, make: Make) -> None:
+        super().__init__()
+        self._make = make
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call through, but for normal draws."""
+        kwargs = dict(kwargs or {})
+        if func not in (torch.randn, torch.randn_like):
+            return func(*args, **kwargs)
+        kwargs.pop("generator", None)
+        return self._make((torch.empty if func is torch.randn else torch.empty_like)(*args, **kwargs))
+
+
+@contextmanager
+def fed(schedulers: Mapping[str, Any], noises: Mapping[str, Tensor]) -> Iterator[None]:
+    """Schedulers whose steps take their noise from given tensors.
+
+    Args:
+        schedulers: components of a pipeline by name.
+        noises: (n, S, *shape) by scheduler; schedulers left out draw nothing.
+
+    Raises:
+        ShapeError: a scheduler draws another shape, or not S times.
+    """
+    used = dict.fromkeys(schedulers, 0)
+
+    def give(name: str, empty: Tensor) -> Tensor:
+        given, k = noises.get(name), used[name]
+        if given is None or k >= given.shape[1] or empty.shape != given[:, 0].shape:
+            had = None if given is None else tuple(given.shape)
+            raise ShapeError(
+                f"pipe.{name}: draw {k + 1} of this call has shape {tuple(empty.shape)}, but the latents hold noise "
+                f"(n, S, ...) = {had}. Steps and their noise are fixed when the generator is built."
+            )
+        used[name] += 1
+        return given[:, k].to(empty.device, empty.dtype, copy=True)
+
+    with _stepping(schedulers, give):
+        yield
+    left = {name: given.shape[1] - used[name] for name, given in noises.items() if used[name] != given.shape[1]}
+    if left:
+        raise ShapeError(f"noises: draws {left} were not used; the pipeline took fewer steps than when it was built.")
+
+
+@contextmanager
+def watched_draws(
+    schedulers: Mapping[str, Any], denoisers: Sequence[nn.Module]
+) -> Iterator[dict[str, list[tuple[int, ...]]]]:
+    """The shapes that schedulers draw, by name, in a call whose denoisers run once and repeat their answer."""
+    seen: dict[str, list[tuple[int, ...]]] = {name: [] for name in schedulers}
+
+    def look(name: str, empty: Tensor) -> Tensor:
+        seen[name].append(tuple(empty.shape))
+        return empty.zero_()
+
+    with ExitStack() as stack:
+        for module in denoisers:
+            stack.enter_context(replaced(module, "forward", _once(module.forward)))
+        stack.enter_context(_stepping(schedulers, look))
+        yield seen
+
+
+def one_shape(seen: Mapping[str, Sequence[tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
+    """(S, *shape) by scheduler, of draws for one item; schedulers that draw nothing are left out.
+
+    Raises:
+        UnsupportedError: draws of several shapes, or not of one item.
+    """
+    found = {}
+    for name, shapes in seen.items():
+        if len(set(shapes)) > 1 or any(shape[0] != 1 for shape in shapes):
+            raise UnsupportedError(
+                f"pipe.{name}: its steps draw noise of the shapes {sorted(set(shapes))}, expected one, for one item."
+            )
+        if shapes:
+            found[name] = (len(shapes), *shapes[0][1:])
+    return found
+
+
+@contextmanager
+def _stepping(schedulers: Mapping[str, Any], make: Callable[[str, Tensor], Tensor]) -> Iterator[None]:
+    """Schedulers whose steps draw from `make(name, empty)`."""
+    with ExitStack() as stack:
+        for name, scheduler in schedulers.items():
+            stack.enter_context(replaced(scheduler, "step", _drawing(scheduler.step, name, make)))
+        yield
+
+
+def _drawing(step: Callable[..., Any], name: str, make: Callable[[str, Tensor], Tensor]) -> Callable[..., Any]:
+    @wraps(step)  # pipelines look at its signature
+    def drawn(*args: Any, **kwargs: Any) -> Any:
+        with _Drawing(lambda empty: make(name, empty)):
+            return step(*args, **kwargs)
+
+    return drawn
+
+
+def _once(forward: Callable[..., Any]) -> Callable[..., Any]:
+    answers: list[Any] = []
+
+    @wraps(forward)
+    def repeated(*args: Any, **kwargs: Any) -> Any:
+        if not answers:
+            answers.append(forward(*args, **kwargs))
+        return answers[0]
+
+    return repeated
