@@ -5,7 +5,7 @@ diffusers; `surrogate_ax_optuna` and `surrogate_ax_diffusers` beside it do.
 """
 
 from surrogate_ax.bank import Bank, Draw, Seed, Stored, Terms
-from surrogate_ax.charts import Angular, Chart, KnotheRosenblatt
+from surrogate_ax.charts import Angular, Cap, Chart, KnotheRosenblatt
 from surrogate_ax.checkpoints import Checkpoints
 from surrogate_ax.conditions import Choice, Range
 from surrogate_ax.errors import (
@@ -20,14 +20,17 @@ from surrogate_ax.errors import (
     UnsupportedError,
 )
 from surrogate_ax.evaluation import Evaluations, Evaluator
+from surrogate_ax.evolve import caps, evolve, reseed
 from surrogate_ax.generator import FromTerms, FunctionGenerator, Generated, Generator, Invertible, Steppable
 from surrogate_ax.laws import Elementwise, Law, Normal, Rotations, ZeroCentre
 from surrogate_ax.loop import Batch, Candidate, Direct, Host, Line, run
 from surrogate_ax.objective import Metric, Objective
-from surrogate_ax.policies import Policy, Told, Turn, draws, fixed, o3, o3_seeds
+from surrogate_ax.plan import Plan, plan
+from surrogate_ax.policies import Policy, Told, Turn, draws, fixed, o3, o3_seeds, then
 from surrogate_ax.priors import Gaussian, Latents, Prior, Product
 from surrogate_ax.recipe import Recipe, render
 from surrogate_ax.space import SurrogateSpace
+from surrogate_ax.sphere import sphere
 
 __version__ = "0.1.0"
 
@@ -37,6 +40,7 @@ __all__ = [
     "Bank",
     "Batch",
     "Candidate",
+    "Cap",
     "Chart",
     "Checkpoints",
     "Choice",
@@ -62,6 +66,7 @@ __all__ = [
     "MissingExtraError",
     "Normal",
     "Objective",
+    "Plan",
     "Policy",
     "Prior",
     "Product",
@@ -81,10 +86,16 @@ __all__ = [
     "Turn",
     "UnsupportedError",
     "ZeroCentre",
+    "caps",
     "draws",
+    "evolve",
     "fixed",
     "o3",
     "o3_seeds",
+    "plan",
     "render",
+    "reseed",
     "run",
+    "sphere",
+    "then",
 ]

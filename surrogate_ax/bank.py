@@ -140,7 +140,8 @@ class Bank:
             A new bank that shares the tensors; this one is unchanged.
         """
         grown = Bank(self.prior, (), tensors=self._tensors, device=self.device)
-        fresh = dict.fromkeys(grown._register(seed) for seed in seeds)
+        given = seeds if any(isinstance(seed, Tensor) for seed in seeds) else dict.fromkeys(seeds)
+        fresh = dict.fromkeys(grown._register(seed) for seed in given)
         grown.seeds = self.seeds + tuple(seed for seed in fresh if seed not in self._column)
         grown._stack = self._stack
         return grown
@@ -168,16 +169,16 @@ class Bank:
         Raises:
             SeedError: a term's seed is not in the bank; `extend` it first.
         """
-        data, columns, ends = [], [], [0]
-        for row in terms:
-            for seed, coefficient in row:
-                if seed not in self._column:
-                    raise SeedError(
-                        f"terms: {seed} is not in this bank of {len(self.seeds)} seeds; extend the bank first."
-                    )
-                columns.append(self._column[seed])
-                data.append(coefficient)
-            ends.append(len(columns))
+        data, columns, ends, column = list[float](), list[int](), [0], self._column
+        try:
+            for row in terms:
+                columns.extend([column[seed] for seed, _ in row])
+                data.extend([coefficient for _, coefficient in row])
+                ends.append(len(columns))
+        except KeyError as missing:
+            raise SeedError(
+                f"terms: {missing.args[0]} is not in this bank of {len(self.seeds)} seeds; extend the bank first."
+            ) from None
         return scipy.sparse.csr_array((data, columns, ends), shape=(len(ends) - 1, len(self.seeds)), dtype=np.float64)
 
     def terms(self, c: Any) -> list[Terms]:

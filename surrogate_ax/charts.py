@@ -7,6 +7,7 @@ Charts are bijective in the interior; optimisers do return exact 0.0 and 1.0, so
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -22,7 +23,10 @@ EDGE = 1e-6
 class Chart(Protocol):
     """A map from the box to the orthant and back; values, not state."""
 
-    name: ClassVar[str]
+    @property
+    def name(self) -> str:
+        """What a space records, and `chart_named` reads."""
+        ...
 
     def weights(self, u: Array) -> Array:
         """u (n, K-1) in [0,1] -> w (n, K), non-negative, of unit norm."""
@@ -82,7 +86,73 @@ class Angular:
         return np.asarray(np.clip(np.arctan2(left, taken) / (np.pi / 2), EDGE, 1 - EDGE))
 
 
-CHARTS: dict[str, type[Chart]] = {chart.name: chart for chart in (KnotheRosenblatt, Angular)}
+@dataclass(frozen=True)
+class Cap:
+    """The part of the orthant within an angle of the first axis: steps of bounded size around an incumbent.
+
+    Uniform u gives w uniform on the cap: the Knothe-Rosenblatt chart with its first coordinate scaled, u_1 -> u_1 U,
+    where U is the share of the orthant within `theta_max`.
+
+    Args:
+        theta_max: the angle, in (0, π/2].
+
+    Raises:
+        ArgumentError: an angle outside.
+    """
+
+    theta_max: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.theta_max <= np.pi / 2:
+            raise ArgumentError(f"theta_max: expected an angle in (0, π/2], got {self.theta_max}.")
+
+    @property
+    def name(self) -> str:
+        """Its kind and angle."""
+        return f"cap {self.theta_max!r}"
+
+    def weights(self, u: Array) -> Array:
+        """u (n, K-1) -> w (n, K); see `Chart`."""
+        u = check_box(u)
+        taken, left = self._first(u)
+        rest = KnotheRosenblatt().weights(u[:, 1:]) if u.shape[1] > 1 else np.ones((len(u), 1))
+        return np.asarray(np.hstack([taken[:, None], left[:, None] * rest]))
+
+    def _first(self, u: Array) -> tuple[Array, Array]:
+        """cos θ and sin θ; the share within an angle is a small number of its own, so that small caps have digits."""
+        b = u.shape[1] / 2
+        share = scipy.special.betainc(b, 0.5, np.sin(self.theta_max) ** 2)
+        left = scipy.special.betaincinv(b, 0.5, u[:, 0] * share)  # sin² θ
+        return np.sqrt(1 - left), np.sqrt(left)
+
+    def coordinates(self, w: Array) -> Array:
+        """w (n, K) -> u (n, K-1), those outside the cap moved to its rim; see `Chart`."""
+        w = check_weights(w)
+        b = (w.shape[1] - 1) / 2
+        left = np.minimum((w[:, 1:] ** 2).sum(axis=1), np.sin(self.theta_max) ** 2)
+        whole = scipy.special.betainc(b, 0.5, np.sin(self.theta_max) ** 2)
+        first = scipy.special.betainc(b, 0.5, left) / whole
+        rest = np.where(w[:, 1:].any(axis=1, keepdims=True), w[:, 1:], 1.0)
+        others = KnotheRosenblatt().coordinates(rest) if w.shape[1] > 2 else np.zeros((len(w), 0))
+        return np.asarray(np.clip(np.hstack([first[:, None], others]), EDGE, 1 - EDGE))
+
+
+CHARTS: dict[str, type[KnotheRosenblatt] | type[Angular]] = {chart.name: chart for chart in (KnotheRosenblatt, Angular)}
+
+
+def chart_named(name: str) -> Chart:
+    """The chart that a space recorded.
+
+    Raises:
+        ArgumentError: an unknown name.
+    """
+    kind, _, angle = name.partition(" ")
+    if kind == "cap":
+        with contextlib.suppress(ValueError):
+            return Cap(float(angle))
+    if name not in CHARTS:
+        raise ArgumentError(f"chart: expected one of {sorted(CHARTS)} or 'cap ANGLE', got {name!r}.")
+    return CHARTS[name]()
 
 
 def check_box(u: Array) -> Array:

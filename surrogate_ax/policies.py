@@ -41,6 +41,7 @@ class Told:
         tensors: inner rows (D,) of stored seeds, by SHA-256.
         estimates: (n,) of every metric at the checkpoint where a trial was stopped, NaN for the others; empty where
             none was stopped. They are no results: a policy may learn from them, and nothing is ranked by them.
+        begin: rounds below this one belong to an earlier policy and are closed.
     """
 
     objective: Objective
@@ -50,6 +51,7 @@ class Told:
     running: Sequence[int] = ()
     tensors: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
     estimates: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    begin: int = 0
 
     def ended(self, round: int) -> int:
         """How many trials of a round have ended."""
@@ -61,10 +63,16 @@ class Told:
 
     def first(self, round: int, size: int) -> Told:
         """The first `size` trials of a round to end: the same for every worker that sees the round closed."""
-        rows = np.flatnonzero(self.round == round)[:size]
-        values, estimates = ({k: column[rows] for k, column in of.items()} for of in (self.values, self.estimates))
-        terms = [self.terms[i] for i in rows]
-        return Told(self.objective, terms, values, self.round[rows], (), self.tensors, estimates)
+        return self.rows(np.flatnonzero(self.round == round)[:size])
+
+    @property
+    def last(self) -> int:
+        """The highest round told or running, -1 when there is none."""
+        return int(max([self.round.max(initial=-1), *self.running]))
+
+    def before(self, round: int) -> Told:
+        """What was told in earlier rounds."""
+        return self.rows(np.flatnonzero(self.round < round))
 
     @cached_property
     def order(self) -> Array:
@@ -79,7 +87,14 @@ class Told:
 
     def bank(self, prior: Prior, device: torch.device | str = "cpu") -> Bank:
         """A bank of every seed that the rows name, in order of first appearance."""
-        return Bank(prior, (), tensors=self.tensors, device=device).extend([s for row in self.terms for s, _ in row])
+        named = dict.fromkeys([seed for row in self.terms for seed, _ in row])
+        return Bank(prior, (), tensors=self.tensors, device=device).extend(list(named))
+
+    def rows(self, numbers: Array) -> Told:
+        """Some of the rows."""
+        values, estimates = ({k: column[numbers] for k, column in of.items()} for of in (self.values, self.estimates))
+        terms = [self.terms[i] for i in numbers]
+        return Told(self.objective, terms, values, self.round[numbers], (), self.tensors, estimates, self.begin)
 
 
 @dataclass(frozen=True)
@@ -136,6 +151,8 @@ def draws(prior: Prior, n: int, *, axes: int, device: torch.device | str = "cpu"
     """
     if n < 1:
         raise ArgumentError(f"n: expected at least one draw, got {n}.")
+    if not 2 <= axes <= prior.dim:
+        raise ArgumentError(f"axes: expected K from 2 to D = {prior.dim}, got {axes}.")
 
     def policy(told: Told, left: int, rng: int) -> Turn | None:
         if told.ended(0) >= n:
@@ -175,6 +192,26 @@ def o3(prior: Prior, n: int, *, seeds: int, chart: Chart | None = None, device: 
         frame = bank.rows(terms).toarray()
         space = SurrogateSpace(bank, frame) if chart is None else SurrogateSpace(bank, frame, chart)
         return Turn(space, 1, told.ended(1) + sum(r == 1 for r in told.running) + left)
+
+    return policy
+
+
+def then(first: Policy, second: Policy) -> Policy:
+    """One policy until it has nothing more to propose, then another, which sees everything told.
+
+    Args:
+        first: must end by returning None, as `draws` does and the moving policies do with `until`.
+        second: numbers its rounds after those told, as the moving policies do.
+    """
+
+    def policy(told: Told, left: int, rng: int) -> Turn | None:
+        turn = first(told, left, rng)
+        if turn is not None:
+            return turn
+        last = told.last
+        if last >= told.begin and first(told.before(last), left, rng) is not None:  # the last round was the first's
+            told = dataclasses.replace(told, begin=last + 1)
+        return second(told, left, rng)
 
     return policy
 

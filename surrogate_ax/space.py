@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from surrogate_ax.bank import Bank, Draw, Seed, Stored, Terms, check_seeds, draw_entropy, repair_seeds, row_terms
-from surrogate_ax.charts import CHARTS, Chart, KnotheRosenblatt, check_box
+from surrogate_ax.charts import Chart, KnotheRosenblatt, chart_named, check_box
 from surrogate_ax.errors import ArgumentError, MismatchError, SeedError, ShapeError
 from surrogate_ax.priors import Latents, Prior, check_latents
 from surrogate_ax.recipe import seed_from_json, seed_to_json
@@ -258,7 +258,7 @@ class SurrogateSpace:
             )
         stored = {name.removeprefix("seed/"): row for name, row in tensors.items() if name.startswith("seed/")}
         bank = Bank(prior, [seed_from_json(seed) for seed in described["seeds"]], tensors=stored, device=device)
-        space = cls(bank, tensors["frame"].numpy(), CHARTS[described["chart"]](), described["fresh"])
+        space = cls(bank, tensors["frame"].numpy(), chart_named(described["chart"]), described["fresh"])
         if space.fingerprint != described["fingerprint"]:
             raise MismatchError(f"folder: space.json and space.safetensors in {folder} do not belong together.")
         return space
@@ -278,8 +278,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     missing = sorted(wanted - described.keys() - tensors.keys())
     if missing:
         raise ArgumentError(f"folder: the space in {folder} lacks {missing}. Expected what `save` wrote.")
-    if described["chart"] not in CHARTS:
-        raise ArgumentError(f"folder: the chart is {described['chart']!r}, expected one of {sorted(CHARTS)}.")
+    chart_named(described["chart"])  # refuses one that is not known
     return described, tensors
 
 

@@ -35,7 +35,7 @@ def draw_contact_sheet(
         settings: for the heading.
         path: where to.
     """
-    n, drawn, seeds = settings.evaluations, count_draws(search), chosen_seeds(search)
+    n, drawn, seeds = settings.evaluations, count_draws(search), chosen_seeds(search)[:SHOWN]
     images, _ = render([read_recipe(trial) for trial in seeds], generator)
     cost = f"{summarise(plain).nfe:,} network evaluations"
     same = "the same" if summarise(search).nfe == summarise(plain).nfe else f"{summarise(search).nfe:,}"
@@ -43,13 +43,13 @@ def draw_contact_sheet(
         _row(f"Plain draws: best of {n}", cost, portfolio(plain, generator, k=SHOWN)),
         Row(
             "Seeds of the search",
-            f"the best {len(seeds)} of its first {drawn} evaluations, plain draws too; they span the box",
+            f"the best {len(seeds)} of its first {drawn} evaluations, plain draws too; later rounds combine them",
             list(images),
             [f"{trial.values[0]:.3f}" for trial in seeds],
         ),
         _row(
             f"Search: best of {n}",
-            f"{drawn} plain draws, then {n - drawn} points of the box; {same} network evaluations",
+            f"{drawn} plain draws, then {n - drawn} that learn from all before; {same} network evaluations",
             portfolio(search, generator, k=SHOWN),
         ),
     ]
@@ -74,7 +74,7 @@ def draw_history(search: optuna.Study, plain: optuna.Study, path: Path) -> None:
     with plt.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         axes = plot_optimization_history([plain, search], target_name=METRIC)
-        axes.set_title("Right of the dashed line the search proposes in its box", fontsize=12)
+        axes.set_title("Right of the dashed line the search proposes", fontsize=12)
         axes.axvline(count_draws(search) - 0.5, color="0.3", linestyle="--", linewidth=1)
         for colour, dots, best in zip(COLOURS, axes.collections[::2], axes.lines, strict=False):
             dots.set(color=colour, alpha=0.6)
@@ -87,7 +87,7 @@ def draw_history(search: optuna.Study, plain: optuna.Study, path: Path) -> None:
 
 
 def chosen_seeds(search: optuna.Study) -> list[FrozenTrial]:
-    """The trials whose draws span the search's box, best first."""
+    """The trials whose draws take part in later rounds, best first."""
     complete = [trial for trial in ended_trials(search) if trial.state == TrialState.COMPLETE]
     terms = {trial.number: read_recipe(trial).terms for trial in complete}
     axes = {seed for trial in complete if trial.user_attrs[ROUND_ATTR] for seed, _ in terms[trial.number]}

@@ -18,7 +18,8 @@ from surrogate_ax.evaluation import Evaluator
 from surrogate_ax.generator import Generator
 from surrogate_ax.loop import Batch, Direct, Line, check_counts, run
 from surrogate_ax.objective import Objective
-from surrogate_ax.policies import Policy, fixed, o3, o3_seeds
+from surrogate_ax.plan import Plan, plan
+from surrogate_ax.policies import Policy, fixed
 from surrogate_ax.recipe import check_fingerprint
 from surrogate_ax.space import SurrogateSpace
 from surrogate_ax_optuna.host import OptunaHost, ended_trials
@@ -27,7 +28,7 @@ from surrogate_ax_optuna.sampler import in_generations
 from surrogate_ax_optuna.search_space import check_directions
 
 STUDY_ATTR = "surrogate:study"
-VERSION = 1
+VERSION = 2
 Callback = Callable[[optuna.Study, FrozenTrial], None]
 
 
@@ -52,7 +53,7 @@ def optimize(
 ) -> None:
     """Search a generator's outputs with the study's own sampler, one generator call a batch.
 
-    Without a space the budget is planned: half of it are plain draws, then the box over the best of them (O3).
+    Without a space the budget is planned by `surrogate_ax.plan`: plain draws, then rounds that learn from all told.
     With one, its seeds are evaluated first, then the box is searched.
 
     Args:
@@ -81,7 +82,7 @@ def optimize(
         MismatchError: the study was begun with another generator, space, objective or conditions (named).
         GenerationError: everything fails; the first reason is given.
 
-    Reference: arXiv 2509.23800 (surrogate spaces), arXiv 2608.12192 (O3).
+    Reference: arXiv 2509.23800 (surrogate spaces).
     """
     evaluator = Evaluator(generator, objective, catch=catch)
     check_counts(total_trials=total_trials, batch_size=batch_size)
@@ -96,9 +97,9 @@ def optimize(
         _check_checkpoints(generator, objective, checkpoints)
     searched = check_searched(conditions or {})
     where = space.fingerprint if space else "by a policy" if policy else "planned"
-    plan = _plan(study, generator, objective, where, searched, total_trials)
+    begun = _begun(study, generator, objective, where, searched, total_trials)
     if policy is None:
-        policy = fixed(space) if space else o3(generator.prior, plan["draws"], seeds=plan["seeds"], device=device)
+        policy = fixed(space) if space else Plan(**begun["plan"]).policy(generator.prior, device=device)
     host = OptunaHost(
         study,
         generator,
@@ -112,7 +113,7 @@ def optimize(
     if checkpoints:
         merge = not in_generations(study.sampler)
         line = Checkpoints(host, evaluator, checkpoints, batch_size=batch_size, merge=merge)
-    study.set_user_attr(STUDY_ATTR, plan)  # after every check, so that what is refused leaves no trace
+    study.set_user_attr(STUDY_ATTR, begun)  # after every check, so that what is refused leaves no trace
     bar = ProgressBar(objective, host.told(), total_trials) if progress else None
     with contextlib.closing(host), bar or contextlib.nullcontext(), _stoppable(study):
         told: list[Callable[[Batch], bool | None]] = [lambda batch: _call_back(study, callbacks, batch)]
@@ -139,7 +140,7 @@ def _check_checkpoints(generator: Generator, objective: Objective, checkpoints: 
         )
 
 
-def _plan(
+def _begun(
     study: optuna.Study,
     generator: Generator,
     objective: Objective,
@@ -159,9 +160,8 @@ def _plan(
             f"study {study.study_name!r}: it has trials that `optimize` did not make. Use a study of its own."
         )
     if recorded is None or not ended_trials(study):
-        half = max(2, total_trials // 2)
-        seeds = min(o3_seeds(total_trials), half, generator.prior.dim)
-        return {"version": VERSION, "generator": dict(generator.fingerprint), "draws": half, "seeds": seeds} | facts
+        planned = plan(total_trials, dim=generator.prior.dim, searched=bool(conditions)).describe()
+        return {"version": VERSION, "generator": dict(generator.fingerprint), "plan": planned} | facts
     if recorded.get("version") != VERSION:
         raise MismatchError(
             f"study: made by version {recorded.get('version')} of this record, this release reads {VERSION}."

@@ -18,7 +18,8 @@ from surrogate_ax.evaluation import Evaluator
 from surrogate_ax.generator import Generator
 from surrogate_ax.loop import Batch, check_counts, run
 from surrogate_ax.objective import Objective
-from surrogate_ax.policies import Policy, fixed, o3
+from surrogate_ax.plan import Plan, plan
+from surrogate_ax.policies import Policy, fixed
 from surrogate_ax.recipe import check_fingerprint
 from surrogate_ax.space import SurrogateSpace
 from surrogate_ax_platform import records
@@ -98,7 +99,7 @@ def optimize(
 ) -> None:
     """Search a generator's outputs with the client's generation strategy, one generator call a batch.
 
-    Without a space the budget is planned: half of it are plain draws, then the box over the best of them (O3).
+    Without a space the budget is planned by `surrogate_ax.plan`: plain draws, then rounds that learn from all told.
     With one, its seeds are evaluated first, then the box is searched.
 
     Args:
@@ -122,7 +123,7 @@ def optimize(
         MismatchError: the client was begun with another generator, space, objective or K (named).
         GenerationError: everything fails; the first reason is given.
 
-    Reference: arXiv 2509.23800 (surrogate spaces), arXiv 2608.12192 (O3).
+    Reference: arXiv 2509.23800 (surrogate spaces).
     """
     evaluator = Evaluator(generator, objective, catch=catch)
     check_counts(total_trials=total_trials, batch_size=batch_size)
@@ -131,14 +132,14 @@ def optimize(
     check_prior(space, generator)
     axes = check_client(client, objective)
     where = space.fingerprint if space else "by a policy" if policy else "planned"
-    plan = _plan(client, generator, objective, where, axes, total_trials)
+    begun = _begun(client, generator, objective, where, axes, total_trials)
     if snapshot is not None:
         check_snapshot(client, snapshot)
     if policy is None:
-        policy = fixed(space) if space else o3(generator.prior, plan["draws"], seeds=axes, device=device)
+        policy = fixed(space) if space else Plan(**begun["plan"]).policy(generator.prior, device=device)
     tensors = None if space is None else space.bank.tensors
     host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, tensors=tensors)
-    client._experiment._properties[records.EXPERIMENT] = plan  # after every check, so that a refusal leaves no trace
+    client._experiment._properties[records.EXPERIMENT] = begun  # after every check, so that a refusal leaves no trace
     client._save_experiment_to_db_if_possible(experiment=client._experiment)
     run(
         host,
@@ -160,7 +161,7 @@ def check_prior(space: SurrogateSpace | None, generator: Generator) -> None:
         )
 
 
-def _plan(
+def _begun(
     client: Client, generator: Generator, objective: Objective, where: str, axes: int, total_trials: int
 ) -> dict[str, Any]:
     """What the experiment is made with: as it was begun by its first ended trial; refuses what differs from that."""
@@ -172,8 +173,9 @@ def _plan(
         records.read_recipe(trial)  # refuses what somebody else has told
     _check_values(client)
     if recorded is None or not ended:
-        half = max(axes, total_trials // 2)
-        return {"version": records.VERSION, "generator": dict(generator.fingerprint), "draws": half, **facts}
+        searched = len(experiment.search_space.parameters) > axes  # beyond the box and the round
+        planned = plan(total_trials, dim=generator.prior.dim, axes=axes, searched=searched).describe()
+        return {"version": records.VERSION, "generator": dict(generator.fingerprint), "plan": planned, **facts}
     if recorded.get("version") != records.VERSION:
         raise MismatchError(
             f"client: made by version {recorded.get('version')} of this record, this release reads {records.VERSION}."

@@ -525,8 +525,8 @@ def test_files_without_a_frame_are_refused(tmp_path):
 
 def test_an_unknown_chart_is_named(tmp_path):
     stored_space().save(tmp_path)
-    change_json(tmp_path, chart="cap")
-    with pytest.raises(ArgumentError, match=r"folder: the chart is 'cap'.*\['angular', 'knothe-rosenblatt'\]"):
+    change_json(tmp_path, chart="cone")
+    with pytest.raises(ArgumentError, match=r"chart: expected one of \['angular', 'knothe-rosenblatt'\] .* got 'cone'"):
         SurrogateSpace.load(tmp_path, STANDARD)
 
 

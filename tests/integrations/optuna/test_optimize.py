@@ -42,6 +42,9 @@ from surrogate_ax import (
     SurrogateSpace,
     draws,
     fixed,
+    o3,
+    o3_seeds,
+    plan,
     render,
 )
 from surrogate_ax.bank import inner_row
@@ -91,6 +94,11 @@ def run(study: optuna.Study, generator: Any, objective: Objective, **options: An
     )
 
 
+def _halves(total: int) -> Any:
+    """Half the budget in draws, then one box for the sampler."""
+    return o3(Gaussian((D,)), total // 2, seeds=o3_seeds(total))
+
+
 def _space(generator: Any, *, seeds: int = 4, rng: int = 0) -> SurrogateSpace:
     return SurrogateSpace.sample(generator.prior, seeds=seeds, rng=rng)
 
@@ -112,7 +120,7 @@ def test_every_sampler_searches_batch_by_batch(make_study, make_generator, objec
     sampler = SAMPLERS[name]()
     study = make_study(sampler)
     generator = make_generator(conditional=bool(conditions))
-    run(study, generator, objective, total_trials=total, batch_size=size, conditions=conditions)
+    run(study, generator, objective, total_trials=total, batch_size=size, conditions=conditions, policy=_halves(total))
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * total
     assert generator.sizes == [size, total // 2 - size] * 2  # a call a batch; the round of draws closes at half
     assert study.sampler is sampler
@@ -251,25 +259,28 @@ def test_a_space_of_another_prior_is_refused(make_study, make_generator, objecti
 # --- the planned budget ---------------------------------------------------------------------------------------------
 
 
-def test_half_the_budget_are_draws_and_the_box_stands_on_the_best(make_study, make_generator, objective):
+def test_a_planned_budget_begins_with_draws_and_goes_on_in_rounds(make_study, make_generator, objective):
     study = make_study()
     generator = make_generator()
     run(study, generator, objective, total_trials=40)
-    plan = study.user_attrs[STUDY_ATTR]
-    assert plan["draws"] == 20
+    planned = plan(40, dim=D)
+    assert study.user_attrs[STUDY_ATTR]["plan"] == planned.describe()
+    rounds = [trial.user_attrs[ROUND_ATTR] for trial in study.trials]
+    assert rounds == [0] * planned.draws + [1 + i // planned.size for i in range(40 - planned.draws)]
     recipes = [read_recipe(trial) for trial in study.trials]
-    assert [len(recipe.terms) for recipe in recipes[:20]] == [1] * 20
-    seeds = [recipe.terms[0][0] for recipe in recipes[:20]]
-    assert len(set(seeds)) == 20
+    seeds = [recipe.terms[0][0] for recipe in recipes[: planned.draws]]
+    assert [len(recipe.terms) for recipe in recipes[: planned.draws]] == [1] * planned.draws
     rows = torch.from_numpy(np.stack([inner_row(seed, D) for seed in seeds]))
-    torch.testing.assert_close(_remade(study, generator)[:20], rows)
-    best = sorted(study.trials[:20], key=lambda trial: -trial.value)[: plan["seeds"]]
-    chosen = [read_recipe(trial).terms[0][0] for trial in best]
-    frame = SurrogateSpace(_bank(generator, chosen), np.eye(plan["seeds"]))
-    for trial, recipe in zip(study.trials[20:], recipes[20:], strict=True):
-        assert trial.user_attrs[ROUND_ATTR] == 1
-        u = np.array([[trial.params[f"u{k}"] for k in range(plan["seeds"] - 1)]])
-        assert dict(recipe.terms) == pytest.approx(dict(frame.terms(u)[0]))
+    torch.testing.assert_close(_remade(study, generator)[: planned.draws], rows)
+    values = [trial.value for trial in study.trials]
+    assert np.mean(values[-8:]) > np.mean(values[: planned.draws]) + 1  # of a standard normal, along one entry
+
+
+def test_searched_arguments_get_one_long_round(make_study, make_generator, objective):
+    study = make_study()
+    run(study, make_generator(conditional=True), objective, conditions=CONDITIONS)
+    assert study.user_attrs[STUDY_ATTR]["plan"]["kind"] == "o3"
+    assert [trial.user_attrs[ROUND_ATTR] for trial in study.trials] == [0] * 16 + [1] * 16
 
 
 def _bank(generator: Any, seeds: list[Any]) -> Any:
@@ -280,7 +291,7 @@ def _bank(generator: Any, seeds: list[Any]) -> Any:
 
 def test_a_generation_of_cma_es_is_a_batch_from_the_first_of_the_box(make_study, make_generator, objective):
     study = make_study(CmaEsSampler(seed=0))
-    run(study, make_generator(), objective, total_trials=48)
+    run(study, make_generator(), objective, total_trials=48, policy=_halves(48))
     generations = [trial.system_attrs.get("cma:generation") for trial in study.trials]
     assert generations == [None] * 24 + [0] * 8 + [1] * 8 + [2] * 8
 
@@ -297,7 +308,7 @@ def test_the_sampler_is_not_asked_for_draws_and_seeds(make_study, make_generator
     for space, first in ((None, 16), (_space(generator, seeds=5), 5)):
         sampler = Counting(seed=0)
         sampler.asked = []
-        run(make_study(sampler), generator, objective, space=space)
+        run(make_study(sampler), generator, objective, space=space, policy=None if space else _halves(32))
         assert sorted(set(sampler.asked)) == list(range(first, 32))
 
 
@@ -338,7 +349,7 @@ def test_recipes_are_there_while_the_generator_runs(make_study, make_generator, 
         torch.testing.assert_close(remade, z, atol=1e-5, rtol=0)
         seen.append(len(running))
 
-    run(study, make_generator(watch=watch), objective)
+    run(study, make_generator(watch=watch), objective, policy=_halves(32))
     assert seen == [8, 8, 8, 8]
 
 
@@ -362,7 +373,7 @@ def _stop_at(count: int) -> Callable[[optuna.Study, FrozenTrial], None]:
 def test_a_stopped_study_goes_on_to_its_total(make_study, make_generator, objective, tmp_path, total, stored):
     storage = sqlite(tmp_path / "study.db") if stored else None
     study = make_study(TPESampler(seed=0), storage=storage, study_name="resumed")
-    options = {"total_trials": total, "batch_size": total // 8}
+    options = {"total_trials": total, "batch_size": total // 8, "policy": _halves(total)}
     run(study, make_generator(), objective, callbacks=[_stop_at(total // 4)], **options)
     first = len(study.trials)
     assert total // 4 <= first < total // 2
@@ -376,7 +387,7 @@ def test_a_stopped_study_goes_on_to_its_total(make_study, make_generator, object
     recipes = [read_recipe(trial) for trial in study.trials]
     assert len({recipe.terms for recipe in recipes[: total // 2]}) == total // 2
     axes = {seed for recipe in recipes[total // 2 :] for seed, _ in recipe.terms}
-    assert len(axes) == study.user_attrs[STUDY_ATTR]["seeds"]  # one box, before the stop and after it
+    assert len(axes) == o3_seeds(total)  # one box, before the stop and after it
     run(study, make_generator(), objective, **options)
     assert len(study.trials) == total
 
@@ -393,7 +404,7 @@ def test_a_timeout_begins_no_further_batch(make_study, make_generator, objective
     run(study, generator, objective, timeout=0)
     assert study.trials == []
     run(study, generator, objective, timeout=15)
-    assert generator.sizes == [8, 8]  # begun at 0 and 10
+    assert len(generator.sizes) == 2  # begun at 0 and 10
     run(study, generator, objective, timeout=600)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 32
 
@@ -401,10 +412,12 @@ def test_a_timeout_begins_no_further_batch(make_study, make_generator, objective
 def test_a_larger_total_goes_on_with_the_plan_of_the_beginning(make_study, make_generator, objective):
     study = make_study()
     run(study, make_generator(), objective, total_trials=16)
-    plan = study.user_attrs[STUDY_ATTR]
+    begun = study.user_attrs[STUDY_ATTR]
     run(study, make_generator(), objective, total_trials=48)
-    assert study.user_attrs[STUDY_ATTR] == plan
-    assert [trial.user_attrs[ROUND_ATTR] for trial in study.trials] == [0] * 8 + [1] * 40
+    assert study.user_attrs[STUDY_ATTR] == begun
+    planned = plan(16, dim=D)
+    rounds = [0] * planned.draws + [1 + i // planned.size for i in range(48 - planned.draws)]
+    assert [trial.user_attrs[ROUND_ATTR] for trial in study.trials] == rounds
     run(study, make_generator(), objective, total_trials=16)
     assert len(study.trials) == 48
 
@@ -478,7 +491,7 @@ def test_a_record_of_another_version_is_refused(make_study, make_generator, obje
     study = make_study()
     run(study, make_generator(), objective, total_trials=2)
     study.set_user_attr(STUDY_ATTR, study.user_attrs[STUDY_ATTR] | {"version": 99})
-    with pytest.raises(MismatchError, match=r"version 99 .* this release reads 1"):
+    with pytest.raises(MismatchError, match=r"version 99 .* this release reads 2"):
         run(study, make_generator(), objective)
 
 
@@ -501,12 +514,12 @@ def test_bad_input_is_refused_before_anything_is_written(make_study, make_genera
         run(study, generator, objective, **options)
     assert (study.trials, study.user_attrs, generator.sizes) == ([], {}, [])
     run(study, generator, objective, total_trials=20)
-    assert study.user_attrs[STUDY_ATTR]["draws"] == 10
+    assert study.user_attrs[STUDY_ATTR]["plan"] == plan(20, dim=D).describe()
 
 
 def test_a_latent_of_one_entry_spans_no_box(make_study, make_generator, objective):
     study = make_study()
-    with pytest.raises(ArgumentError, match=r"min\(n, D\) = 1"):
+    with pytest.raises(ArgumentError, match=r"K from 2 to D = 1"):
         run(study, make_generator(prior=(1,)), objective)
     assert study.user_attrs == {}
 
@@ -606,7 +619,7 @@ def test_a_study_is_begun_by_its_first_ended_trial(make_study, make_generator):
     right = Objective(Metric("second"), score=lambda outputs, _: {"second": outputs[:, 0]})
     run(study, generator, right)
     assert len(ended_trials(study)) == 32
-    assert study.user_attrs[STUDY_ATTR]["draws"] == 16
+    assert study.user_attrs[STUDY_ATTR]["plan"] == plan(32, dim=D).describe()
     with pytest.raises(MismatchError, match="metrics"):
         run(study, generator, wrong)
 
@@ -661,11 +674,11 @@ def test_an_interrupted_batch_is_given_back_and_made_up_for(make_study, make_gen
     space = _space(generator, seeds=5) if own_space else None
     for _ in range(2):
         with pytest.raises(error):
-            run(study, generator, objective, space=space)
+            run(study, generator, objective, space=space, policy=None if own_space else _halves(32))
     failed = study.get_trials(states=(TrialState.FAIL,))
     assert [trial.user_attrs[REASON_ATTR] for trial in failed] == [INTERRUPTED] * 16
     assert study.get_trials(states=(TrialState.RUNNING,)) == []
-    run(study, generator, objective, space=space)
+    run(study, generator, objective, space=space, policy=None if own_space else _halves(32))
     ended = ended_trials(study)
     assert [trial.state for trial in ended] == [TrialState.COMPLETE] * 32
     assert len(study.trials) == 48
@@ -717,12 +730,12 @@ def test_max_trials_and_stop_work_in_callbacks_and_only_there(make_study, make_g
     study = make_study()
     heard: list[int] = []
     callbacks = [MaxTrialsCallback(10), lambda study, trial: heard.append(trial.number)]
-    run(study, make_generator(), objective, callbacks=callbacks)
+    run(study, make_generator(), objective, callbacks=callbacks, policy=_halves(32))
     assert len(study.trials) == 16  # the batch with the tenth is the last
     assert heard == list(range(16))
     with pytest.raises(RuntimeError, match="stop"):
         study.stop()
-    run(study, make_generator(), objective, total_trials=24, callbacks=[])
+    run(study, make_generator(), objective, total_trials=24, callbacks=[], policy=_halves(32))
     assert len(study.trials) == 24  # an earlier stop is forgotten
 
 

@@ -1,0 +1,167 @@
+"""Run the cells of the benchmark: methods, tasks, budgets and repeats; a CSV row a cell, continued where it was left.
+
+    python pool.py                                    once, about 20 minutes
+    python run.py [--methods A B] [--tasks ...]       the matrix; cells that are in results.csv are passed over
+    python run.py --quick                             two cells again, compared with their rows
+
+A method that does not know its budget (evolution, hill climbing, ...) is run to 400 once and read off at 50 and 100.
+Traces (latents, values) are kept in the cache, not in the repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import library
+import numpy as np
+import validity
+from embedded import Model, key
+from library import PRIOR, policy_cell
+from lockstep import Asking, Images, Trace, run
+from objectives import DEVELOPMENT, NAMES, Task, task
+from peers import PEERS
+from pool import CACHE
+
+from surrogate_ax import plan
+
+HERE = Path(__file__).parent
+RESULTS, TIMES = HERE / "results.csv", HERE / "times.json"
+BUDGETS, REPEATS = (50, 100, 400), {50: 10, 100: 10, 400: 5}
+OURS = "surrogate-ax"
+FIELDS = ("method", "task", "half", "budget", "repeat", "best", "best_inside", "best_by_wall", "planning", "generation",
+          "outside", "far")  # fmt: skip
+
+
+def ours(task: Task, repeat: int, n: int) -> Asking:
+    """The library's default: `plan(budget)`."""
+    planned = plan(n, dim=PRIOR.dim)
+    yield from policy_cell(task, repeat, n, policy=planned.policy(PRIOR), batch=planned.size)
+
+
+PLANNED: dict[str, Callable[[Task, int, int], Asking]] = {
+    OURS: ours,
+    "O3 + TPE": library.o3_tpe,
+    "O3 + GP": library.o3_gp,
+}
+METHODS = {**PLANNED, **PEERS}
+
+
+def cells(methods: Sequence[str], tasks: Sequence[str], budgets: Sequence[int]) -> Iterator[tuple[str, str, int, int]]:
+    """(method, task, repeat, evaluations to run) of every cell wanted."""
+    for name in methods:
+        for where in tasks:
+            for repeat in range(max(REPEATS[n] for n in budgets)):
+                wanted = [n for n in budgets if repeat < REPEATS[n]]
+                for n in wanted if name in PLANNED else [max(wanted)]:
+                    yield name, where, repeat, n
+
+
+def rows(name: str, where: str, repeat: int, ran: int, trace: Trace, images: Images) -> list[dict[str, Any]]:
+    """CSV rows of a cell, one a budget that it serves."""
+    made = task(where)
+    x, values = trace.joined()
+    worth, out = made.worth(values), validity.outside(x)
+    valid = made.worth(_penalty(made, values, out))
+    budgets = [ran] if name in PLANNED else [n for n in BUDGETS if n <= ran]
+    ends = np.cumsum(trace.sizes)
+    planning = np.cumsum(trace.planning[: len(ends)])
+    generation = np.cumsum([seconds(size) for size in trace.sizes])
+    lines = []
+    for n in budgets:
+        allowed = n * seconds(16) / 16
+        done = ends[(planning + generation <= allowed) & (ends <= n)]
+        last = int(np.searchsorted(ends, n))
+        best = made.objective.rank({k: v[:n] for k, v in values.items()})[:1]
+        lines.append({
+            "method": name, "task": where, "half": "development" if where in DEVELOPMENT else "held out",
+            "budget": n, "repeat": repeat, "best": round(float(worth[n - 1]), 6),
+            "best_inside": round(float(valid[n - 1]), 6),
+            "best_by_wall": round(float(worth[done[-1] - 1]), 6) if len(done) else "",
+            "planning": round(float(planning[last]), 4), "generation": round(float(generation[last]), 4),
+            "outside": round(float(out[:n].mean()), 5),
+            "far": int(validity.far(np.stack([images.kept[key(x[i])] for i in best])).any()),
+        })  # fmt: skip
+    return lines
+
+
+def _penalty(made: Task, values: dict[str, Any], out: Any) -> dict[str, Any]:
+    """Values that make rows outside the band worth nothing."""
+    worst = {m.name: 1e9 if m.goal == "minimize" else -1e9 for m in made.objective.metrics}
+    return {name: np.where(out, worst[name], column) for name, column in values.items()}
+
+
+def seconds(size: int) -> float:
+    """How long the stock generator takes for a batch, from the measured table."""
+    table = {int(n): float(s) for n, s in json.loads(TIMES.read_text()).items()}
+    return float(np.interp(size, sorted(table), [table[n] for n in sorted(table)]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="*", default=list(METHODS))
+    parser.add_argument("--tasks", nargs="*", default=list(NAMES))
+    parser.add_argument("--budgets", nargs="*", type=int, default=list(BUDGETS))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    os.nice(5)
+    if arguments.quick:
+        quick(arguments.results)
+        return
+    images = Images(Model())
+    for where in arguments.tasks:
+        done = {(r["method"], r["task"], int(r["repeat"]), int(r["budget"])) for r in read(arguments.results)}
+        wanted = [c for c in cells(arguments.methods, [where], arguments.budgets) if (*c[:3], c[3]) not in done]
+        made = run([(task(t), METHODS[m](task(t), r, n)) for m, t, r, n in wanted], images)
+        lines = [row for cell, trace in zip(wanted, made, strict=True) for row in rows(*cell, trace, images)]
+        for (m, t, r, n), trace in zip(wanted, made, strict=True):
+            keep(m, t, r, n, trace)
+        append(arguments.results, lines)
+        print(f"{where}: {len(wanted)} cells, {len(lines)} rows", flush=True)
+
+
+def keep(m: str, t: str, r: int, n: int, trace: Trace) -> None:
+    """Leave a trace in the cache."""
+    x, values = trace.joined()
+    folder = CACHE / "traces"
+    folder.mkdir(exist_ok=True)
+    np.savez(folder / f"{m}-{t}-{n}-{r}.npz", x=x, sizes=trace.sizes, planning=trace.planning, **values)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """Rows of the CSV, none when it is not there."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def append(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Add rows; the latest of a cell is the one that counts."""
+    new = not path.exists()
+    with path.open("a", newline="") as handle:
+        writer = csv.DictWriter(handle, FIELDS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerows(lines)
+
+
+def quick(path: Path) -> None:
+    """Two cells again: the same best values as in the CSV."""
+    known = {(r["method"], r["task"], int(r["budget"]), int(r["repeat"])): float(r["best"]) for r in read(path)}
+    images = Images(Model())
+    for name, where in ((OURS, "symmetry"), ("recombination ES", "contrast")):
+        made = run([(task(where), METHODS[name](task(where), 0, 50))], images)[0]
+        best, was = float(task(where).worth(made.joined()[1])[49]), known[name, where, 50, 0]
+        near = "ok" if abs(best - was) < 0.02 * abs(was) else "short"
+        print(f"RESULT {name} on {where}, N=50, repeat 0: {best:.5f} committed:{was:.5f} {near}")
+
+
+if __name__ == "__main__":
+    main()
