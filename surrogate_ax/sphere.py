@@ -20,7 +20,7 @@ import torch
 
 from surrogate_ax.bank import draw_entropy
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax.evolve import best_axes, fresh_draws, more_draws, next_round, stalled, too_few
+from surrogate_ax.evolve import best_axes, finite, fresh_draws, more_draws, next_round, stalled, too_few
 from surrogate_ax.policies import Policy, Told, Turn
 from surrogate_ax.priors import Prior
 from surrogate_ax.space import SurrogateSpace
@@ -45,7 +45,7 @@ def sphere(
     axes: int,
     size: int = 8,
     sampled: int = 0,
-    fresh: tuple[float, float] = (0.0, 0.5),
+    fresh: tuple[float, float] = (0.4, 0.7),
     until: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Policy:
@@ -127,11 +127,27 @@ def _beginnings(posterior: Posterior, scores: Array, count: int, rng: np.random.
 def _known(told: Told) -> tuple[Told, Array]:
     """Rows that the process is fitted to, in order, and their scores: the best and the latest where there are many."""
     told = dataclasses.replace(told, values=_learnt(told))  # a stopped trial's estimate is worth more than nothing
-    order = told.order  # failed rows stand last: their neighbourhood is to be left
-    scores = np.empty(len(order))
-    scores[order] = normal_scores(len(order))
+    order, scores = told.order, scored(told)
     rows = np.unique(np.concatenate([order[: ROWS // 2], np.sort(order)[-(ROWS // 2) :]]))
     return told.rows(rows), scores[rows]
+
+
+def scored(told: Told) -> Array:
+    """What the process is fitted to (n,): normal scores of the ranking, for one free metric halved with its values.
+
+    Ranks serve constraints, several metrics and failures alike: failed rows stand last, so that their neighbourhood is
+    left. The values, standardised and cut at 3, tell how much better the best are.
+    """
+    order, objective = told.order, told.objective
+    scores = np.empty(len(order))
+    scores[order] = normal_scores(len(order))
+    known = finite(told)
+    gain = -objective.losses(told.values)[:, 0]
+    spread = float(np.std(gain[known]))
+    if len(objective.optimised) > 1 or objective.bounded or not spread > 0:
+        return scores
+    scores[known] = (scores[known] + np.clip((gain[known] - gain[known].mean()) / spread, -3, 3)) / 2
+    return scores
 
 
 def _learnt(told: Told) -> dict[str, Array]:

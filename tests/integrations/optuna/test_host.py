@@ -21,6 +21,7 @@ from surrogate_ax import (
     Choice,
     Evaluator,
     FunctionGenerator,
+    Gaussian,
     Metric,
     MismatchError,
     Objective,
@@ -29,6 +30,7 @@ from surrogate_ax import (
     SurrogateSpace,
     Turn,
     UnsupportedError,
+    draws,
 )
 from surrogate_ax.evaluation import INTERRUPTED
 from surrogate_ax_optuna import OptunaHost, optimize, sqlite
@@ -315,12 +317,27 @@ def _brightness(outputs: torch.Tensor, conditions: object = None) -> np.ndarray:
     return outputs.flatten(1).mean(dim=1).double().numpy()
 
 
+def _plain(n: int) -> Any:
+    """n plain draws as one round."""
+    return draws(Gaussian((16, 16)), n, axes=2)
+
+
 def test_each_picture_is_uploaded_while_its_trial_still_runs(make_study, make_generator):
     study = make_study()
     store = RecordingStore(study)
     generator = make_generator(prior=(16, 16))
     objective = Objective(Metric("bright"), score=_brightness)
-    optimize(study, generator, objective, total_trials=6, batch_size=3, rng=0, previews=store, progress=False)
+    optimize(
+        study,
+        generator,
+        objective,
+        total_trials=6,
+        batch_size=3,
+        rng=0,
+        previews=store,
+        progress=False,
+        policy=_plain(6),
+    )
     done, running = "COMPLETE", "RUNNING"
     one_by_one = [[done] * i + [running] * (3 - i) for i in range(3)]
     assert store.states == one_by_one + [[done] * 3 + states for states in one_by_one]
@@ -376,7 +393,9 @@ def test_an_interruption_between_two_tells_keeps_what_was_told(make_study, make_
     objective = Objective(Metric("bright"), score=_brightness)
 
     def run() -> None:
-        optimize(study, generator, objective, total_trials=10, batch_size=5, rng=0, previews=store, progress=False)
+        policy = _plain(10)
+        options = {"total_trials": 10, "batch_size": 5, "rng": 0, "previews": store, "progress": False}
+        optimize(study, generator, objective, policy=policy, **options)
 
     with pytest.raises(KeyboardInterrupt):
         run()

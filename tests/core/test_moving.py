@@ -1,0 +1,287 @@
+"""Policies that learn from everything told: pure, norm held, and better than plain draws where they can be."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from surrogate_ax import (
+    ArgumentError,
+    Cap,
+    Draw,
+    Gaussian,
+    Metric,
+    Objective,
+    SurrogateSpace,
+    Told,
+    caps,
+    draws,
+    evolve,
+    plan,
+    reseed,
+    sphere,
+    then,
+)
+from surrogate_ax.charts import EDGE, chart_named
+from surrogate_ax.sphere import Kernel, apart, ascend, fit, normal_scores, scored, unit
+
+D = 64
+PRIOR = Gaussian((D,))
+SINGLE = Objective(Metric("best"), score=lambda outputs, _: outputs)
+MOVING = {
+    "sphere": sphere(PRIOR, axes=4, size=6),
+    "evolve": evolve(PRIOR, axes=4, size=6),
+    "reseed": reseed(PRIOR, axes=4, size=6),
+    "caps": caps(PRIOR, axes=4, size=6),
+}
+
+
+def search(policy, total, score, *, rng=0, objective=SINGLE):
+    """What a run tells: a host in memory that draws evenly from the box. Also every turn, by round."""
+    random, terms, rounds, turns = np.random.default_rng(rng), [], [], {}
+    values = {metric.name: np.zeros(0) for metric in objective.metrics}
+    while len(terms) < total:
+        told = Told(objective, list(terms), values, np.array(rounds, dtype=int))
+        turn = policy(told, total - len(terms), rng)
+        turns[turn.round] = turn
+        n = min(told.open(turn), total - len(terms), 5)
+        done = told.ended(turn.round)
+        asked = list(turn.exact[done : done + n])
+        u = random.random((n - len(asked), turn.space.axes - 1))
+        new = [Draw(99, len(terms) + i) for i in range(len(u))] if turn.space.fresh else []
+        asked += turn.space.terms(u, draws=new) if len(u) else []
+        bank = turn.space.bank.extend([seed for row in asked for seed, _ in row])
+        got = score(bank.inner(bank.rows(asked)).double().numpy())
+        values = {name: np.concatenate([column, got[name]]) for name, column in values.items()}
+        terms, rounds = terms + asked, rounds + [turn.round] * n
+    return Told(objective, terms, values, np.array(rounds)), turns
+
+
+def first_entry(x):
+    return {"best": x[:, 0]}
+
+
+@pytest.fixture(scope="module")
+def begun():
+    return search(draws(PRIOR, 12, axes=4), 12, first_entry)[0]
+
+
+# --- the contract of every moving policy
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_the_same_turn_is_proposed_by_whoever_asks_until_the_round_closes(begun, name):
+    policy = then(draws(PRIOR, 12, axes=4), MOVING[name])
+    turn = policy(begun, 20, 7)
+    assert (turn.round, turn.size, turn.space.axes) == (1, 6, 4)
+    more = [*begun.terms, *begun.terms[:3]]
+    values = {"best": np.concatenate([begun.values["best"], [9.0, np.nan, 8.0]])}
+    later = Told(SINGLE, more, values, np.concatenate([begun.round, [1, 1, 1]]), (1,))
+    again = policy(later, 4, 7)
+    assert again.round == 1
+    assert again.exact == turn.exact
+    assert again.space.fingerprint == turn.space.fingerprint
+    other = policy(begun, 20, 8)
+    assert other.space.fingerprint != turn.space.fingerprint
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_rounds_follow_each_other_and_latents_keep_their_norm(name):
+    told, turns = search(then(draws(PRIOR, 12, axes=4), MOVING[name]), 40, first_entry)
+    assert told.round.tolist() == [0] * 12 + [1 + i // 6 for i in range(28)]
+    bank = told.bank(PRIOR)
+    assert np.diag(bank.gram(bank.rows(told.terms))) == pytest.approx(1)
+    assert {turn.space.axes for turn in turns.values()} == {4}
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_nothing_but_failures_gives_more_draws(name):
+    failed = Told(SINGLE, [((Draw(1, i), 1.0),) for i in range(4)], {"best": np.full(4, np.nan)}, np.zeros(4, int))
+    turn = then(draws(PRIOR, 4, axes=4), MOVING[name])(failed, 20, 0)
+    assert (turn.round, turn.space.fresh, turn.exact) == (1, 1.0, [])
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_a_law_that_scores_say_nothing_about_is_kept(name):
+    noise = np.random.default_rng(3)
+    told, _ = search(
+        then(draws(PRIOR, 12, axes=4), MOVING[name]), 40, lambda x: {"best": noise.standard_normal(len(x))}
+    )
+    bank = told.bank(PRIOR)
+    x = bank.inner(bank.rows(told.terms[12:])).numpy()
+    assert np.abs(x.mean()) < 0.25
+    assert 0.7 < x.var() < 1.3
+
+
+def test_failed_rows_are_left_behind():
+    told, _ = search(
+        then(draws(PRIOR, 12, axes=4), MOVING["sphere"]),
+        60,
+        lambda x: {"best": np.where(x[:, 0] > 1.2, np.nan, x[:, 0])},
+    )
+    late = told.values["best"][-18:]
+    assert np.isfinite(late).mean() > 0.3
+
+
+# --- then
+
+
+def test_then_goes_on_where_the_first_ends():
+    policy = then(
+        draws(PRIOR, 12, axes=4), then(sphere(PRIOR, axes=4, size=6, until=24), evolve(PRIOR, axes=4, size=8))
+    )
+    told, _ = search(policy, 44, first_entry)
+    assert told.round.tolist() == [0] * 12 + [1] * 6 + [2] * 6 + [3] * 8 + [4] * 8 + [5] * 4
+
+
+def test_a_short_last_round_of_the_first_is_closed():
+    told, _ = search(then(draws(PRIOR, 3, axes=3), sphere(PRIOR, axes=3, size=8)), 20, first_entry)
+    assert told.round.tolist() == [0] * 3 + [1] * 8 + [2] * 8 + [3]
+
+
+# --- what they are good for
+
+
+@pytest.mark.parametrize(("name", "gain"), [("sphere", 2.0), ("evolve", 1.0)])
+def test_learning_beats_drawing(name, gain):
+    policy = then(draws(PRIOR, 12, axes=4), {"sphere": sphere, "evolve": evolve}[name](PRIOR, axes=4, size=8))
+    found = [search(policy, 80, first_entry, rng=rng)[0].values["best"].max() for rng in range(3)]
+    drawn = [search(draws(PRIOR, 80, axes=4), 80, first_entry, rng=rng)[0].values["best"].max() for rng in range(3)]
+    assert np.mean(found) > np.mean(drawn) + gain
+
+
+def test_caps_narrow_without_a_new_best_and_reseed_keeps_the_best(begun):
+    values = {"best": np.concatenate([begun.values["best"], np.full(12, -9.0)])}
+    terms = [*begun.terms, *[((Draw(3, i), 1.0),) for i in range(12)]]
+    after = Told(SINGLE, terms, values, np.concatenate([begun.round, [1] * 6, [2] * 6]))
+    angles = [
+        caps(PRIOR, axes=4, size=6, theta=0.8)(told, 9, 0).space.chart.theta_max for told in (begun.before(1), after)
+    ]
+    assert angles == [0.8, 0.2]
+    best = begun.terms[begun.order[0]][0][0]
+    turn = reseed(PRIOR, axes=4, size=6)(after, 9, 0)
+    assert turn.space.bank.terms(turn.space.frame)[0] == ((best, 1.0),)
+    assert sum(row[0][0] in {s for t in terms for s, _ in t} for row in turn.space.bank.terms(turn.space.frame)) == 1
+
+
+# --- the process
+
+
+def test_the_gradient_of_the_expected_improvement_is_that_of_its_values():
+    rng = np.random.default_rng(0)
+    rows = np.linalg.qr(rng.standard_normal((30, 12)))[0].T + 0.1
+    gram = unit(np.eye(12), rows @ rows.T) @ (rows @ rows.T) @ unit(np.eye(12), rows @ rows.T).T
+    posterior = fit(gram, rng.standard_normal(12))
+    c = unit(rng.standard_normal((5, 12)), gram)
+    value, gradient = posterior.improvement(c, 0.5)
+    step = 1e-6 * rng.standard_normal((5, 12))
+    change = posterior.improvement(c + step, 0.5)[0] - value
+    mean, sd = posterior.at(c)
+    z = (mean - 0.5) / sd
+    expected = np.einsum("mn,mn->m", gradient @ gram, step) / (np.exp(value + z**2 / 2))
+    np.testing.assert_allclose(change, expected, rtol=1e-3)
+
+
+def test_moves_climb_and_stay_on_the_sphere():
+    rng = np.random.default_rng(1)
+    gram, y = np.eye(16), rng.standard_normal(16)
+    posterior = fit(gram, y)
+    start = unit(np.abs(rng.standard_normal((8, 16))), gram)
+    c, value = ascend(posterior, start, y.max())
+    assert np.einsum("mn,mn->m", c @ gram, c) == pytest.approx(1)
+    assert (value >= posterior.improvement(start, y.max())[0]).all()
+
+
+def test_told_rows_are_remembered_and_the_kernel_has_its_slope():
+    y = np.random.default_rng(2).standard_normal(10)
+    posterior = dataclasses.replace(fit(np.eye(10), y))
+    mean, sd = posterior.at(np.eye(10))
+    assert np.corrcoef(mean, y)[0, 1] > 0.99
+    assert (sd >= 0).all()
+    kernel, cosine = Kernel(0.5, 0.8), np.linspace(-1, 1, 9)
+    np.testing.assert_allclose(kernel.slope(cosine), (kernel(cosine + 1e-6) - kernel(cosine - 1e-6)) / 2e-6, rtol=1e-5)
+    assert kernel(np.ones(1))[0] == pytest.approx(kernel.peak)
+
+
+def test_a_batch_is_spread_where_it_can_be():
+    gram = np.eye(3)
+    c = unit(np.array([[1, 0, 0], [1, 0.01, 0], [0, 1, 0], [0, 0, 1.0]]), gram)
+    assert apart(c, np.array([4, 3, 2, 1.0]), gram, 3).tolist() == [0, 2, 3]
+    assert apart(c, np.array([4, 3, 2, 1.0]), gram, 4).tolist() == [0, 2, 3, 1]
+
+
+def test_scores_follow_the_ranking_also_under_constraints_and_failures():
+    assert normal_scores(3)[1] == pytest.approx(0)
+    metrics = (Metric("a"), Metric("b", "minimize"), Metric("c", "at_most", 0.0))
+    objective = Objective(*metrics, score=lambda outputs, _: outputs)
+    values = {"a": np.array([1, 2, np.nan, 0.0]), "b": np.array([0, 3, 1, 1.0]), "c": np.array([0, 1, 0, -1.0])}
+    told = Told(objective, [((Draw(0, i), 1.0),) for i in range(4)], values, np.zeros(4, int))
+    assert np.argsort(-scored(told)).tolist() == [0, 3, 1, 2]
+    single = Told(SINGLE, told.terms, {"best": np.array([1, 5, np.nan, 1.1])}, np.zeros(4, int))
+    assert np.argsort(-scored(single)).tolist() == [1, 3, 0, 2]
+
+
+# --- caps as charts
+
+
+@pytest.mark.parametrize("k", [2, 3, 8, 20])
+@pytest.mark.parametrize("theta", [0.05, 0.6, np.pi / 2])
+def test_a_cap_holds_its_angle_and_has_an_inverse(k, theta):
+    chart, u = Cap(theta), np.random.default_rng(k).uniform(0.01, 0.99, (50, k - 1))
+    w = chart.weights(u)
+    assert np.linalg.norm(w, axis=1) == pytest.approx(1)
+    assert (np.arccos(np.clip(w[:, 0], -1, 1)) <= theta + 1e-9).all()
+    np.testing.assert_allclose(chart.coordinates(w), u, atol=1e-6)
+    rim = chart.coordinates(np.eye(k)[-1:])
+    assert rim[0, 0] == pytest.approx(1 if theta < np.pi / 2 else 1 - EDGE, abs=2 * EDGE)
+
+
+def test_a_cap_is_recorded_with_its_angle(tmp_path):
+    assert chart_named("cap 0.25") == Cap(0.25)
+    with pytest.raises(ArgumentError, match="theta_max: expected an angle"):
+        Cap(0.0)
+    with pytest.raises(ArgumentError, match="chart: expected one of"):
+        chart_named("cap wide")
+    space = SurrogateSpace.sample(PRIOR, seeds=4, rng=0, chart=Cap(0.3))
+    space.save(tmp_path)
+    assert SurrogateSpace.load(tmp_path, PRIOR).chart == Cap(0.3)
+    assert space.fingerprint != SurrogateSpace.sample(PRIOR, seeds=4, rng=0, chart=Cap(0.4)).fingerprint
+
+
+# --- plan
+
+
+@pytest.mark.parametrize("budget", [1, 2, 5, 12, 50, 100, 400, 5000])
+def test_a_plan_fits_its_budget(budget):
+    planned = plan(budget, dim=D)
+    assert 2 <= planned.axes <= planned.draws <= max(2, budget // 2)
+    told, _ = search(planned.policy(PRIOR), min(budget, 60), first_entry)
+    assert len(told.terms) == min(budget, 60)
+    assert plan(budget, dim=D, axes=5).axes == 5
+    assert plan(budget, dim=D, searched=True).kind == "o3"
+
+
+def test_bad_arguments_are_refused():
+    for wrong in (
+        lambda: plan(0, dim=D),
+        lambda: plan(9, dim=D, axes=1),
+        lambda: sphere(PRIOR, axes=3, fresh=(0.5, 0.2)),
+        lambda: sphere(PRIOR, axes=3, size=4, sampled=5),
+        lambda: reseed(PRIOR, axes=3, kept=4),
+    ):
+        with pytest.raises(ArgumentError):
+            wrong()
+
+
+def test_a_stopped_trials_estimate_is_learnt_from():
+    terms = [((Draw(0, i), 1.0),) for i in range(6)]
+    stopped = np.array([0.1, 0.2, 0.3, np.nan, 0.4, 0.5])
+    blind = Told(SINGLE, terms, {"best": stopped}, np.zeros(6, int))
+    seen = dataclasses.replace(blind, estimates={"best": np.array([np.nan, np.nan, np.nan, 5.0, np.nan, np.nan])})
+    turns = [sphere(PRIOR, axes=3, size=4)(told, 9, 0) for told in (blind, seen)]
+    weight = [dict(turn.exact[0]).get(Draw(0, 3), 0.0) for turn in turns]
+    assert weight[1] > weight[0] + 0.1
+    assert torch.isfinite(turns[1].space.bank.inner(turns[1].first)).all()
