@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from surrogate_ax.errors import UnsupportedError
@@ -46,30 +48,29 @@ def component_parts(pipe: Pipeline) -> dict[str, str]:
 def weights_digest(pipe: Pipeline) -> str:
     """A digest over every n-th value of every weight tensor, n chosen so that at most `SAMPLES` of each are read.
 
+    Weights that an offloaded pipeline keeps on the meta device are read from the files they came from, with the same
+    digest as if they were in memory.
+
     Args:
         pipe: a pipeline.
 
     Raises:
-        UnsupportedError: weights are on the meta device, so that there is nothing to read.
+        UnsupportedError: weights are on the meta device, and their files cannot be found.
     """
     names: list[Any] = []
-    samples: dict[torch.device, list[Tensor]] = {}
+    samples: list[Tensor] = []
     for component, module in sorted(pipe.components.items()):
         if not isinstance(module, nn.Module):
             continue
-        for name, tensor in getattr(module, "_orig_mod", module).state_dict().items():
-            if not isinstance(tensor, Tensor):
-                continue
-            if tensor.is_meta:
-                raise UnsupportedError(
-                    f"pipe.{component}: its weights are on the meta device (offloaded), so they cannot be "
-                    "fingerprinted. Give PipelineGenerator(revision=...), your name for these weights."
-                )
-            names.append([component, name, str(tensor.dtype), list(tensor.shape)])
-            samples.setdefault(tensor.device, []).append(_sample(tensor))
+        module = getattr(module, "_orig_mod", module)
+        state = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
+        names += [[component, name, str(tensor.dtype), list(tensor.shape)] for name, tensor in state.items()]
+        offloaded = {name: tensor for name, tensor in state.items() if tensor.is_meta}
+        stored = _stored_samples(pipe, component, module, offloaded) if offloaded else {}
+        samples += [stored[name] if name in stored else _sample(tensor, tensor.dtype) for name, tensor in state.items()]
     digest = hashlib.sha256(json.dumps(names).encode())
-    for parts in samples.values():
-        digest.update(torch.cat(parts).cpu().numpy().tobytes())  # one transfer a device
+    for sample in _on_cpu(samples):
+        digest.update(sample.numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -82,7 +83,39 @@ def call_text(call: Mapping[str, Any]) -> str:
     return json.dumps(call, sort_keys=True, default=_content)
 
 
-def _sample(tensor: Tensor) -> Tensor:
+def _stored_samples(pipe: Pipeline, component: str, module: nn.Module, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Samples of offloaded weights, from the safetensors of the folder that the pipeline was loaded from."""
+    folder = Path(str(getattr(pipe, "name_or_path", None))) / component
+    tied = getattr(module, "_tied_weights_keys", None)
+    keys = {name: {name, tied.get(name, name) if isinstance(tied, dict) else name} for name in wanted}
+    found: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            held = set(file.keys())
+            for name in wanted.keys() - found.keys():
+                for key in sorted(keys[name] & held)[:1]:
+                    found[name] = _sample(file.get_tensor(key), wanted[name].dtype)
+    missing = sorted(wanted.keys() - found.keys())
+    if missing:
+        raise UnsupportedError(
+            f"pipe.{component}: its weights are on the meta device (offloaded), and {missing[0]!r} is in no "
+            f"safetensors file under {folder}, so they cannot be fingerprinted. Give PipelineGenerator(revision=...), "
+            "your name for these weights."
+        )
+    return found
+
+
+def _on_cpu(samples: list[Tensor]) -> list[Tensor]:
+    """Samples in order, with one transfer a device."""
+    on_cpu: dict[int, Tensor] = {}
+    for device in {sample.device for sample in samples}:
+        at = [i for i, sample in enumerate(samples) if sample.device == device]
+        moved = torch.cat([samples[i] for i in at]).cpu()
+        on_cpu |= dict(zip(at, moved.split([len(samples[i]) for i in at]), strict=True))
+    return [on_cpu[i] for i in range(len(samples))]
+
+
+def _sample(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Bytes of at most `SAMPLES` evenly spaced values, the same for every memory layout."""
     step = max(1, -(-tensor.numel() // SAMPLES))
     if tensor.is_contiguous():
@@ -90,7 +123,7 @@ def _sample(tensor: Tensor) -> Tensor:
     else:  # flattening would copy all of it
         at = torch.arange(0, tensor.numel(), step, device=tensor.device)
         picked = tensor[torch.unravel_index(at, tensor.shape)]
-    return picked.contiguous().view(torch.uint8)
+    return picked.to(dtype).contiguous().view(torch.uint8)
 
 
 def _configuration(component: Any) -> Any:

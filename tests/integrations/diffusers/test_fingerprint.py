@@ -10,11 +10,12 @@ import diffusers
 import PIL.Image
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from surrogate_ax import UnsupportedError
 from surrogate_ax_diffusers import PipelineGenerator, load_pipeline
 from surrogate_ax_diffusers.fingerprint import SAMPLES, call_text, weights_digest
-from tests.integrations.diffusers import tiny
+from tests.integrations.diffusers import tiny, tiny_families
 
 pytestmark = tiny.NUMPY_2
 
@@ -87,7 +88,24 @@ def test_a_revision_stands_in_for_the_weights() -> None:
     assert changed(before, fingerprint(pipe, revision="v2")) == {"revision"}
 
 
-def test_weights_out_of_reach_need_a_revision() -> None:
+@pytest.mark.parametrize("name", ["StableDiffusionPipeline", "WanPipeline"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_offloaded_weights_are_read_from_their_files(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
+    tiny_families.CALLS[name][0]().save_pretrained(tmp_path, safe_serialization=True)
+    pipe = load_pipeline(tmp_path, dtype=dtype)
+    before = weights_digest(pipe)
+    for module in pipe.components.values():
+        if isinstance(module, torch.nn.Module):
+            module.to("meta")
+    assert weights_digest(pipe) == before
+    file = next((tmp_path / ("unet" if "Stable" in name else "transformer")).glob("*.safetensors"))
+    tensors = load_file(file)
+    next(iter(tensors.values())).view(-1)[0] += 1
+    save_file(tensors, file)
+    assert weights_digest(pipe) != before
+
+
+def test_offloaded_weights_without_files_need_a_revision() -> None:
     pipe = tiny.stable_diffusion()
     made = PipelineGenerator(pipe)
     pipe.unet.to("meta")

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from surrogate_ax import ArgumentError
-from surrogate_ax_diffusers import load_pipeline
-from tests.integrations.diffusers import tiny
+from surrogate_ax_diffusers import PipelineGenerator, SteppablePipelineGenerator, load_pipeline
+from tests.contracts.generator_contract import draw
+from tests.integrations.diffusers import tiny, tiny_families
 
 pytestmark = tiny.NUMPY_2
 
@@ -47,6 +49,22 @@ def test_a_folder_of_safetensors_is_loaded_for_evaluation(folder: Path) -> None:
     assert type(pipe).__name__ == "StableDiffusionPipeline"
     assert pipe.unet.dtype == torch.float16
     assert not pipe.unet.training
+
+
+@pytest.mark.parametrize("name", ["StableDiffusionPipeline", "WanPipeline"])
+def test_offloading_changes_neither_outputs_nor_fingerprint(tmp_path: Path, name: str) -> None:
+    make, _ = tiny_families.CALLS[name]
+    make().save_pretrained(tmp_path, safe_serialization=True)
+    call = {**tiny_families.generator_call(name), "check_determinism": False}
+    plain, offloaded = PipelineGenerator(load_pipeline(tmp_path), **call), load_pipeline(tmp_path)
+    offloaded.enable_model_cpu_offload(device="cpu")
+    made = PipelineGenerator(offloaded, **call)
+    z, none = draw(made), [{}] * 3
+    assert dict(made.fingerprint) == dict(plain.fingerprint)
+    np.testing.assert_array_equal(made.generate(z, none).outputs, plain.generate(z, none).outputs)
+    assert isinstance(made, SteppablePipelineGenerator)
+    state = made.advance(made.start(z, none), 1)
+    np.testing.assert_array_equal(made.finish(state).outputs, plain.generate(z, none).outputs)
 
 
 def test_pickles_beside_safetensors_are_not_read(folder: Path) -> None:

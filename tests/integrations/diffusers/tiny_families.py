@@ -48,11 +48,11 @@ def t5_tokenizer() -> Any:
     return transformers.T5Tokenizer(vocab=vocab, extra_ids=0, model_max_length=24)
 
 
-def t5(vocabulary: int = len(tiny.WORDS), width: int = 32) -> Any:
-    config = transformers.T5Config(
-        vocab_size=vocabulary, d_model=width, d_kv=8, d_ff=37, num_layers=1, num_heads=4, dropout_rate=0.0
+def t5(vocabulary: int = len(tiny.WORDS), kind: str = "T5") -> Any:
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=vocabulary, d_model=32, d_kv=8, d_ff=37, num_layers=1, num_heads=4, dropout_rate=0.0
     )
-    return transformers.T5EncoderModel(config)
+    return getattr(transformers, f"{kind}EncoderModel")(config)
 
 
 def qwen3(width: int) -> Any:
@@ -266,8 +266,8 @@ def wan() -> Any:
         latents_mean=[0.0] * 4,
         latents_std=[1.0] * 4,
     )
-    parts = {"tokenizer": tiny.tokenizer(), "text_encoder": t5(), "vae": autoencoder, "scheduler": flow(shift=7.0)}
-    return calm(tiny.ready(diffusers.WanPipeline(**parts, transformer=network)))
+    parts = {"tokenizer": tiny.tokenizer(), "text_encoder": t5(kind="UMT5"), "vae": autoencoder}
+    return calm(tiny.ready(diffusers.WanPipeline(**parts, scheduler=flow(shift=7.0), transformer=network)))
 
 
 def ltx() -> Any:
