@@ -134,7 +134,14 @@ def _configuration(component: Any) -> Any:
     if config is None and callable(getattr(component, "to_dict", None)):
         config = component
     settings = config.to_dict() if callable(getattr(config, "to_dict", None)) else dict(config or {})
-    return {name: value for name, value in settings.items() if name[0] != "_" and name not in _NOT_CONTENT}
+    return _content_of(settings)
+
+
+def _content_of(settings: Any) -> Any:
+    if not isinstance(settings, dict):
+        return settings
+    kept = {name: value for name, value in settings.items() if str(name)[:1] != "_" and name not in _NOT_CONTENT}
+    return {name: _content_of(value) for name, value in kept.items()}
 
 
 def _digest(value: Any) -> str:

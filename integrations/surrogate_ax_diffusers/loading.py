@@ -36,6 +36,10 @@ def load_pipeline(folder: str | Path, *, dtype: torch.dtype = torch.float32, var
         ArgumentError: not a local pipeline folder, weights that are not safetensors, or one that asks for its own code.
     """
     root = check_folder(folder)
+    index = _read(root / "model_index.json")
+    absent = {
+        name: None for name, value in index.items() if isinstance(value, list) and name[0] != "_" and not any(value)
+    }
     load: Any = diffusers.DiffusionPipeline.from_pretrained
     return load(
         root,
@@ -44,6 +48,7 @@ def load_pipeline(folder: str | Path, *, dtype: torch.dtype = torch.float32, var
         local_files_only=True,
         use_safetensors=True,
         low_cpu_mem_usage=find_spec("accelerate") is not None,
+        **absent,  # left out when it was saved, as Stable Diffusion 3 may be without its third text encoder
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from surrogate_ax import ArgumentError, Gaussian, ShapeError, Steppable, UnsupportedError
-from surrogate_ax_diffusers import PipelineGenerator
+from surrogate_ax_diffusers import PipelineGenerator, load_pipeline
 from surrogate_ax_diffusers.families import FAMILIES, find_family
 from tests.contracts.generator_contract import Case, GeneratorContract, draw
 from tests.contracts.steppable_contract import SteppableContract
@@ -65,6 +66,17 @@ def test_shape_and_axes_are_as_declared(name: str) -> None:
     assert isinstance(made, Steppable) == (name not in NOT_STEPPABLE)
     with pytest.raises(ShapeError, match=rf"expected shape .*got \(2, 7\).*axes \({family.axes[0]}, {family.axes[1]}"):
         made.generate({"latents": torch.zeros(2, 7)}, [{}, {}])
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_saving_and_loading_changes_nothing(name: str, tmp_path: Path) -> None:
+    made = generator(name)
+    made._pipe.save_pretrained(tmp_path, safe_serialization=True)
+    loaded = generator(name, load_pipeline(tmp_path))
+    assert dict(loaded.fingerprint) == dict(made.fingerprint)
+    z = draw(made, 2)
+    again, before = (np.asarray(each.generate(z, [{}] * 2).outputs) for each in (loaded, made))
+    assert np.abs(again - before).max() <= 1e-5
 
 
 @pytest.mark.parametrize("name", sorted(NOT_STEPPABLE))
