@@ -89,7 +89,8 @@ class Arguments:
         """
         has = [sorted(name for name in self.rows if self._row(name, base, c) is not None) for c in conditions]
         apart = self.rows if self.family.mixed else frozenset()
-        marked = [{**c, "": names} for c, names in zip(conditions, has, strict=True)]
+        said = [{k: v for k, v in c.items() if k not in base or not _same(v, base[k])} for c in conditions]
+        marked = [{**c, "": names} for c, names in zip(said, has, strict=True)]
         return [({k: v for k, v in c.items() if k}, items) for c, items in group(marked, apart=apart)]
 
     def call(self, base: Mapping[str, Any], shared: Condition, items: Sequence[Condition]) -> dict[str, Any]:
@@ -148,5 +149,5 @@ class Arguments:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether two row values are one: texts by content, images by identity."""
-    return a is b or (isinstance(a, str) and isinstance(b, str) and a == b)
+    """Whether two values are one: texts and numbers by content, others by identity."""
+    return a is b or (isinstance(a, (str, int, float)) and type(a) is type(b) and a == b)
