@@ -22,7 +22,7 @@ from surrogate_ax.errors import (
     ShapeError,
     UnsupportedError,
 )
-from surrogate_ax.generator import Condition, Generated, Generator, Outputs, check_conditions
+from surrogate_ax.generator import Condition, Generated, Generator, Outputs, Timed, check_conditions
 from surrogate_ax.objective import Objective
 from surrogate_ax.priors import Latents, check_latents
 
@@ -47,6 +47,7 @@ class Evaluations:
         conditions: n mappings of call arguments, as evaluated.
         generator: fingerprint of what made them, by named part.
         objective: what they were judged by.
+        rate: samples or frames a second of outputs that are sound or clips.
     """
 
     outputs: Outputs
@@ -59,6 +60,7 @@ class Evaluations:
     conditions: Sequence[Condition]
     generator: Mapping[str, str]
     objective: Objective
+    rate: float | None = None
 
 
 class Evaluator:
@@ -86,6 +88,7 @@ class Evaluator:
             raise ArgumentError(f"objective: expected an Objective, got {type(objective).__name__}.")
         self.generator = generator
         self.objective = objective
+        self._rate = generator.rate if isinstance(generator, Timed) else None
         self.catch = catch
         self.fits: int | None = None  # the largest batch known to fit in memory, once one did not
         self._fitted: int | None = None  # the same before the present call
@@ -137,7 +140,17 @@ class Evaluator:
         made_by = self.generator.fingerprint
         steps = np.full(n, -1)
         return Evaluations(
-            outputs, values, generated.nfe, seconds, status, reasons, steps, conditions, made_by, self.objective
+            outputs,
+            values,
+            generated.nfe,
+            seconds,
+            status,
+            reasons,
+            steps,
+            conditions,
+            made_by,
+            self.objective,
+            self._rate,
         )
 
     def interrupted(self, conditions: Sequence[Condition]) -> Evaluations:

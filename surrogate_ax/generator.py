@@ -118,6 +118,16 @@ class FromTerms(Protocol):
         ...
 
 
+@runtime_checkable
+class Timed(Protocol):
+    """A generator of sound or clips."""
+
+    @property
+    def rate(self) -> float | None:
+        """Samples or frames a second of its outputs, None where they do not last."""
+        ...
+
+
 class FunctionGenerator:
     """A plain function as a generator.
 
@@ -128,6 +138,7 @@ class FunctionGenerator:
         nfe: cost of one item.
         conditional: whether the function takes the conditions as a second argument.
         revision: your name for this version of the function; a study refuses to go on with another one.
+        rate: samples or frames a second of outputs that are sound or clips, for previews.
 
     Raises:
         ArgumentError: the function is not callable, the prior neither a prior nor a shape, or `nfe` negative.
@@ -141,6 +152,7 @@ class FunctionGenerator:
         nfe: float = 1.0,
         conditional: bool = False,
         revision: str = "1",
+        rate: float | None = None,
     ) -> None:
         if not callable(function):
             raise ArgumentError(f"function: expected something callable, got {type(function).__name__}.")
@@ -148,6 +160,8 @@ class FunctionGenerator:
             raise ArgumentError(
                 f"prior: expected a Prior, or the shape of one latent as a tuple, got {type(prior).__name__}."
             )
+        if rate is not None and not 0 < rate < float("inf"):
+            raise ArgumentError(f"rate: expected a positive number a second, got {rate}.")
         if not nfe >= 0:
             raise ArgumentError(f"nfe: expected the cost of one item, at least 0, got {nfe}.")
         self._function = function
@@ -155,6 +169,7 @@ class FunctionGenerator:
         self._nfe = nfe
         self._conditional = conditional
         self._revision = revision
+        self.rate = rate
 
     @property
     def prior(self) -> Prior:

@@ -1,23 +1,32 @@
-"""Outputs as small files to look at: PNG now, by kind.
+"""Outputs as small files to look at: PNG or WebP, MP4, WAV and PDB, by kind.
 
 An image is a PIL image, or an array or tensor (H, W), (H, W, C) or (C, H, W) with C in 1, 3, 4; floats in [0, 1], or
-uint8. Small images are enlarged by whole pixels, so that sixteen pixels are worth looking at.
+uint8. A clip is a list of images, or an array (T, H, W, C), (T, C, H, W) or (C, T, H, W). Sound is an array (S,) or
+(C, S) of at most two channels, and needs a rate. A structure is a `Structure`.
+Small pictures are enlarged by whole pixels, so that sixteen pixels are worth looking at; large ones are made smaller.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
+from surrogate_ax.clips import write_mp4, write_wav
 from surrogate_ax.errors import MissingExtraError, UnsupportedError
+from surrogate_ax.structures import Structure, to_pdb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+Kind = Literal["image", "video", "audio", "structure"]
 LEAST = 128  # pixels on the longer side
+LARGE, MOST = 256, 1024  # pixels: beyond the first an image is a WebP, never larger than the second
+CLIP = 512  # pixels on the longer side of a clip, at most
+CHANNELS = (1, 3, 4)
+FRAMES = 8.0  # a second, for clips whose generator names no rate
 
 
 def to_image(output: Any) -> Image:
@@ -67,11 +76,97 @@ def enlarge(image: Image, least: int = LEAST) -> Image:
     return image if factor <= 1 else image.resize((image.width * factor, image.height * factor), resample=0)
 
 
-def save_preview(output: Any, path: Path | str) -> None:
-    """Write an output as a PNG.
+def kind_of(output: Any, *, rate: float | None = None) -> Kind:
+    """What an output is, by its type and shape.
 
     Args:
-        output: an image, as for `to_image`.
-        path: where to.
+        output: one output, as above.
+        rate: samples or frames a second, None where outputs do not last.
+
+    Raises:
+        UnsupportedError: none of the kinds.
     """
-    enlarge(to_image(output)).save(path, format="PNG", compress_level=1)
+    if isinstance(output, Structure):
+        return "structure"
+    if isinstance(output, (list, tuple)) and output and all(_is_picture(frame) for frame in output):
+        return "video"
+    shape = () if _is_picture(output) and not hasattr(output, "shape") else tuple(getattr(output, "shape", ()))
+    if len(shape) == 4:
+        return "video"
+    if len(shape) == 1 or (len(shape) == 2 and rate is not None and min(shape) <= 2):
+        if rate is None:
+            raise UnsupportedError(
+                f"output: expected an image, a clip, sound or a Structure, got {type(output).__name__} of shape "
+                f"{shape}. Sound needs a generator that names its rate: FunctionGenerator(rate=...). Turn previews off "
+                "otherwise."
+            )
+        return "audio"
+    return "image"
+
+
+def save_preview(output: Any, path: Path | str, *, rate: float | None = None) -> Path:
+    """Write an output as a small file of its kind; the same output gives the same bytes.
+
+    Args:
+        output: an image, a clip, sound or a structure.
+        path: where to; the suffix becomes that of the kind.
+        rate: samples or frames a second.
+
+    Returns:
+        The file: .png (.webp for images of more than 256 pixels), .mp4, .wav or .pdb.
+
+    Raises:
+        UnsupportedError: none of the kinds.
+        MissingExtraError: what writes this kind is not installed.
+    """
+    path, kind = Path(path), kind_of(output, rate=rate)
+    if kind == "structure":
+        path = path.with_suffix(".pdb")
+        path.write_text(to_pdb(output), encoding="ascii", newline="\n")
+    elif kind == "audio":
+        path, samples = path.with_suffix(".wav"), _array(output)
+        write_wav(np.atleast_2d(samples if samples.shape[0] <= 2 or samples.ndim == 1 else samples.T), path, rate=rate)
+    elif kind == "video":
+        path = path.with_suffix(".mp4")
+        write_mp4(to_frames(output), path, rate=FRAMES if rate is None else rate)
+    else:
+        image = enlarge(to_image(output))
+        large = max(image.size) > LARGE
+        path = path.with_suffix(".webp" if large else ".png")
+        if large:
+            image.thumbnail((MOST, MOST))
+            image.save(path, format="WEBP", quality=85, method=2)
+        else:
+            image.save(path, format="PNG", compress_level=1)
+    return path
+
+
+def to_frames(output: Any) -> np.ndarray:
+    """A clip as frames (T, H, W, 3), uint8, of at most 512 pixels.
+
+    Args:
+        output: a clip, as above.
+
+    Raises:
+        UnsupportedError: not a clip, or frames of different sizes.
+    """
+    if isinstance(output, (list, tuple)):
+        frames: Any = output
+    else:
+        frames = _array(output)
+        if frames.shape[-1] not in CHANNELS and frames.shape[0] in CHANNELS and frames.shape[1] not in CHANNELS:
+            frames = frames.swapaxes(0, 1)  # (C, T, H, W), as denoisers have it
+    pictures = [enlarge(to_image(frame)) for frame in frames]
+    if len({picture.size for picture in pictures}) != 1:
+        raise UnsupportedError(
+            f"output: expected a clip of frames of one size, got {sorted({p.size for p in pictures})}."
+        )
+    for picture in pictures:
+        picture.thumbnail((CLIP, CLIP))
+    return np.stack([np.asarray(picture) for picture in pictures])
+
+
+def _is_picture(output: Any) -> bool:
+    """Whether something is a PIL image, or an array that could be one frame."""
+    shape = getattr(output, "shape", None)
+    return (shape is None and hasattr(output, "convert")) or (shape is not None and len(shape) in (2, 3))

@@ -21,6 +21,7 @@ from surrogate_ax_diffusers.discovery import discover, replaced
 from surrogate_ax_diffusers.embeddings import Embeddings
 from surrogate_ax_diffusers.families import Family, Pipeline, find_family
 from surrogate_ax_diffusers.fingerprint import call_text, component_parts, weights_digest
+from surrogate_ax_diffusers.rates import output_rate
 from surrogate_ax_diffusers.readiness import check_size
 from surrogate_ax_diffusers.schedulers import check_scheduler
 
@@ -112,6 +113,11 @@ class PipelineGenerator:
     def prior(self) -> Prior:
         """The law of its latents."""
         return self._prior
+
+    @cached_property
+    def rate(self) -> float | None:
+        """Samples or frames a second of outputs that are sound or clips, as far as it is known."""
+        return output_rate(self._pipe, self._call, self._arguments.defaults)
 
     @property
     def device(self) -> torch.device:

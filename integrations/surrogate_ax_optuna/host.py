@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import math
+import mimetypes
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -205,7 +206,7 @@ class OptunaHost:
     def _tell_one(self, trial: optuna.Trial, ev: Evaluations, i: int, folder: Path) -> None:
         status = ev.status[i]
         if self._previews is not None and status != "failed":
-            trial.set_user_attr(PREVIEW_ATTR, self._upload(trial, ev.outputs[i], folder))
+            trial.set_user_attr(PREVIEW_ATTR, self._upload(trial, ev, i, folder))
         write_result(trial, ev, i)
         if status == "done":
             self.study.tell(trial, objective_values(ev, i), skip_if_finished=True)
@@ -213,10 +214,11 @@ class OptunaHost:
             state = TrialState.PRUNED if status == "stopped" else TrialState.FAIL
             self.study.tell(trial, state=state, skip_if_finished=True)
 
-    def _upload(self, trial: optuna.Trial, output: Any, folder: Path) -> str:
-        path = folder / f"trial{trial.number}.png"
-        save_preview(output, path)
-        return upload_artifact(artifact_store=self._previews, file_path=str(path), study_or_trial=trial)
+    def _upload(self, trial: optuna.Trial, ev: Evaluations, i: int, folder: Path) -> str:
+        path = save_preview(ev.outputs[i], folder / f"trial{trial.number}", rate=ev.rate)
+        mime = mimetypes.guess_type(path.name, strict=False)[0]  # Optuna's own guess knows no WebP before Python 3.13
+        store = self._previews
+        return upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial, mimetype=mime)
 
     def reclaim(self) -> int:
         """Fail trials whose worker's heartbeat has stopped, through Optuna's own stale-trial check."""

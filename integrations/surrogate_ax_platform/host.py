@@ -290,7 +290,7 @@ class AxHost:
             self._store(trial)
             return
         if self._previews is not None:
-            written[records.PREVIEW] = self._preview(trial, ev.outputs[i])
+            written[records.PREVIEW] = self._preview(trial, ev, i)
         values = {name: float(column[i]) for name, column in ev.values.items()}
         costs = {"nfe": float(ev.nfe[i]), "seconds": round(float(ev.seconds[i]), 6)}
         trial.update_run_metadata(written | {records.RESULT: {"values": values, **costs}})  # stored with the data
@@ -300,12 +300,10 @@ class AxHost:
             stepped = int(ev.step[i]) if ev.step[i] >= 0 else None
             self.client.complete_trial(trial.index, raw_data=dict(values), progression=stepped)
 
-    def _preview(self, trial: Trial, output: Any) -> str:
+    def _preview(self, trial: Trial, ev: Evaluations, i: int) -> str:
         folder = self._previews or Path()
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"trial{trial.index}.png"
-        save_preview(output, folder / name)
-        return name
+        return save_preview(ev.outputs[i], folder / f"trial{trial.index}", rate=ev.rate).name
 
     def reclaim(self) -> int:
         """How many running trials a dead process has left; `ask` gives them out again."""

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import sys
+import wave
 
+import av
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from surrogate_ax import MissingExtraError, UnsupportedError
-from surrogate_ax.previews import LEAST, enlarge, save_preview, to_image
+from surrogate_ax import (
+    ArgumentError,
+    Evaluator,
+    FunctionGenerator,
+    Metric,
+    MissingExtraError,
+    Objective,
+    UnsupportedError,
+)
+from surrogate_ax.previews import LEAST, enlarge, kind_of, save_preview, to_frames, to_image
+from surrogate_ax.structures import Structure
 
 RGB = np.random.default_rng(0).integers(0, 256, size=(5, 7, 3), dtype=np.uint8)
 GREY = RGB[:, :, 0]
@@ -116,3 +127,110 @@ def test_a_preview_is_a_png_of_the_pixels(tmp_path):
     with Image.open(path) as image:
         assert (image.format, image.mode, image.size) == ("PNG", "RGB", (7 * 19, 5 * 19))
         np.testing.assert_array_equal(np.asarray(image)[9::19, 9::19], RGB)
+
+
+CLIP = np.random.default_rng(1).integers(0, 256, size=(6, 5, 8, 3), dtype=np.uint8)
+SOUND = np.sin(np.linspace(0, 2000, 8000))
+STRUCTURE = Structure(np.arange(12.0).reshape(4, 1, 3), np.ones((4, 1)))
+IMAGES = [Image.fromarray(frame) for frame in CLIP]
+KINDS = {
+    "picture": (IMAGES[0], None, "image"),
+    "array": (RGB, None, "image"),
+    "grey array with a rate": (GREY, 8.0, "image"),
+    "list of pictures": (IMAGES, None, "video"),
+    "list of arrays": (list(CLIP), 24.0, "video"),
+    "THWC": (CLIP, None, "video"),
+    "TCHW": (torch.from_numpy(CLIP / 255).permute(0, 3, 1, 2), None, "video"),
+    "CTHW": (torch.from_numpy(CLIP / 255).permute(3, 0, 1, 2), None, "video"),
+    "mono": (SOUND, 8000.0, "audio"),
+    "stereo": (np.stack([SOUND, -SOUND]), 8000, "audio"),
+    "stereo tensor, samples first": (torch.from_numpy(np.stack([SOUND, -SOUND], 1)), 8000, "audio"),
+    "structure": (STRUCTURE, None, "structure"),
+}
+SUFFIXES = {"image": ".png", "video": ".mp4", "audio": ".wav", "structure": ".pdb"}
+
+
+@pytest.mark.parametrize("case", KINDS)
+def test_the_kind_is_found_and_names_the_file(case, tmp_path):
+    output, rate, kind = KINDS[case]
+    assert kind_of(output, rate=rate) == kind
+    path = save_preview(output, tmp_path / "trial7", rate=rate)
+    assert path == tmp_path / f"trial7{SUFFIXES[kind]}"
+    again = save_preview(output, tmp_path / "again.png", rate=rate)
+    assert again.suffix == path.suffix
+    assert again.read_bytes() == path.read_bytes()
+    assert path.stat().st_size < 40_000
+
+
+@pytest.mark.parametrize("layout", ["list of pictures", "list of arrays", "THWC", "TCHW", "CTHW"])
+def test_a_clip_has_its_frames(layout, tmp_path):
+    output, rate, _ = KINDS[layout]
+    frames = to_frames(output)
+    assert frames.shape == (6, 80, 128, 3)
+    np.testing.assert_array_equal(frames[:, 8::16, 8::16], CLIP)
+    with av.open(str(save_preview(output, tmp_path / "clip", rate=rate))) as file:
+        stream = file.streams.video[0]
+        shown = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert float(stream.average_rate) == (rate or 8)
+    assert np.shape(shown) == frames.shape
+    assert np.abs(np.subtract(shown, frames, dtype=float)).mean() < 12  # compressed; frames in a wrong order: 80
+    assert np.abs(np.subtract(shown[::-1], frames, dtype=float)).mean() > 50
+
+
+def test_odd_and_large_clips_get_even_sizes(tmp_path):
+    path = save_preview(np.zeros((2, 301, 1025, 3), dtype=np.uint8), tmp_path / "clip")
+    with av.open(str(path)) as file:
+        assert (file.streams.video[0].width, file.streams.video[0].height) == (512, 150)
+    with pytest.raises(UnsupportedError, match="frames of one size"):
+        to_frames([RGB, GREY[:3]])
+
+
+def test_long_clips_and_sounds_are_cut(tmp_path):
+    with av.open(str(save_preview(np.zeros((40, 4, 4, 3)), tmp_path / "clip", rate=2))) as file:
+        assert file.streams.video[0].frames == 30
+    with wave.open(str(save_preview(np.zeros((2, 20_000)), tmp_path / "sound", rate=1000))) as file:
+        assert (file.getnframes(), file.getnchannels(), file.getframerate()) == (15_000, 2, 1000)
+
+
+@pytest.mark.parametrize(("loud", "peak"), [(0.5, 0.5), (2.0, 1.0), (np.inf, 1.0)])
+def test_sound_keeps_its_samples_and_does_not_clip(loud, peak, tmp_path):
+    given = np.stack([SOUND, 0 * SOUND]) * min(loud, 9)
+    given[0, 0] = loud
+    with wave.open(str(save_preview(given, tmp_path / "sound", rate=8000))) as file:
+        samples = np.frombuffer(file.readframes(8000), "<i2").reshape(-1, 2).T / 32767
+    assert np.abs(samples).max() == pytest.approx(peak, abs=1e-3)
+    assert (samples[1] == 0).all()
+    finite = np.nan_to_num(given, posinf=1.0)
+    np.testing.assert_allclose(samples, finite / max(1, np.abs(finite).max()), atol=1e-4)
+
+
+def test_large_images_become_small_files(tmp_path):
+    smooth = np.asarray(Image.fromarray(RGB).resize((1500, 900)))
+    path = save_preview(smooth, tmp_path / "trial.png")
+    assert path.suffix == ".webp"
+    assert path.stat().st_size < 60_000
+    with Image.open(path) as image:
+        assert (image.format, image.size) == ("WEBP", (1024, 614))
+
+
+def test_sound_without_a_rate_says_what_is_missing(tmp_path):
+    with pytest.raises(UnsupportedError, match=r"shape \(8000,\).*rate"):
+        save_preview(SOUND, tmp_path / "sound")
+    with pytest.raises(UnsupportedError, match="16-bit"):
+        save_preview(SOUND.astype(np.int64), tmp_path / "sound", rate=8000)
+
+
+def test_a_missing_encoder_names_its_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'surrogate-ax\[video\]'"):
+        save_preview(CLIP, tmp_path / "clip")
+
+
+def test_a_rate_reaches_what_was_evaluated():
+    generator = FunctionGenerator(lambda z: z, (400,), rate=16_000)
+    objective = Objective(Metric("loud", "maximize"), score=lambda outputs, _: outputs.abs().amax(1).numpy())
+    evaluations = Evaluator(generator, objective)({"latents": torch.zeros(2, 400)})
+    assert evaluations.rate == 16_000
+    with pytest.raises(ArgumentError, match="rate: expected a positive"):
+        FunctionGenerator(lambda z: z, (4,), rate=0)

@@ -370,6 +370,27 @@ def test_a_preview_is_a_png_of_the_output(make_study, tmp_path):
         path.unlink()
 
 
+@pytest.mark.parametrize(
+    ("shape", "rate", "suffix", "mime"),
+    [
+        ((8, 8), None, ".png", "image/png"),
+        ((300, 300), None, ".webp", "image/webp"),
+        ((3, 8, 8, 3), 4.0, ".mp4", "video/mp4"),
+        ((2, 900), 8000.0, ".wav", "audio/x-wav"),
+    ],
+)
+def test_a_preview_is_named_and_typed_by_its_kind(make_study, tmp_path, shape, rate, suffix, mime):
+    study = make_study()
+    generator = FunctionGenerator(lambda z: z.numpy(), shape, rate=rate)
+    objective = Objective(Metric("mean"), score=lambda outputs, _: np.array([x.mean() for x in outputs]))
+    store = FileSystemArtifactStore(str(tmp_path))
+    optimize(study, generator, objective, total_trials=2, batch_size=2, rng=0, previews=store, progress=False)
+    for trial in study.trials:
+        (meta,) = get_all_artifact_meta(study_or_trial=trial, storage=study._storage)
+        assert (meta.artifact_id, meta.filename) == (trial.user_attrs[PREVIEW_ATTR], f"trial{trial.number}{suffix}")
+        assert meta.mimetype == mime
+
+
 def test_a_failed_item_has_no_preview(make_study, make_generator):
     study = make_study()
     store = RecordingStore(study)
