@@ -16,6 +16,8 @@ from surrogate_ax.priors import Prior
 from surrogate_ax.sphere import sphere
 
 AXES = 8  # K, for budgets that allow it
+FRESH, NARROW = (0.4, 0.7), (0.2, 0.5)  # ranges of the share of fresh noise, before and after
+LEARNT = 150  # told trials between the two
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Plan:
         axes: K of the box, the same for the whole study.
         size: trials a round of "sphere".
         sampled: trials of such a round that the host's sampler proposes between the proposals.
+        narrow: told trials after which its proposals take less fresh noise: first learn where, then refine.
     """
 
     kind: Literal["sphere", "o3"]
@@ -35,6 +38,7 @@ class Plan:
     axes: int
     size: int
     sampled: int
+    narrow: int
 
     def policy(self, prior: Prior, *, device: torch.device | str = "cpu") -> Policy:
         """Plain draws, then Bayesian optimisation on the sphere of everything told, or the box over the best draws.
@@ -46,7 +50,9 @@ class Plan:
         if self.kind == "o3":
             return o3(prior, self.draws, seeds=self.axes, device=device)
         first = draws(prior, self.draws, axes=self.axes, device=device)
-        return then(first, sphere(prior, axes=self.axes, size=self.size, sampled=self.sampled, device=device))
+        options: dict[str, Any] = {"axes": self.axes, "size": self.size, "sampled": self.sampled, "device": device}
+        wide = sphere(prior, fresh=FRESH, until=self.narrow, **options)
+        return then(first, then(wide, sphere(prior, fresh=NARROW, **options)))
 
     def describe(self) -> dict[str, Any]:
         """JSON-able: what a study records, so that it goes on as it was begun."""
@@ -74,7 +80,7 @@ def plan(budget: int, *, dim: int, axes: int | None = None, searched: bool = Fal
         raise ArgumentError(f"axes: expected K of at least 2, got {axes}.")
     if searched:
         half = max(2, axes or 2, budget // 2)
-        return Plan("o3", half, axes or min(o3_seeds(budget), half, dim), 0, 0)
+        return Plan("o3", half, axes or min(o3_seeds(budget), half, dim), 0, 0, 0)
     first = max(2, axes or 2, min(16, budget // 3))
     size = max(4, min(8, round(budget / 12)))
-    return Plan("sphere", first, axes or max(2, min(AXES, first, dim)), size, 0)
+    return Plan("sphere", first, axes or max(2, min(AXES, first, dim)), size, 0, LEARNT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from surrogate_ax import Draw, Gaussian, Policy, Told, Turn, o3, o3_seeds
 from surrogate_ax.bank import Terms, draw_entropy
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 Array = np.ndarray
 PRIOR = Gaussian((3, 16, 16))
 Box = Callable[[Task, int, int], Any]  # (task, axes, repeat) -> an object with ask(n) and tell(u, values)
@@ -37,12 +38,12 @@ class Uniform:
 class Sampled:
     """Points that an Optuna sampler proposes, with the task's directions and constraints."""
 
-    def __init__(self, task: Task, axes: int, repeat: int, sampler: Callable[[int, Any], BaseSampler]) -> None:
+    def __init__(self, task: Task, axes: int, repeat: int, sampler: Callable[[int], BaseSampler]) -> None:
         self._task = task
+        self._bounded = bool(task.objective.bounded)
         self._space = {f"u{k}": FloatDistribution(0, 1) for k in range(axes - 1)}
-        constraints = self._violations if task.objective.bounded else None
         goals = [metric.goal for metric in task.objective.optimised]
-        self._study = optuna.create_study(directions=goals, sampler=sampler(repeat, constraints))
+        self._study = optuna.create_study(directions=goals, sampler=sampler(repeat))
         self._asked: list[optuna.Trial] = []
 
     def ask(self, n: int) -> Array:
@@ -54,12 +55,9 @@ class Sampled:
         """Values of what was asked last."""
         for i, trial in enumerate(self._asked):
             row = {name: np.array([column[i]]) for name, column in values.items()}
-            trial.set_user_attr("violation", [float(self._task.objective.violation(row)[0])])
+            if self._bounded:
+                trial.set_constraint("violation", float(self._task.objective.violation(row)[0]))
             self._study.tell(trial, [float(row[metric.name][0]) for metric in self._task.objective.optimised])
-
-    @staticmethod
-    def _violations(trial: optuna.trial.FrozenTrial) -> Sequence[float]:
-        return list(trial.user_attrs["violation"])
 
 
 def policy_cell(task: Task, repeat: int, n: int, *, policy: Policy, batch: int = 16, box: Box = Uniform) -> Asking:
@@ -114,12 +112,11 @@ def o3_tpe(task: Task, repeat: int, n: int, *, share: float = 0.5, batch: int = 
             task,
             axes,
             seed,
-            lambda seed, constraints: TPESampler(
+            lambda seed: TPESampler(
                 seed=seed,
                 multivariate=True,
                 constant_liar=True,
                 n_ei_candidates=candidates,
-                constraints_func=constraints,
             ),
         )
 
@@ -131,7 +128,7 @@ def o3_gp(task: Task, repeat: int, n: int, *, share: float = 0.5, batch: int = 8
     """The same box, searched by Optuna's Gaussian process."""
 
     def box(task: Task, axes: int, seed: int) -> Sampled:
-        return Sampled(task, axes, seed, lambda seed, constraints: GPSampler(seed=seed, constraints_func=constraints))
+        return Sampled(task, axes, seed, lambda seed: GPSampler(seed=seed))
 
     seeds, drawn = o3_seeds(n), round(share * n)
     yield from policy_cell(task, repeat, n, policy=o3(PRIOR, drawn, seeds=seeds), batch=batch, box=box)

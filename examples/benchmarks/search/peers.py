@@ -36,7 +36,7 @@ def ask(x: Array, told: Rows | None = None) -> Generator[Array, Mapping[str, Arr
     return np.vstack([told[0], x]), {name: np.concatenate([told[1][name], column]) for name, column in values.items()}
 
 
-def fixed_cmaes(task: Task, repeat: int, n: int, *, seeds: int = 8, sigma: float = 0.25, size: int = 8) -> Asking:
+def fixed_cmaes(task: Task, repeat: int, n: int, *, seeds: int = 8, sigma: float = 0.4, size: int = 8) -> Asking:
     """The surrogate space of fixed random seeds with CMA-ES on u in [0,1]^(K-1) (arXiv 2509.23800)."""
     axes = starts(repeat)[:seeds]
     told = yield from ask(axes)
@@ -49,7 +49,7 @@ def fixed_cmaes(task: Task, repeat: int, n: int, *, seeds: int = 8, sigma: float
             es.tell(list(zip(u, _places(task, told)[-size:], strict=True)))
 
 
-def sep_cmaes(task: Task, repeat: int, n: int, *, sigma: float = 0.5, size: int = 16) -> Asking:
+def sep_cmaes(task: Task, repeat: int, n: int, *, sigma: float = 0.5, size: int = 10) -> Asking:
     """CMA-ES with a diagonal covariance on the latent itself; what is evaluated is brought back to norm √D."""
     es = cmaes.SepCMA(np.zeros(D), sigma, population_size=size, seed=repeat)
     told: Rows | None = None
@@ -62,7 +62,7 @@ def sep_cmaes(task: Task, repeat: int, n: int, *, sigma: float = 0.5, size: int 
 
 
 def recombination(
-    task: Task, repeat: int, n: int, *, start: int = 24, parents: int = 6, size: int = 12, b: float = 0.6
+    task: Task, repeat: int, n: int, *, start: int = 24, parents: int = 6, size: int = 8, b: float = 0.6
 ) -> Asking:
     """The best latents so far, combined with log-rank weights, and children √(1-b²) centre + b ε; b follows success."""
     rng = np.random.default_rng(repeat)
@@ -103,7 +103,7 @@ def hill_climbing(task: Task, repeat: int, n: int, *, start: int = 16, size: int
 
 
 def evosearch(
-    task: Task, repeat: int, n: int, *, start: int = 24, size: int = 12, elites: int = 3, b: float = 0.5
+    task: Task, repeat: int, n: int, *, start: int = 24, size: int = 8, elites: int = 3, b: float = 0.5
 ) -> Asking:
     """Evolution in the manner of EvoSearch (arXiv 2505.17618): elites stay, parents win tournaments, noise mutates."""
     rng = np.random.default_rng(repeat)

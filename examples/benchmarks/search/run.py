@@ -41,7 +41,7 @@ FIELDS = ("method", "task", "half", "budget", "repeat", "best", "best_inside", "
 def ours(task: Task, repeat: int, n: int) -> Asking:
     """The library's default: `plan(budget)`."""
     planned = plan(n, dim=PRIOR.dim)
-    yield from policy_cell(task, repeat, n, policy=planned.policy(PRIOR), batch=planned.size)
+    yield from policy_cell(task, repeat, n, policy=planned.policy(PRIOR))
 
 
 PLANNED: dict[str, Callable[[Task, int, int], Asking]] = {
@@ -52,17 +52,19 @@ PLANNED: dict[str, Callable[[Task, int, int], Asking]] = {
 METHODS = {**PLANNED, **PEERS}
 
 
-def cells(methods: Sequence[str], tasks: Sequence[str], budgets: Sequence[int]) -> Iterator[tuple[str, str, int, int]]:
+def cells(
+    methods: Sequence[str], tasks: Sequence[str], budgets: Sequence[int], most: int
+) -> Iterator[tuple[str, str, int, int]]:
     """(method, task, repeat, evaluations to run) of every cell wanted."""
     for name in methods:
         for where in tasks:
-            for repeat in range(max(REPEATS[n] for n in budgets)):
+            for repeat in range(min(most, max(REPEATS[n] for n in budgets))):
                 wanted = [n for n in budgets if repeat < REPEATS[n]]
                 for n in wanted if name in PLANNED else [max(wanted)]:
                     yield name, where, repeat, n
 
 
-def rows(name: str, where: str, repeat: int, ran: int, trace: Trace, images: Images) -> list[dict[str, Any]]:
+def rows(name: str, where: str, repeat: int, ran: int, trace: Trace) -> list[dict[str, Any]]:
     """CSV rows of a cell, one a budget that it serves."""
     made = task(where)
     x, values = trace.joined()
@@ -77,7 +79,6 @@ def rows(name: str, where: str, repeat: int, ran: int, trace: Trace, images: Ima
         allowed = n * seconds(16) / 16
         done = ends[(planning + generation <= allowed) & (ends <= n)]
         last = int(np.searchsorted(ends, n))
-        best = made.objective.rank({k: v[:n] for k, v in values.items()})[:1]
         lines.append({
             "method": name, "task": where, "half": "development" if where in DEVELOPMENT else "held out",
             "budget": n, "repeat": repeat, "best": round(float(worth[n - 1]), 6),
@@ -85,7 +86,7 @@ def rows(name: str, where: str, repeat: int, ran: int, trace: Trace, images: Ima
             "best_by_wall": round(float(worth[done[-1] - 1]), 6) if len(done) else "",
             "planning": round(float(planning[last]), 4), "generation": round(float(generation[last]), 4),
             "outside": round(float(out[:n].mean()), 5),
-            "far": int(validity.far(np.stack([images.kept[key(x[i])] for i in best])).any()),
+            "far": "",
         })  # fmt: skip
     return lines
 
@@ -107,6 +108,8 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     parser.add_argument("--tasks", nargs="*", default=list(NAMES))
     parser.add_argument("--budgets", nargs="*", type=int, default=list(BUDGETS))
+    parser.add_argument("--repeats", type=int, default=max(REPEATS.values()))
+    parser.add_argument("--far", action="store_true", help="fill the column of nearest neighbours from the cache")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
@@ -114,24 +117,52 @@ def main() -> None:
     if arguments.quick:
         quick(arguments.results)
         return
+    if arguments.far:
+        fill_far(arguments.results)
+        return
     images = Images(Model())
     for where in arguments.tasks:
         done = {(r["method"], r["task"], int(r["repeat"]), int(r["budget"])) for r in read(arguments.results)}
-        wanted = [c for c in cells(arguments.methods, [where], arguments.budgets) if (*c[:3], c[3]) not in done]
+        wanted = [
+            c
+            for c in cells(arguments.methods, [where], arguments.budgets, arguments.repeats)
+            if (*c[:3], c[3]) not in done
+        ]
         made = run([(task(t), METHODS[m](task(t), r, n)) for m, t, r, n in wanted], images)
-        lines = [row for cell, trace in zip(wanted, made, strict=True) for row in rows(*cell, trace, images)]
+        lines = [row for cell, trace in zip(wanted, made, strict=True) for row in rows(*cell, trace)]
         for (m, t, r, n), trace in zip(wanted, made, strict=True):
-            keep(m, t, r, n, trace)
+            keep(m, t, r, n, trace, images)
         append(arguments.results, lines)
         print(f"{where}: {len(wanted)} cells, {len(lines)} rows", flush=True)
 
 
-def keep(m: str, t: str, r: int, n: int, trace: Trace) -> None:
-    """Leave a trace in the cache."""
+def keep(m: str, t: str, r: int, n: int, trace: Trace, images: Images) -> None:
+    """Leave a trace in the cache, with the image of the best for every budget."""
     x, values = trace.joined()
     folder = CACHE / "traces"
     folder.mkdir(exist_ok=True)
-    np.savez(folder / f"{m}-{t}-{n}-{r}.npz", x=x, sizes=trace.sizes, planning=trace.planning, **values)
+    served = [b for b in BUDGETS if b <= n]
+    best = {f"best {b}": images.kept[key(x[_best(task(t), values, b)])] for b in served}
+    np.savez(folder / f"{m}-{t}-{n}-{r}.npz", x=x, sizes=trace.sizes, planning=trace.planning, **values, **best)
+
+
+def _best(where: Task, values: dict[str, Any], n: int) -> int:
+    """Which of the first n rows stands first."""
+    return int(where.objective.rank({name: column[:n] for name, column in values.items()})[0])
+
+
+def fill_far(path: Path) -> None:
+    """Say of every row whether its best image is farther from plain draws than they are from each other."""
+    lines = read(path)
+    for row in lines:
+        name, n = row["method"], int(row["budget"])
+        tried = [n] if name in PLANNED else [b for b in sorted(BUDGETS, reverse=True) if b >= n]
+        stems = [CACHE / "traces" / f"{name}-{row['task']}-{b}-{row['repeat']}.npz" for b in tried]
+        found = next((stem for stem in stems if stem.exists()), None)
+        if found is not None:
+            row["far"] = str(int(validity.far(np.load(found)[f"best {n}"][None])[0]))
+    path.unlink()
+    append(path, lines)
 
 
 def read(path: Path) -> list[dict[str, str]]:

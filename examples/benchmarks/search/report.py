@@ -1,0 +1,250 @@
+"""The table, the tests and the plot of results.csv, as RESULT lines, results.md and results.png.
+
+    python report.py
+
+Best-of-N equivalent: how many plain draws it takes for their median best to reach a method's median, divided by N; from
+the pool of 20,000, so at most 20,000 / N. Pool standard deviations are counted from the pool's mean, where there is a
+single metric.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pool
+from objectives import DEVELOPMENT, NAMES, task
+from run import BUDGETS, HERE, OURS, RESULTS, read
+from scipy import stats
+
+Array = np.ndarray
+BASE = "best-of-N"
+SCORES = pool.CACHE / "scores"
+RESAMPLES = 400
+REFERENCE = "O3 + TPE"
+
+
+@cache
+def scores(name: str) -> dict[str, Array]:
+    """Values (20,000,) by metric of the pool, computed once."""
+    file = SCORES / f"{name}.npz"
+    if not file.exists():
+        SCORES.mkdir(exist_ok=True)
+        np.savez(file, **task(name).values(pool.read("a")))
+    return dict(np.load(file))
+
+
+@cache
+def plain(name: str, n: int) -> Array:
+    """What n plain draws are worth, by resampling the pool (400,)."""
+    rng = np.random.default_rng(n)
+    found = np.empty(RESAMPLES if n <= 2_000 else RESAMPLES // 10)
+    for i in range(len(found)):
+        rows = rng.choice(pool.SIZE, n, replace=False)
+        found[i] = task(name).worth({k: v[rows] for k, v in scores(name).items()})[-1]
+    return found
+
+
+@cache
+def curve(name: str) -> tuple[Array, Array]:
+    """Numbers of draws and their median best, up to the whole pool."""
+    counts = np.unique(np.round(np.geomspace(2, pool.SIZE, 40)).astype(int))
+    return counts, np.maximum.accumulate([np.median(plain(name, int(n))) for n in counts])
+
+
+def draws_to_match(name: str, worth: float) -> float:
+    """Plain draws whose median best reaches a value; the pool's size when none does."""
+    counts, best = curve(name)
+    if worth >= best[-1]:
+        return float(pool.SIZE)
+    kept = np.isfinite(best)
+    return float(np.exp(np.interp(worth, best[kept], np.log(counts[kept]))))
+
+
+def deviations(name: str, worth: float) -> float:
+    """A value in standard deviations of the pool from its mean; NaN where there is no single metric."""
+    if len(task(name).objective.metrics) > 1:
+        return float("nan")
+    (values,) = scores(name).values()
+    return float((worth - values.mean()) / values.std())
+
+
+Table = dict[tuple[str, str, int], dict[int, dict[str, str]]]  # (method, task, budget) -> repeat -> row
+
+
+def table() -> Table:
+    """Rows by cell, the latest of each."""
+    found: Table = defaultdict(dict)
+    for row in read(RESULTS):
+        found[row["method"], row["task"], int(row["budget"])][int(row["repeat"])] = row
+    return found
+
+
+def value(row: dict[str, str], column: str) -> float:
+    """A number of a row; -inf where nothing was found in time, and where the best was no plain draw's neighbour."""
+    return float(row[column]) if row[column] != "" else -np.inf
+
+
+def cell_ranks(found: Table, budget: int, column: str) -> tuple[list[str], Array, Array, Array]:
+    """Methods with every cell in common, their ranks (cells, methods), values, and the cells' task numbers."""
+    methods = sorted({m for m, _, n in found if n == budget})
+    have = {m: {(t, r) for t in NAMES for r in found.get((m, t, budget), {})} for m in methods}
+    most = have[OURS]
+    methods = [m for m in methods if have[m] >= most or len(have[m] & most) >= 0.5 * len(most)]
+    cells = sorted(set.intersection(*(have[m] for m in methods)))
+    values = np.array([[value(found[m, t, budget][r], column) for m in methods] for t, r in cells])
+    base = np.array([plain(t, budget)[r] for t, r in cells])
+    values = np.hstack([values, base[:, None]])
+    ranks = np.array([stats.rankdata(-row) for row in values])
+    return [*methods, BASE], ranks, values, np.array([NAMES.index(t) for t, _ in cells])
+
+
+def say(name: str, number: float, goal: str, met: bool) -> str:
+    """One RESULT line."""
+    return f"RESULT {name} {number:.3g} {goal} {'ok' if met else 'short'}"
+
+
+def compare(found: Table, budget: int) -> list[str]:
+    """Ranks and tests of one budget."""
+    lines = []
+    for column, what in (("best_inside", "NFE"), ("best_by_wall", "wall time")):
+        methods, ranks, values, _ = cell_ranks(found, budget, column)
+        mean = dict(zip(methods, ranks.mean(axis=0), strict=True))
+        lines.append(
+            f"N={budget}, mean ranks by {what} over {len(ranks)} cells: "
+            + ", ".join(f"{m} {mean[m]:.2f}" for m in sorted(mean, key=lambda m: mean[m]))
+        )
+        others = {m: v for m, v in mean.items() if m != OURS}
+        lines.append(say(f"mean rank N={budget} by {what}", mean[OURS], "best", mean[OURS] < min(others.values())))
+        ours = values[:, methods.index(OURS)]
+        strongest = min(others, key=lambda m: others[m])
+        for rival in dict.fromkeys([REFERENCE, strongest]):
+            if rival not in methods:
+                continue
+            theirs = values[:, methods.index(rival)]
+            known = np.isfinite(ours) & np.isfinite(theirs)
+            spread = np.array([plain(NAMES[t], budget).std() for t in _])[known]
+            p = stats.wilcoxon((ours - theirs)[known] / spread, alternative="greater").pvalue
+            lines.append(say(f"Wilcoxon p N={budget} by {what} against {rival}", p, "<.05", p < 0.05))
+    return lines
+
+
+def worths(found: Table, budget: int) -> list[str]:
+    """Best-of-N equivalents and deviations of ours, overhead and validity."""
+    equal, sd, lines = {}, {}, []
+    for name in NAMES:
+        rows = found.get((OURS, name, budget), {})
+        if rows:
+            median = float(np.median([value(row, "best_inside") for row in rows.values()]))
+            equal[name] = draws_to_match(name, median) / budget
+            sd[name] = deviations(name, median)
+    cap = pool.SIZE / budget
+    at_cap = np.mean([e >= 0.999 * cap for e in equal.values()])
+    lines.append(
+        f"N={budget} best-of-N equivalents (cap {cap:.0f}): " + ", ".join(f"{k} {v:.0f}" for k, v in equal.items())
+    )
+    lines.append(f"N={budget} pool standard deviations: " + ", ".join(f"{k} {v:.2f}" for k, v in sd.items() if v == v))
+    if budget == 50:
+        lines.append(say("median equivalent N=50", float(np.median(list(equal.values()))), ">=50",
+                         np.median(list(equal.values())) >= 50))  # fmt: skip
+    goal = {50: 0.0, 100: 0.75, 400: 1.0}[budget]
+    if goal:
+        lines.append(say(f"share of objectives at the cap N={budget}", float(at_cap), f">={goal}", at_cap >= goal))
+    if budget == 100:
+        lines.append(say("least equivalent N=100", min(equal.values()), ">=30", min(equal.values()) >= 30))
+    if budget > 50:
+        middle, wanted = float(np.nanmedian(list(sd.values()))), {100: 5.0, 400: 6.5}[budget]
+        lines.append(say(f"median deviations N={budget}", middle, f">={wanted}", middle >= wanted))
+    rows_of = [row for name in NAMES for row in found.get((OURS, name, budget), {}).values()]
+    share = float(np.mean([value(r, "planning") / value(r, "generation") for r in rows_of]))
+    limit = {50: 0.1, 100: 0.1, 400: 0.15}[budget]
+    lines.append(say(f"planning over generation N={budget}", share, f"<{limit}", share < limit))
+    for method in dict.fromkeys(m for m, _, n in found if n == budget):
+        its = [row for name in NAMES for row in found.get((method, name, budget), {}).values()]
+        out = float(np.mean([value(r, "outside") for r in its]))
+        far = [float(r["far"]) for r in its if r["far"] != ""]
+        if method == OURS:
+            lines.append(say(f"share outside the band N={budget}", out, "<=0.005", out <= 0.005))
+            lines.append(say(f"share of bests far from plain draws N={budget}", float(np.mean(far)), "0", not any(far)))
+        else:
+            lines.append(f"validity N={budget} {method}: outside {out:.4f}, bests far {np.mean(far or [np.nan]):.3f}")
+    return lines
+
+
+def markdown(found: Table) -> str:
+    """Median best by method and task, with the equivalents, one table a budget."""
+    parts = []
+    for budget in BUDGETS:
+        methods = list(dict.fromkeys(m for m, _, n in found if n == budget))
+        if not methods:
+            continue
+        lines = [f"N = {budget}: median best (best-of-N equivalent; repeats)", ""]
+        lines += ["| method | " + " | ".join(NAMES) + " |", "|---" * (len(NAMES) + 1) + "|"]
+        base = [f"{np.median(plain(name, budget)):.3f} (1)" for name in NAMES]
+        lines.append(f"| {BASE} | " + " | ".join(base) + " |")
+        for method in methods:
+            shown = []
+            for name in NAMES:
+                rows = found.get((method, name, budget), {})
+                if not rows:
+                    shown.append("not run")
+                    continue
+                median = float(np.median([value(row, "best_inside") for row in rows.values()]))
+                times = draws_to_match(name, median) / budget
+                plus = "+" if times >= 0.999 * pool.SIZE / budget else ""
+                shown.append(f"{median:.3f} ({times:.0f}{plus}; {len(rows)})")
+            lines.append(f"| {method} | " + " | ".join(shown) + " |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def plot(found: Table, path: Path) -> None:
+    """Best against budget, a panel an objective: medians and bands from quartile to quartile."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(2, 4, figsize=(16, 7.5), layout="constrained")
+    methods = [OURS, *sorted({m for m, _, _ in found} - {OURS})]
+    for panel, name in zip(panels.flat, NAMES, strict=True):
+        for i, method in enumerate([*methods, BASE]):
+            at = [n for n in BUDGETS if method == BASE or found.get((method, name, n))]
+            samples = [
+                plain(name, n) if method == BASE
+                else np.array([value(row, "best_inside") for row in found[method, name, n].values()])
+                for n in at
+            ]  # fmt: skip
+            if not at:
+                continue
+            low, middle, high = np.array([np.percentile(s, [25, 50, 75]) for s in samples]).T
+            colour = "0.3" if method == BASE else f"C{i}"
+            panel.plot(at, middle, color=colour, marker="o", ms=3, lw=3 if method == OURS else 1.2, label=method)
+            panel.fill_between(at, low, high, color=colour, alpha=0.12, lw=0)
+        panel.set(title=name + (" (development)" if name in DEVELOPMENT else " (held out)"), xscale="log")
+        panel.set_xticks(BUDGETS, [str(n) for n in BUDGETS])
+        panel.minorticks_off()
+    panels[0, 0].set_ylabel("best, larger is better")
+    panels[1, 0].set_ylabel("best, larger is better")
+    figure.supxlabel("evaluations")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def main() -> None:
+    found = table()
+    lines = []
+    for budget in BUDGETS:
+        if any(m == OURS and n == budget for m, _, n in found):
+            lines += worths(found, budget) + compare(found, budget)
+    print("\n".join(lines))
+    (HERE / "results.md").write_text(markdown(found) + "\n```\n" + "\n".join(lines) + "\n```\n")
+    plot(found, HERE / "results.png")
+
+
+if __name__ == "__main__":
+    main()
