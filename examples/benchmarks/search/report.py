@@ -15,9 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pool
-from objectives import DEVELOPMENT, NAMES, task
-from run import BUDGETS, HERE, OURS, RESULTS, read
+import validity
+from objectives import DEVELOPMENT, NAMES, Task, task
+from run import BUDGETS, HERE, OURS, RESULTS, ours, read
 from scipy import stats
+
+from surrogate_ax import Metric, Objective
 
 Array = np.ndarray
 BASE = "best-of-N"
@@ -131,6 +134,21 @@ def compare(found: Table, budget: int) -> list[str]:
     return lines
 
 
+def law() -> list[str]:
+    """Whether the law of latents is kept when scores say nothing about them; by round, as many tests as latents."""
+    noise = Objective(Metric("noise"), score=lambda outputs, _: outputs)
+    lines = []
+    for budget, repeats in ((100, 10), (400, 3)):
+        searches = (ours(Task("noise", noise), repeat, budget) for repeat in range(repeats))
+        p = validity.indifferent(searches, budget)
+        least = float(p.min() * len(p))  # Bonferroni
+        share = float(np.mean(p < 0.05))
+        what = f"indifferent scores N={budget}"
+        lines.append(say(f"{what}, least KS p of {len(p)} latents, corrected", least, ">.01", least > 0.01))
+        lines.append(say(f"{what}, share of p < .05", share, "<.07", share < 0.07))
+    return lines
+
+
 def worths(found: Table, budget: int) -> list[str]:
     """Best-of-N equivalents and deviations of ours, overhead and validity."""
     equal, sd, lines = {}, {}, []
@@ -237,7 +255,7 @@ def plot(found: Table, path: Path) -> None:
 
 def main() -> None:
     found = table()
-    lines = []
+    lines = law()
     for budget in BUDGETS:
         if any(m == OURS and n == budget for m, _, n in found):
             lines += worths(found, budget) + compare(found, budget)

@@ -1,6 +1,6 @@
 """Run the cells of the benchmark: methods, tasks, budgets and repeats; a CSV row a cell, continued where it was left.
 
-    python pool.py                                    once, about 20 minutes
+    python pool.py                                    once, about 12 minutes
     python run.py [--methods A B] [--tasks ...]       the matrix; cells that are in results.csv are passed over
     python run.py --quick                             two cells again, compared with their rows
 

@@ -2,17 +2,19 @@
 
 A latent x (D,) is described by |x|²/D, the Kolmogorov-Smirnov distance of its entries to N(0, 1), its largest channel
 mean and its largest correlation of neighbours. Each is standardised on the pool of plain draws; one joint band holds
-99.9% of the pool. An image is judged by its distance to the nearest of a second pool of 20,000 plain draws: inside when
-it is not farther than 99% of plain draws are.
+99.9% of the pool. An image is judged by its distance to the nearest of the pool's 20,000 draws: inside when it is
+not farther than 99% of other plain draws, a second pool, are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable, Mapping
 from functools import cache
 
 import numpy as np
 import pool
 from scipy.special import ndtr
+from scipy.stats import kstest
 
 Array = np.ndarray
 INSIDE, NEAR = 0.999, 0.99
@@ -50,7 +52,7 @@ def outside(x: Array) -> Array:
 
 
 def nearest(images: Array) -> Array:
-    """Root mean square distance (n,) of images to the nearest image of the second pool."""
+    """Root mean square distance (n,) of images to the nearest image of the pool."""
     reference, squares = _reference()
     x = np.asarray(images, dtype=np.float32).reshape(len(images), -1)
     found = [squares - 2 * (reference @ row) + row @ row for row in x]
@@ -59,15 +61,34 @@ def nearest(images: Array) -> Array:
 
 @cache
 def _reference() -> tuple[Array, Array]:
-    rows = pool.read("b").reshape(pool.SIZE, -1)
+    rows = pool.read("a").reshape(pool.SIZE, -1)
     return rows, (rows**2).sum(axis=1)
 
 
 @cache
 def _farthest() -> float:
-    return float(np.quantile(nearest(pool.read("a")[:SAMPLE]), NEAR))
+    return float(np.quantile(nearest(pool.read("b")[:SAMPLE]), NEAR))
 
 
 def far(images: Array) -> Array:
     """Which images (n,) are farther from all plain draws than 99% of plain draws are."""
     return np.asarray(nearest(images) > _farthest())
+
+
+def indifferent(policy_cells: Iterable[Generator[Array, Mapping[str, Array], None]], rng: int) -> Array:
+    """Kolmogorov-Smirnov p-values of every latent that searches propose when scores say nothing about latents.
+
+    Args:
+        policy_cells: searches; all they are sent is noise.
+        rng: seed of the noise.
+    """
+    noise, rows = np.random.default_rng(rng), []
+    for cell in policy_cells:
+        x = next(cell)
+        try:
+            while True:
+                rows.append(x)
+                x = cell.send({"noise": noise.standard_normal(len(x))})
+        except StopIteration:
+            pass
+    return np.array([kstest(row, "norm").pvalue for row in np.concatenate(rows)])
