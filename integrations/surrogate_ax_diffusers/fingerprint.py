@@ -111,7 +111,7 @@ def _on_cpu(samples: list[Tensor]) -> list[Tensor]:
     for device in {sample.device for sample in samples}:
         at = [i for i, sample in enumerate(samples) if sample.device == device]
         moved = torch.cat([samples[i] for i in at]).cpu()
-        on_cpu |= dict(zip(at, moved.split([len(samples[i]) for i in at]), strict=True))
+        on_cpu |= dict(zip(at, torch.split(moved, [len(samples[i]) for i in at]), strict=True))
     return [on_cpu[i] for i in range(len(samples))]
 
 

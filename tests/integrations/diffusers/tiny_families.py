@@ -445,7 +445,7 @@ def tame(pipe: Any) -> Any:
         if name.endswith(("alpha", "beta")):
             torch.nn.init.zeros_(parameter)
     with torch.no_grad():
-        pipe.vae.decoder.conv2.weight_g.mul_(0.05)
+        pipe.vae.decoder.conv2.weight_g.mul_(0.02)  # within [-1, 1], as audio is
     return pipe
 
 
@@ -462,7 +462,7 @@ CALLS: dict[str, tuple[Make, dict[str, Any]]] = {
     "HunyuanVideoPipeline": (hunyuan_video, {**_VIDEO, "prompt_template": {"template": "{}", "crop_start": 0}}),
     "WanPipeline": (wan, {**_VIDEO, "guidance_scale": 2.0}),
     "LTXPipeline": (ltx, {**_VIDEO, "height": 32, "width": 32, "num_frames": 9}),
-    "StableAudioPipeline": (stable_audio, {}),
+    "StableAudioPipeline": (stable_audio, {"guidance_scale": 2.0}),
     "AudioLDM2Pipeline": (audio_ldm_2, {}),
     "AceStepPipeline": (ace_step, {"audio_duration": 4.0}),
 }
