@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 import sys
+import wave
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import optuna
 import pytest
 from PIL import Image
 
-from tests.integrations.diffusers import tiny
+from tests.integrations.diffusers import tiny, tiny_families
 
 Run = Callable[..., str]
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -30,7 +31,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_none_is_left_out() -> None:
-    tested = {"function_generator.py", "own_pipeline.py", "multi_objective.py"}
+    tested = {"function_generator.py", "own_pipeline.py", "multi_objective.py", "gpu_check.py"}
+    tested |= {"flux.py", "video.py", "audio.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -67,3 +69,43 @@ def test_multi_objective(run: Run) -> None:
     asymmetry = [float(line.split()[1]) for line in front]
     assert brightness == sorted(brightness, reverse=True)
     assert asymmetry == sorted(asymmetry, reverse=True)  # a front: darker ones mirror themselves better
+
+
+def saved(name: str, folder: Path) -> Path:
+    tiny_families.CALLS[name][0]().save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+@tiny.NUMPY_2
+def test_gpu_check(run: Run) -> None:
+    with pytest.raises(SystemExit) as end:
+        run("gpu_check.py", "--device", "cpu", "--steps", 3, "--largest", 1, "--call", "guidance_scale=1.0")
+    assert end.value.code == 0
+
+
+@tiny.NUMPY_2
+@pytest.mark.parametrize("options", [(), ("--offload",)])
+def test_flux(run: Run, tmp_path: Path, options: tuple[str, ...]) -> None:
+    folder = saved("FluxPipeline", tmp_path / "flux")
+    sizes = ("--size", 16, "--steps", 2, "--trials", 12, "--device", "cpu", "--out", tmp_path)
+    assert "colour" in run("flux.py", folder, "--prompt", "a red car", *sizes, *options)
+    assert (tmp_path / "0.png").is_file()
+
+
+@tiny.NUMPY_2
+@pytest.mark.parametrize(("name", "size", "frames"), [("WanPipeline", 16, 5), ("LTXPipeline", 32, 9)])
+def test_video(run: Run, tmp_path: Path, name: str, size: int, frames: int) -> None:
+    folder = saved(name, tmp_path / name)
+    sizes = ("--height", size, "--width", size, "--frames", frames, "--steps", 2, "--trials", 12, "--device", "cpu")
+    run("video.py", folder, "--prompt", "a red car", *sizes, "--flicker", 1, "--out", tmp_path)
+    with Image.open(tmp_path / "0.webp") as clip:
+        assert clip.n_frames == frames
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+def test_audio(run: Run, tmp_path: Path) -> None:
+    folder = saved("StableAudioPipeline", tmp_path / "audio")
+    sizes = ("--seconds", 3, "--steps", 3, "--trials", 12, "--device", "cpu", "--out", tmp_path)
+    run("audio.py", folder, "--prompt", "a red car", *sizes)
+    with wave.open(str(tmp_path / "0.wav")) as sound:
+        assert (sound.getnchannels(), sound.getnframes()) == (2, 12)

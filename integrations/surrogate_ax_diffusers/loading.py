@@ -18,7 +18,9 @@ _CODE_KEYS = ("auto_map", "custom_pipeline", "trust_remote_code")
 _LIBRARIES = ("diffusers", "transformers")
 
 
-def load_pipeline(folder: str | Path, *, dtype: torch.dtype = torch.float32, variant: str | None = None) -> Pipeline:
+def load_pipeline(
+    folder: str | Path, *, dtype: torch.dtype = torch.float32, variant: str | None = None, scheduler: Any = None
+) -> Pipeline:
     """A pipeline from a local folder as `save_pretrained` writes it.
 
     Nothing is fetched, no pickle is read and no code of the folder is run; the folder is checked before anything is
@@ -28,6 +30,7 @@ def load_pipeline(folder: str | Path, *, dtype: torch.dtype = torch.float32, var
         folder: the folder that has `model_index.json`.
         dtype: of the weights.
         variant: which weight files to take where the folder has several ("fp16").
+        scheduler: a scheduler in place of the folder's, which may draw noise or need a package that is not installed.
 
     Returns:
         The pipeline, its modules in evaluation mode.
@@ -37,9 +40,11 @@ def load_pipeline(folder: str | Path, *, dtype: torch.dtype = torch.float32, var
     """
     root = check_folder(folder)
     index = _read(root / "model_index.json")
-    absent = {
+    given = {
         name: None for name, value in index.items() if isinstance(value, list) and name[0] != "_" and not any(value)
     }
+    if scheduler is not None:
+        given["scheduler"] = scheduler
     load: Any = diffusers.DiffusionPipeline.from_pretrained
     return load(
         root,
@@ -48,7 +53,7 @@ def load_pipeline(folder: str | Path, *, dtype: torch.dtype = torch.float32, var
         local_files_only=True,
         use_safetensors=True,
         low_cpu_mem_usage=find_spec("accelerate") is not None,
-        **absent,  # left out when it was saved, as Stable Diffusion 3 may be without its third text encoder
+        **given,
     )
 
 

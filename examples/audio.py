@@ -1,0 +1,79 @@
+"""Search Stable Audio for the take with the strongest beat.
+
+Download stabilityai/stable-audio-open-1.0, then `python examples/audio.py path/to/folder --device cuda`. Its own
+scheduler draws noise at every step, so that a latent would not determine the sound; one that does not takes its place.
+"""
+
+import argparse
+import wave
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import optuna
+import torch
+
+from surrogate_ax import Metric, Objective
+from surrogate_ax_diffusers import PipelineGenerator, load_pipeline
+from surrogate_ax_optuna import optimize, portfolio
+
+
+def beat(sounds: np.ndarray, conditions: object) -> list[float]:
+    """Spread of loudness over time, relative to its mean, of sounds (channels, samples)."""
+    scores = []
+    for sound in sounds:
+        mono = np.asarray(sound, dtype=float).mean(axis=0)
+        loudness = np.array([np.sqrt((part**2).mean()) for part in np.array_split(mono, min(64, len(mono)))])
+        scores.append(float(loudness.std() / max(loudness.mean(), 1e-9)))
+    return scores
+
+
+def save_sound(sound: np.ndarray, path: Path, rate: int) -> None:
+    samples = np.asarray(sound, dtype=float) / max(1.0, float(np.abs(sound).max()))
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(len(samples))
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((32767 * samples.T).astype("<i2").tobytes())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="folder with model_index.json")
+    parser.add_argument("--prompt", default="a slow funk drum loop, 90 beats a minute")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--trials", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--out", type=Path, default=Path("audio-out"))
+    arguments = parser.parse_args()
+
+    scheduler = diffusers.EDMDPMSolverMultistepScheduler.from_pretrained(arguments.folder / "scheduler")
+    dtype = torch.float32 if arguments.device == "cpu" else torch.float16
+    pipe = load_pipeline(arguments.folder, dtype=dtype, scheduler=scheduler)
+    generator = PipelineGenerator(
+        pipe,
+        device=arguments.device,
+        prompt=arguments.prompt,
+        audio_end_in_s=arguments.seconds,
+        num_inference_steps=arguments.steps,
+        output_type="np",
+    )
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
+    optimize(
+        study,
+        generator,
+        Objective(Metric("beat", "maximize"), score=beat),
+        total_trials=arguments.trials,
+        batch_size=arguments.batch,
+        rng=0,
+    )
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for i, pick in enumerate(portfolio(study, generator, k=4)):
+        save_sound(np.asarray(pick.output), arguments.out / f"{i}.wav", pipe.vae.config.sampling_rate)
+        print(f"{arguments.out / f'{i}.wav'}: beat {pick.trial.value:.4f}")
+
+
+if __name__ == "__main__":
+    main()
