@@ -7,4 +7,8 @@ except ImportError as error:
 
     raise MissingExtraError("surrogate_ax_botorch needs BoTorch: pip install 'surrogate-ax[botorch]'.") from error
 
-__all__: list[str] = []
+from surrogate_ax_botorch.charts import weights
+from surrogate_ax_botorch.geometry import Box, Geometry, Placed
+from surrogate_ax_botorch.kernel import CoefficientKernel
+
+__all__ = ["Box", "CoefficientKernel", "Geometry", "Placed", "weights"]

@@ -157,6 +157,7 @@ class AxHost:
         known = spaces.get(str(turn.round))
         if known is None:
             spaces[str(turn.round)] = records.space_to_json(turn.space)
+            records.measure_gram(properties.setdefault(records.GRAM, {}), turn.space.bank)
         elif known["fingerprint"] != turn.space.fingerprint:
             raise MismatchError(
                 f"space: round {turn.round} of the client was begun with {known['fingerprint']}, "

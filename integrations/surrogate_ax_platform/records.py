@@ -4,7 +4,7 @@ Trials (run metadata): `surrogate:recipe` (written as soon as the point is known
 (number of an exact row of its turn), `surrogate:result` (values of every metric, NFE, seconds), `surrogate:reason` (why
 it failed), `surrogate:order` (place among the ended trials), `preview` (file name of its picture).
 Experiment (properties): `surrogate:experiment` (what it was begun with), `surrogate:spaces` (the frame of each round),
-`surrogate:round` (the round in play).
+`surrogate:round` (the round in play), `surrogate:gram` (inner products of stored seeds with the seeds of the frames).
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from ax.core.experiment import Experiment
 from ax.core.trial import Trial
 from ax.core.trial_status import TrialStatus
 
-from surrogate_ax.bank import Terms
+from surrogate_ax.bank import Bank, Draw, Seed, Stored, Terms
 from surrogate_ax.errors import MismatchError
 from surrogate_ax.evaluation import INTERRUPTED
 from surrogate_ax.recipe import Recipe, seed_from_json, seed_to_json
@@ -29,6 +30,7 @@ RECIPE, TRIAL_ROUND, EXACT = "surrogate:recipe", "surrogate:round", "surrogate:e
 RESULT, REASON, ORDER = "surrogate:result", "surrogate:reason", "surrogate:order"
 PREVIEW = "preview"
 EXPERIMENT, SPACES, CURRENT = "surrogate:experiment", "surrogate:spaces", "surrogate:round"
+GRAM = "surrogate:gram"
 ENDED = (TrialStatus.COMPLETED, TrialStatus.EARLY_STOPPED, TrialStatus.ABANDONED)
 
 
@@ -97,3 +99,24 @@ def space_to_json(space: SurrogateSpace) -> dict[str, Any]:
 def frame_terms(record: Mapping[str, Any]) -> list[Terms]:
     """The axes of a recorded space."""
     return [tuple((seed_from_json(term[:-1]), float(term[-1])) for term in row) for row in record["frame"]]
+
+
+def seed_name(seed: Seed) -> str:
+    """A seed in one word, as a key."""
+    return f"{seed.entropy}/{seed.index}" if isinstance(seed, Draw) else seed.sha256
+
+
+def measure_gram(gram: dict[str, dict[str, float]], bank: Bank) -> None:
+    """Note the inner products of a bank's stored seeds with all its seeds: no client can measure them later.
+
+    Args:
+        gram: what is known, by seed; added to.
+        bank: with tensors.
+    """
+    stored = [m for m, seed in enumerate(bank.seeds) if isinstance(seed, Stored)]
+    if not stored:
+        return
+    names, measured = [seed_name(seed) for seed in bank.seeds], bank.gram(np.eye(len(bank.seeds)))
+    for m in stored:
+        for n, name in enumerate(names):
+            gram.setdefault(names[m], {})[name] = gram.setdefault(name, {})[names[m]] = round(float(measured[m, n]), 9)

@@ -1,68 +1,23 @@
-"""Generation strategies for boxes that move: Ax's own model on the round in play, or a model on coefficients.
-
-Both pin the parameter `round` to the round in play, which the experiment records, so that Ax's own drive
-(`client.run_trials`) searches one box too.
-"""
+"""Generation strategies for boxes that move: Ax's own model on the round in play, or a model on coefficients."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from ax.adapter.registry import Generators
 from ax.api.client import Client
-from ax.core.data import Data
-from ax.core.experiment import Experiment
-from ax.core.generator_run import GeneratorRun
-from ax.core.observation import ObservationFeatures
 from ax.core.trial_status import TrialStatus
 from ax.generation_strategy.generation_node import GenerationNode
 from ax.generation_strategy.generation_strategy import GenerationStrategy
-from ax.generation_strategy.generator_spec import GeneratorSpec
 from ax.generation_strategy.transition_criterion import MinTrials
-from ax.storage.json_store.decoder import generator_spec_from_json
 from ax.storage.json_store.encoders import generator_spec_to_dict
 from ax.storage.json_store.registry import CORE_DECODER_REGISTRY, CORE_ENCODER_REGISTRY
 
-from surrogate_ax_platform import records
-from surrogate_ax_platform.search_space import ROUND
+from surrogate_ax.errors import ArgumentError
+from surrogate_ax_platform.coefficients import CoefficientSpec
+from surrogate_ax_platform.rounds import OwnRoundSpec, RoundSpec
 
 Model = Literal["coefficients", "ax"]
-
-
-@dataclass
-class RoundSpec(GeneratorSpec):
-    """A generator that proposes in the round in play; arguments as Ax's GeneratorSpec."""
-
-    def fit(self, experiment: Experiment, data: Data | None = None, **generator_kwargs: Any) -> None:
-        """Fit, and remember which round is in play."""
-        self._round = int(experiment._properties.get(records.CURRENT, 0))
-        super().fit(experiment=experiment, data=data, **generator_kwargs)
-
-    def gen(self, **generator_gen_kwargs: Any) -> GeneratorRun:
-        """Propose, with the round pinned unless the request pins it."""
-        asked = generator_gen_kwargs.get("fixed_features")
-        pinned = {ROUND: self._round, **(asked.parameters if asked is not None else {})}
-        return super().gen(**{**generator_gen_kwargs, "fixed_features": ObservationFeatures(parameters=pinned)})
-
-    @classmethod
-    def deserialize_init_args(cls, args: dict[str, Any], **registries: Any) -> dict[str, Any]:
-        """What Ax's decoder makes of the arguments of a GeneratorSpec."""
-        spec = generator_spec_from_json({k: v for k, v in args.items() if k != "__type"}, **registries)
-        names = ("generator_enum", "generator_kwargs", "generator_gen_kwargs", "cv_kwargs", "generator_key_override")
-        return {name: getattr(spec, name) for name in names}
-
-
-@dataclass
-class OwnRoundSpec(RoundSpec):
-    """A generator whose model sees the trials of the round in play only: u means another point in every round."""
-
-    def fit(self, experiment: Experiment, data: Data | None = None, **generator_kwargs: Any) -> None:
-        """Fit to the trials that lie in the box of the round in play."""
-        current = int(experiment._properties.get(records.CURRENT, 0))
-        inside = [t.index for t in records.trials(experiment) if records.parameters_of(t)[ROUND] == current]
-        known = experiment.lookup_data() if data is None else data
-        super().fit(experiment=experiment, data=known.filter(trial_indices=inside), **generator_kwargs)
 
 
 def generation_strategy(
@@ -76,9 +31,14 @@ def generation_strategy(
         initial: trials before the model takes over, attached ones included.
         seed: of the quasi-random points.
 
+    Raises:
+        ArgumentError: an unknown model.
+
     Returns:
         A strategy for `client.set_generation_strategy`, saved and loaded with the client.
     """
+    if model not in ("coefficients", "ax"):
+        raise ArgumentError(f"model: expected 'coefficients', 'ax' or a GenerationStrategy, got {model!r}.")
     enough = [
         MinTrials(
             threshold=initial,
@@ -95,12 +55,14 @@ def generation_strategy(
         ),
     ]
     sobol = RoundSpec(generator_enum=Generators.SOBOL, generator_kwargs={"seed": seed})
-    own = OwnRoundSpec(generator_enum=Generators.BOTORCH_MODULAR, generator_kwargs={"expand_model_space": False})
+    spec: RoundSpec = CoefficientSpec(generator_enum=Generators.BOTORCH_MODULAR)
+    if model == "ax":
+        spec = OwnRoundSpec(generator_enum=Generators.BOTORCH_MODULAR, generator_kwargs={"expand_model_space": False})
     return GenerationStrategy(
         name=f"surrogate:{model}",
         nodes=[
             GenerationNode(name="Sobol", generator_specs=[sobol], transition_criteria=enough, should_deduplicate=True),
-            GenerationNode(name="model", generator_specs=[own], should_deduplicate=True),
+            GenerationNode(name="model", generator_specs=[spec], should_deduplicate=True),
         ],
     )
 
@@ -113,6 +75,6 @@ def sees_one_round(client: Client) -> bool:
     )
 
 
-for _spec in (RoundSpec, OwnRoundSpec):
+for _spec in (RoundSpec, OwnRoundSpec, CoefficientSpec):
     CORE_ENCODER_REGISTRY[_spec] = generator_spec_to_dict
     CORE_DECODER_REGISTRY[_spec.__name__] = _spec

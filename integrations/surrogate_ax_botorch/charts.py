@@ -1,0 +1,107 @@
+"""The core's charts as torch functions, with gradients that stay bounded at the faces of the box.
+
+θ_k in [0, π/2] is the angle that coordinate u_k sets: w_k = cos θ_k Π_{j<k} sin θ_j, w_K = Π sin θ_j. In the
+Knothe-Rosenblatt chart θ_k has density f_n(θ) = 2 sin^{n-1}θ / B(1/2, n/2), n = K - k, so dθ/du = 1 / f_n(θ), which
+grows without end towards u = 0. Below u = FACE the slope at FACE is used, so that an optimiser can leave a face.
+Quantiles are slow and a model needs millions: θ is a smooth function of u^(1/n), which cubic Hermite pieces between
+exact values give to 1e-8.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import scipy
+import torch
+from torch import Tensor
+
+from surrogate_ax.charts import EDGE
+from surrogate_ax.errors import UnsupportedError
+
+FACE = 1e-3
+PIECES = 512
+
+
+class _KnotheRosenblatt(torch.autograd.Function):
+    """w (..., K) of u (..., K-1), in one step: a graph of a dozen small ones would be most of a model's time."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        """w, float64."""
+        theta = _angle(u.detach().clamp(EDGE, 1 - EDGE))
+        sine, cosine = torch.sin(theta), torch.cos(theta)
+        w = torch.empty((*u.shape[:-1], u.shape[-1] + 1), dtype=torch.float64, device=u.device)
+        w[..., 0], w[..., 1:] = 1, torch.cumprod(sine, dim=-1)  # Π_{j<k} sin θ_j
+        w[..., :-1] *= cosine
+        ctx.save_for_backward(w, sine, cosine)
+        return w
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """dL/dθ_k = -g_k w_k tan θ_k + cot θ_k Σ_{m>k} g_m w_m, times dθ/du."""
+        w, sine, cosine = ctx.saved_tensors
+        n, whole, face, _, _ = (part.to(w.device) for part in _tables(sine.shape[-1]))
+        part = gradients[0] * w
+        later = part.sum(dim=-1, keepdim=True) - part.cumsum(dim=-1)
+        by_angle = later[..., :-1] * cosine / sine - part[..., :-1] * sine / cosine
+        return by_angle * whole / (2 * torch.maximum(sine, face) ** (n - 1))
+
+
+def _angle(u: Tensor) -> Tensor:
+    """θ by cubic Hermite pieces in s = u^(1/n)."""
+    n, _, _, theta, slope = (part.to(u.device) for part in _tables(u.shape[-1]))
+    s = u ** (1 / n) * PIECES
+    i = s.floor().long().clamp(0, PIECES - 1)
+    t, k = s - i, torch.arange(len(n), device=u.device)
+    low, high, rise, fall = theta[k, i], theta[k, i + 1], slope[k, i], slope[k, i + 1]
+    square = t * t
+    cube = square * t
+    return low + (high - low) * (3 * square - 2 * cube) + rise * (cube - 2 * square + t) + fall * (cube - square)
+
+
+@lru_cache(maxsize=64)
+def _tables(columns: int) -> tuple[Tensor, ...]:
+    """n, B(1/2, n/2), sin θ at FACE (K-1,); θ and dθ/ds per piece at PIECES + 1 values of s (K-1, PIECES + 1)."""
+    n = np.arange(columns, 0, -1)[:, None].astype(np.float64)
+    s = np.linspace(0, 1, PIECES + 1)[None]
+    u, betaincinv = s**n, scipy.special.betaincinv
+    theta = np.arctan2(np.sqrt(betaincinv(n / 2, 0.5, u)), np.sqrt(betaincinv(0.5, n / 2, 1 - u)))
+    whole = scipy.special.beta(0.5, n / 2)
+    ratio = np.divide(s, np.sin(theta), out=np.zeros(theta.shape), where=theta > 0)
+    ratio[:, :1] = (2 / (n * whole)) ** (1 / n)  # sin θ ~ θ, u ~ 2 θ^n / (n B): the limit of s / sin θ at 0
+    slope = n * ratio ** (n - 1) * whole / 2 / PIECES
+    face = np.sqrt(betaincinv(n / 2, 0.5, FACE))
+    parts = (n[:, 0], whole[:, 0], face[:, 0], theta, slope)
+    return tuple(torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
+
+
+def weights(u: Tensor, chart: str = "knothe-rosenblatt") -> Tensor:
+    """Weights of points of the box, with gradients.
+
+    Args:
+        u: (..., K-1) in [0, 1].
+        chart: name of a chart of `surrogate_ax.charts`.
+
+    Returns:
+        w (..., K) float64, non-negative and of unit norm.
+
+    Raises:
+        UnsupportedError: a chart without a torch function.
+
+    Reference: arXiv 2509.23800, appendix (Knothe-Rosenblatt chart).
+    """
+    u = u.double()
+    if chart == "knothe-rosenblatt":
+        w: Tensor = _KnotheRosenblatt.apply(u)
+        return w
+    if chart != "angular":
+        raise UnsupportedError(
+            f"chart: the model on coefficients knows 'knothe-rosenblatt' and 'angular', got {chart!r}. "
+            "Use one of them, or a model on u."
+        )
+    theta = u.clamp(EDGE, 1 - EDGE) * (np.pi / 2)
+    left = torch.cumprod(torch.sin(theta), dim=-1)
+    one = torch.ones_like(left[..., :1])
+    return torch.cat([torch.cos(theta), one], dim=-1) * torch.cat([one, left], dim=-1)
