@@ -25,6 +25,7 @@ from surrogate_ax.priors import Prior
 from surrogate_ax.space import SurrogateSpace
 
 Array = np.ndarray
+FITTED = 6  # finished trials that a line of estimates takes
 O3_SEEDS = {20: 5, 50: 7, 100: 5, 200: 10, 500: 30, 1000: 50}  # arXiv 2608.12192: budget N -> seeds d
 
 
@@ -40,8 +41,11 @@ class Told:
         running: rounds of the trials that are being evaluated, here or elsewhere.
         tensors: inner rows (D,) of stored seeds, by SHA-256.
         estimates: (n,) of every metric at the checkpoint where a trial was stopped, NaN for the others; empty where
-            none was stopped. They are no results: a policy may learn from them, and nothing is ranked by them.
+            none was stopped. They are no results: a policy may learn from them (`predicted`), and no finished trial is
+            ranked against them.
         begin: rounds below this one belong to an earlier policy and are closed.
+        passed: (n,) estimate of the only optimised metric at each checkpoint, by its step, finished trials included;
+            NaN where a trial did not come by.
     """
 
     objective: Objective
@@ -52,6 +56,7 @@ class Told:
     tensors: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
     estimates: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     begin: int = 0
+    passed: Mapping[int, Array] = dataclasses.field(default_factory=dict)
 
     def ended(self, round: int) -> int:
         """How many trials of a round have ended."""
@@ -93,8 +98,35 @@ class Told:
     def rows(self, numbers: Array) -> Told:
         """Some of the rows."""
         values, estimates = ({k: column[numbers] for k, column in of.items()} for of in (self.values, self.estimates))
-        terms = [self.terms[i] for i in numbers]
-        return Told(self.objective, terms, values, self.round[numbers], (), self.tensors, estimates, self.begin)
+        return dataclasses.replace(
+            self,
+            terms=[self.terms[i] for i in numbers],
+            values=values,
+            round=self.round[numbers],
+            running=(),
+            estimates=estimates,
+            passed={step: column[numbers] for step, column in self.passed.items()},
+        )
+
+    def predicted(self) -> dict[str, Array]:
+        """Values (n,) of every metric, and for stopped trials what these would have come to.
+
+        An estimate is blurred, which some scores reward: the optimised metric is read off the line through the finished
+        trials' own estimates at the same step, where `FITTED` of them have passed it. Other metrics are as estimated.
+        """
+        if not self.estimates:
+            return dict(self.values)
+        values = {k: np.where(np.isnan(v), self.estimates[k], v) for k, v in self.values.items()}
+        name, at = self.objective.optimised[0].name, np.zeros(len(self.terms))
+        for step in self.passed:
+            at = np.where(np.isnan(self.passed[step]), at, np.maximum(at, step))  # the last checkpoint of each trial
+        for step, x in self.passed.items():
+            known = np.flatnonzero(np.isfinite(x) & np.isfinite(self.values[name]))
+            stopped = np.isfinite(self.estimates[name]) & (at == step)
+            if len(known) >= FITTED and np.ptp(x[known]) > 0:
+                slope, level = np.polyfit(x[known], self.values[name][known], 1)
+                values[name] = np.where(stopped, level + max(slope, 0.0) * x, values[name])
+        return values
 
 
 @dataclass(frozen=True)

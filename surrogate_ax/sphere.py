@@ -126,7 +126,8 @@ def _beginnings(posterior: Posterior, scores: Array, count: int, rng: np.random.
 
 def _known(told: Told) -> tuple[Told, Array]:
     """Rows that the process is fitted to, in order, and their scores: the best and the latest where there are many."""
-    told = dataclasses.replace(told, values=_learnt(told))  # a stopped trial's estimate is worth more than nothing
+    # What a stopped trial would have come to is worth more than nothing.
+    told = dataclasses.replace(told, values=told.predicted(), estimates={})
     order, scores = told.order, scored(told)
     rows = np.unique(np.concatenate([order[: ROWS // 2], np.sort(order)[-(ROWS // 2) :]]))
     return told.rows(rows), scores[rows]
@@ -148,12 +149,6 @@ def scored(told: Told) -> Array:
         return scores
     scores[known] = (scores[known] + np.clip((gain[known] - gain[known].mean()) / spread, -3, 3)) / 2
     return scores
-
-
-def _learnt(told: Told) -> dict[str, Array]:
-    """Values of the trials that ended, estimates of those that were stopped."""
-    seen = told.estimates
-    return {name: np.where(np.isnan(v), seen[name], v) if seen else v for name, v in told.values.items()}
 
 
 @dataclass(frozen=True)

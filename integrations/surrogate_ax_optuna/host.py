@@ -48,6 +48,7 @@ from surrogate_ax_optuna.search_space import (
 
 Array = np.ndarray
 PREVIEW_ATTR = "preview"
+_Read = tuple[Terms, list[float], list[float], Mapping[int, float]]  # recipe, values, estimates, checkpoints
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -88,9 +89,7 @@ class OptunaHost:
         self._previews = previews
         self._tensors = dict(tensors or {})
         self._axes: int | None = None  # K of the study's parameters, once they are known
-        self._read: dict[
-            int, tuple[Terms, list[float], list[float]]
-        ] = {}  # of ended trials, which do not change any more
+        self._read: dict[int, _Read] = {}  # of ended trials, which do not change any more
         self._samplers: dict[tuple[int, bool], RoundSampler] = {}
 
     def close(self) -> None:
@@ -107,18 +106,20 @@ class OptunaHost:
         ended = ended_trials(self.study)
         for trial in ended:
             if trial.number not in self._read:
-                read = read_recipe(trial).terms, metric_values(trial, names), metric_estimates(trial, names)
-                self._read[trial.number] = read
+                recorded = metric_values(trial, names), metric_estimates(trial, names)
+                self._read[trial.number] = (read_recipe(trial).terms, *recorded, trial.intermediate_values)
         rows = [self._read[trial.number] for trial in ended]
         values, estimates = (np.array([row[i] for row in rows]).reshape(len(rows), len(names)) for i in (1, 2))
-        rounds = np.array([_round(trial) for trial in ended], dtype=np.int64)
+        stopped = not np.isnan(estimates).all()
+        steps = sorted({step for row in rows for step in row[3]}) if stopped else []
         return Told(
             self._objective,
             [row[0] for row in rows],
             dict(zip(names, values.T, strict=True)),
-            rounds,
+            np.array([_round(trial) for trial in ended], dtype=np.int64),
             tensors=self._tensors,
-            estimates={} if np.isnan(estimates).all() else dict(zip(names, estimates.T, strict=True)),
+            estimates=dict(zip(names, estimates.T, strict=True)) if stopped else {},
+            passed={step: np.array([row[3].get(step, np.nan) for row in rows]) for step in steps},
         )
 
     def ask(self, n: int, turn: Turn) -> Sequence[Candidate[optuna.Trial]]:

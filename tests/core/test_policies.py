@@ -182,3 +182,36 @@ def test_the_number_of_seeds_follows_the_papers_table():
 @given(st.integers(4, 3000))
 def test_the_number_of_seeds_fits_half_the_budget(budget):
     o3(Gaussian((64,)), budget // 2, seeds=o3_seeds(budget))
+
+
+# --- stopped trials
+
+
+def _stopped_told(n, name="best", goal="maximize"):
+    """n finished trials that passed step 3 with half their value, and three stopped there; one failed."""
+    values = np.concatenate([np.arange(n, dtype=float), [np.nan] * 4])
+    passed = np.concatenate([np.arange(n) / 2 + 1, [0.0, -1.0, 0.5, np.nan]])
+    estimates = np.where(np.isnan(values), passed, np.nan)
+    objective = Objective(Metric(name, goal), score=lambda outputs, conditions: outputs)
+    terms = [((Draw(0, k), 1.0),) for k in range(n + 4)]
+    rounds = np.zeros(n + 4, dtype=np.int64)
+    return Told(objective, terms, {name: values}, rounds, estimates={name: estimates}, passed={3: passed})
+
+
+def test_stopped_trials_stand_between_the_finished_and_the_failed():
+    told = _stopped_told(8)
+    assert told.order.tolist() == [7, 6, 5, 4, 3, 2, 1, 0, 10, 8, 9, 11]
+
+
+def test_stopped_trials_are_predicted_on_the_line_of_the_finished():
+    told = _stopped_told(8)
+    predicted = told.predicted()["best"]
+    np.testing.assert_allclose(predicted[:11], [*range(8), -2, -4, -1], atol=1e-9)
+    assert np.isnan(predicted[11])
+    np.testing.assert_allclose(_stopped_told(4).predicted()["best"][4:7], [0, -1, 0.5])  # too few for a line
+
+
+def test_rows_of_what_was_told_keep_their_estimates():
+    part = _stopped_told(8).rows(np.array([1, 9, 10]))
+    np.testing.assert_array_equal(part.estimates["best"], [np.nan, -1, 0.5])
+    np.testing.assert_array_equal(part.passed[3], [1.5, -1, 0.5])

@@ -18,6 +18,7 @@ from surrogate_ax import (
     UnsupportedError,
     draws,
     fixed,
+    o3,
 )
 from surrogate_ax.evaluation import INTERRUPTED
 from surrogate_ax_optuna import OptunaHost, optimize, portfolio
@@ -93,14 +94,43 @@ def test_estimates_are_told_beside_the_values_and_never_ranked(make_study):
     np.testing.assert_array_equal(first.estimates["sum"], told.estimates["sum"][:20])
 
 
+def test_what_stopped_trials_would_have_come_to_is_told(make_study):
+    study, flow = make_study(), EulerFlow()
+    _search(study, flow, checkpoints=(2, 4))
+    told = OptunaHost(study, flow, OBJECTIVE).told()
+    assert set(told.passed) == {2, 4}
+    np.testing.assert_array_equal(np.isfinite(told.passed[4]), [4 in t.intermediate_values for t in _by_end(study)])
+    stopped = np.isnan(told.values["sum"])
+    bank = told.bank(flow.prior)
+    z = bank.latents(bank.rows(told.terms))
+    truth = flow.generate(z, [{}] * 48).outputs.sum(dim=1).double().numpy()
+    predicted = told.predicted()["sum"]
+    np.testing.assert_array_equal(predicted[~stopped], told.values["sum"][~stopped])
+    errors = [np.abs(x[stopped] - truth[stopped]).mean() for x in (predicted, told.estimates["sum"])]
+    assert errors[0] < 0.5 * errors[1]
+
+
+def _by_end(study):
+    return sorted(study.trials, key=lambda trial: (trial.datetime_complete, trial.number))
+
+
+def test_the_default_search_learns_from_stopped_trials(make_study):
+    study, flow = make_study(), EulerFlow()
+    optimize(study, flow, OBJECTIVE, total_trials=60, batch_size=8, rng=0, progress=False, checkpoints=(3,))
+    told = OptunaHost(study, flow, OBJECTIVE).told()
+    assert len(np.unique(told.round)) > 3
+    assert np.isfinite(told.estimates["sum"]).sum() > 3
+    assert told.round[told.order[0]] > 0
+
+
 def test_the_search_goes_on_from_what_was_finished(make_study):
     study, flow = make_study(TPESampler(seed=0)), EulerFlow()
-    optimize(study, flow, OBJECTIVE, total_trials=40, batch_size=8, rng=0, progress=False, checkpoints=(3,))
+    _search(study, flow, n=40, policy=o3(flow.prior, 20, seeds=5))
     rounds = {trial.user_attrs["surrogate:round"] for trial in study.trials}
     assert rounds == {0, 1}
     told = OptunaHost(study, flow, OBJECTIVE).told()
     half = told.first(0, 20)
-    finished = {half.terms[i] for i in half.order[: len(study.trials[0].params) + 1]}
+    finished = {half.terms[i] for i in half.order[:5]}
     axes = {seed for trial, terms in zip(told.round, told.terms, strict=True) if trial for seed, _ in terms}
     assert axes == {seed for terms in finished for seed, _ in terms}
 
