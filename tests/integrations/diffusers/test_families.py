@@ -56,6 +56,13 @@ class TestSteppableFamilies(SteppableContract):
         return Case(generator(request.param, num_inference_steps=4), TEXTS)
 
 
+@pytest.mark.parametrize("name", sorted(CALLS.keys() - NOT_STEPPABLE))
+def test_the_last_estimate_is_the_latent_that_is_decoded(name: str) -> None:
+    made: Any = generator(name)
+    end = made.advance(made.start(draw(made), [{}] * 3), made.steps)
+    assert (end.clean - end.latents).abs().max() <= 1e-5
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_shape_and_axes_are_as_declared(name: str) -> None:
     made = generator(name)
