@@ -43,7 +43,7 @@ class Arguments:
         self.repeat = next((name for name in family.repeat if name in self.defaults), None)
         self.rows = frozenset(family.rows) & self.defaults.keys()
         self.fixed = {"output_type", *family.shape} & self.defaults.keys()
-        if "latents" not in self.defaults:
+        if not {"latents", "image"} & self.defaults.keys():  # with an image, the noise may be given as a draw
             near = [name for name in self.defaults if "latents" in name]
             raise UnsupportedError(
                 f"pipe: {self.pipeline} takes no argument `latents`{f' (only {near})' if near else ''}, so its noise "

@@ -3,7 +3,8 @@
 The pipeline is called once and stopped as soon as its `prepare_latents` has run, before the denoiser does. Inside,
 `prepare_latents` is run without latents (what is drawn, and what becomes of it), then with latents of each candidate
 shape; the shape it turns into the same thing is what the pipeline takes. Thus Flux gives its packed shape, Flux 2,
-which packs by itself, the unpacked one. The scale follows from comparing the two runs.
+which packs by itself, the unpacked one. The scale follows from comparing the two runs. Where noise is mixed with an
+image, it is the noise that is searched (`mixing`).
 """
 
 from __future__ import annotations
@@ -11,54 +12,52 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from surrogate_ax.errors import ArgumentError, SurrogateError, UnsupportedError
 from surrogate_ax.priors import Gaussian
 from surrogate_ax_diffusers.arguments import Arguments
 from surrogate_ax_diffusers.families import Pipeline
+from surrogate_ax_diffusers.mixing import Draws, feed
 from surrogate_ax_diffusers.readiness import missing_encoder
 
-_NORMAL = (torch.randn, torch.randn_like, torch.normal)
 _GIVE = "Give the law yourself: PipelineGenerator(pipe, prior=Gaussian(shape), ...)."
+
+
+@dataclass(frozen=True)
+class Found:
+    """The law of a pipeline's latents.
+
+    Args:
+        prior: the law.
+        dtype: in which the pipeline draws.
+        draw: which of the normal draws of `prepare_latents` is the latent, for a pipeline that mixes it with an image;
+            None where latents are given to the call.
+    """
+
+    prior: Gaussian
+    dtype: torch.dtype
+    draw: int | None = None
 
 
 class _FoundError(Exception):
     """Carries what was found out of the pipeline's call."""
 
-    def __init__(self, prior: Gaussian, dtype: torch.dtype) -> None:
+    def __init__(self, found: Found) -> None:
         super().__init__()
-        self.prior = prior
-        self.dtype = dtype
+        self.found = found
 
 
 class _MissedError(Exception):
     """The denoiser ran before any latents were prepared."""
 
 
-class _Draws(TorchFunctionMode):
-    """Records what is drawn from normal laws."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[Tensor] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call through, and keep normal draws."""
-        out = func(*args, **(kwargs or {}))
-        if func in _NORMAL:
-            self.seen.append(out)
-        return out
-
-
-def discover(
-    pipe: Pipeline, arguments: Arguments, call: Mapping[str, Any], denoisers: list[nn.Module]
-) -> tuple[Gaussian, torch.dtype]:
-    """The law of a pipeline's latents under given call arguments, and the dtype it wants them in.
+def discover(pipe: Pipeline, arguments: Arguments, call: Mapping[str, Any], denoisers: list[nn.Module]) -> Found:
+    """The law of a pipeline's latents under given call arguments.
 
     Args:
         pipe: the pipeline; left as it was.
@@ -67,7 +66,7 @@ def discover(
         denoisers: modules before whose first evaluation the call must have been stopped.
 
     Returns:
-        The law, and the dtype in which the pipeline draws.
+        The law, the dtype in which the pipeline draws, and how it takes latents.
 
     Raises:
         ArgumentError: the pipeline refuses the call arguments.
@@ -83,7 +82,7 @@ def discover(
         raise UnsupportedError(f"pipe: {arguments.pipeline} has no prepare_latents to watch. {_GIVE}")
 
     def watched(*args: Any, **kwargs: Any) -> None:
-        raise _FoundError(*_law(original, args, kwargs, arguments.pipeline))
+        raise _FoundError(_law(original, args, kwargs, arguments.pipeline))
 
     def missed(*_: Any) -> None:
         raise _MissedError
@@ -93,7 +92,7 @@ def discover(
         with replaced(pipe, "prepare_latents", watched):
             pipe(**probe)
     except _FoundError as found:
-        return found.prior, found.dtype
+        return found.found
     except _MissedError:
         pass
     except SurrogateError:
@@ -130,18 +129,17 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
             delattr(owner, name)
 
 
-def _law(prepare: Callable[..., Any], args: Any, kwargs: Any, pipeline: str) -> tuple[Gaussian, torch.dtype]:
+def _law(prepare: Callable[..., Any], args: Any, kwargs: Any, pipeline: str) -> Found:
     """The law of the latents that `prepare` takes, from runs with and without them."""
-    with _Draws() as draws:
+    with Draws() as draws:
         drawn = _tensor(prepare(*args, **kwargs))
-    noise = next((draw for draw in draws.seen if draw.numel() == drawn.numel()), None)
+    noise = next((draw for draw in reversed(draws.seen) if draw.numel() == drawn.numel()), None)
     if drawn.shape[0] != 1 or noise is None:
         raise UnsupportedError(f"pipe: {pipeline} draws its latents {tuple(drawn.shape)} in a way of its own. {_GIVE}")
     scale = _ratio(drawn, noise)
     if not torch.allclose(_sorted(drawn), scale * _sorted(noise), rtol=0.02, atol=1e-3 * scale):
-        raise UnsupportedError(
-            f"pipe: {pipeline} starts from latents that are not pure noise (an image, or a mean, is mixed in). {_GIVE}"
-        )
+        number = next(i for i, draw in enumerate(draws.seen) if draw is noise)
+        return _mixed_law(prepare, args, kwargs, noise, number, pipeline)
     for shape in dict.fromkeys((tuple(noise.shape), tuple(drawn.shape))):
         given = noise.reshape(shape).to(drawn)
         try:
@@ -150,8 +148,21 @@ def _law(prepare: Callable[..., Any], args: Any, kwargs: Any, pipeline: str) -> 
             continue
         if taken.shape == drawn.shape:
             std = scale / _ratio(taken, given)
-            return Gaussian(shape[1:], std=1.0 if abs(std - 1) < 1e-3 else std), noise.dtype
+            return Found(Gaussian(shape[1:], std=1.0 if abs(std - 1) < 1e-3 else std), noise.dtype)
     raise UnsupportedError(f"pipe: {pipeline} takes latents in no shape that it draws itself. {_GIVE}")
+
+
+def _mixed_law(prepare: Callable[..., Any], args: Any, kwargs: Any, noise: Tensor, number: int, pipeline: str) -> Found:
+    """The law of noise that is mixed with something else: the difference it makes must be that noise, scaled."""
+    mixed = _tensor(feed(prepare, number, noise)(*args, **kwargs))
+    change = mixed - _tensor(feed(prepare, number, torch.zeros_like(noise))(*args, **kwargs))
+    scale = _ratio(change, noise)
+    if scale == 0 or not torch.allclose(_sorted(change), scale * _sorted(noise), rtol=0.02, atol=1e-2 * scale):
+        raise UnsupportedError(
+            f"pipe: {pipeline} starts from latents that are not noise, nor noise mixed with an image in one way for "
+            f"every entry. {_GIVE}"
+        )
+    return Found(Gaussian(tuple(noise.shape[1:])), noise.dtype, number)
 
 
 def _with_latents(prepare: Callable[..., Any], args: Any, kwargs: Any, latents: Tensor) -> Any:

@@ -74,6 +74,9 @@ _PACKED = ("patches", "channels")
 FAMILIES: tuple[Family, ...] = (
     # The images of several ControlNets are one list, which goes to every item.
     Family("ControlNet", ("*ControlNet*Pipeline",), rows=(*_TEXTS, "image", "control_image")),
+    # It wants as many images as texts.
+    Family("Stable Diffusion from an image", ("StableDiffusionImg2ImgPipeline",), repeat=(), rows=(*_TEXTS, "image")),
+    Family("from an image", ("*Img2ImgPipeline",), rows=(*_TEXTS, "image")),
     Family("Flux 2", ("Flux2*Pipeline",), _IMAGE, multiple=2),
     Family("Flux", ("Flux*Pipeline",), _PACKED, multiple=2),
     Family("Qwen-Image", ("QwenImage*Pipeline",), _PACKED, multiple=2),

@@ -21,6 +21,7 @@ from surrogate_ax_diffusers.discovery import discover, replaced
 from surrogate_ax_diffusers.embeddings import Embeddings
 from surrogate_ax_diffusers.families import Family, Pipeline, find_family
 from surrogate_ax_diffusers.fingerprint import call_text, component_parts, weights_digest
+from surrogate_ax_diffusers.mixing import feed
 from surrogate_ax_diffusers.rates import output_rate
 from surrogate_ax_diffusers.readiness import check_size
 from surrogate_ax_diffusers.schedulers import check_scheduler
@@ -96,8 +97,10 @@ class PipelineGenerator:
         if device is not None:
             pipe.to(device)
         self._prior: Prior
+        self._draw: int | None = None  # which draw of `prepare_latents` a latent is given as
         if prior is None:
-            self._prior, self._dtype = discover(pipe, self._arguments, call, self._denoisers)
+            found = discover(pipe, self._arguments, call, self._denoisers)
+            self._prior, self._dtype, self._draw = found.prior, found.dtype, found.draw
         else:
             self._prior, self._dtype = prior, next(self._denoisers[0].parameters()).dtype
         if list(self._prior.shapes) != [SINGLE]:
@@ -199,7 +202,12 @@ class PipelineGenerator:
     ) -> tuple[Outputs, dict[int, str]]:
         """One call of the pipeline, or of a view of it: its outputs, and the items it withheld with the reason."""
         given = latents.to(self._device, self._dtype, copy=True)
-        result = (self._pipe if pipe is None else pipe)(**call, latents=given)
+        pipe = self._pipe if pipe is None else pipe
+        if self._draw is None:
+            result = pipe(**call, latents=given)
+        else:
+            with replaced(self._pipe, "prepare_latents", feed(self._pipe.prepare_latents, self._draw, given)):
+                result = pipe(**call)
         outputs = result[0]
         if len(outputs) != len(latents):
             raise ShapeError(

@@ -88,8 +88,8 @@ class Walk:
         if self.start.history is not None:
             for name, value in self.start.history.items():
                 setattr(self._scheduler, name, _copied(value))
-        elif hasattr(self._scheduler, "_step_index"):
-            self._scheduler._step_index = self.start.step
+        elif self.start.step and hasattr(self._scheduler, "_step_index"):
+            self._scheduler._step_index = (self._scheduler.begin_index or 0) + self.start.step
 
 
 @cache
@@ -103,8 +103,10 @@ def _view_of(kind: Any) -> Any:
         def interrupt(self) -> bool:
             return self._walk.interrupt()  # type: ignore[no-any-return]
 
-        def prepare_latents(self, *args: Any, **kwargs: Any) -> Any:
-            return self._walk.prepared(super().prepare_latents(*args, **kwargs))
+        @property
+        def prepare_latents(self) -> Any:
+            own = vars(self).get("prepare_latents", super().prepare_latents)  # the generator's may stand in for it
+            return lambda *args, **kwargs: self._walk.prepared(own(*args, **kwargs))
 
     View.__name__, View.__qualname__, View.__module__ = kind.__name__, kind.__qualname__, kind.__module__
     return View

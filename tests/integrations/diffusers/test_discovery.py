@@ -29,9 +29,9 @@ class Unpacked(diffusers.StableDiffusionPipeline):
         return super().prepare_latents(n, c, h, w, dtype, device, rng, latents).flatten(2), None
 
 
-class Shifted(diffusers.StableDiffusionPipeline):
+class Uneven(diffusers.StableDiffusionPipeline):
     def prepare_latents(self, *args: Any) -> torch.Tensor:
-        return super().prepare_latents(*args) + 1
+        return super().prepare_latents(*args) * torch.linspace(0, 1, 8)
 
 
 class Blind(diffusers.StableDiffusionPipeline):
@@ -101,7 +101,7 @@ def test_the_pipeline_and_the_random_state_are_left_alone() -> None:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        (Shifted, "not pure noise"),
+        (Uneven, "not noise, nor noise mixed"),
         (Blind, "way of its own"),
         (Deaf, "in no shape"),
         (Late, "did not prepare latents before it denoised"),
