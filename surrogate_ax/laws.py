@@ -151,14 +151,14 @@ class Elementwise:
         below = np.asarray(ppf(scipy.special.ndtr(xi)), dtype=np.float64)
         if self._upper is None:
             return below
-        return np.where(xi > 0, self._upper[1](scipy.special.ndtr(-xi)), below)
+        return np.asarray(np.where(xi > 0, self._upper[1](scipy.special.ndtr(-xi)), below))
 
     def _back(self, z: Array) -> Array:
         p = np.asarray(self._lower[0](z), dtype=np.float64)
         below = scipy.special.ndtri(p)
         if self._upper is None:
             return np.asarray(below)
-        return np.where(p > 0.5, -scipy.special.ndtri(self._upper[0](z)), below)
+        return np.asarray(np.where(p > 0.5, -scipy.special.ndtri(self._upper[0](z)), below))
 
 
 class Rotations:
@@ -204,7 +204,8 @@ class Rotations:
         fill = _fills(z, 5 * self.shape[0], rng).reshape(z.shape[0], self.shape[0], 5).to(q)
         radius = fill[..., :4].norm(dim=-1, keepdim=True)  # that of four normal entries
         sign = torch.where(fill[..., 4:] < 0, -1.0, 1.0)
-        return (q * radius * sign).flatten(1).to(z.dtype)
+        xi: Tensor = (q * radius * sign).flatten(1).to(z.dtype)
+        return xi
 
 
 class ZeroCentre:
@@ -250,7 +251,7 @@ class ZeroCentre:
         """The reflection 1 - 2 v vᵀ/|v|², v = e_1 - (1, ..., 1)/√N, over points."""
         root = self.shape[0] ** 0.5
         along = (x[:, :1] - x.sum(dim=1, keepdim=True) / root) / (1 - 1 / root)  # 2 v·x/|v|²
-        reflected = x + along / root
+        reflected: Tensor = x + along / root
         reflected[:, :1] -= along
         return reflected
 

@@ -123,7 +123,7 @@ def save_preview(output: Any, path: Path | str, *, rate: float | None = None) ->
     if kind == "structure":
         path = path.with_suffix(".pdb")
         path.write_text(to_pdb(output), encoding="ascii", newline="\n")
-    elif kind == "audio":
+    elif kind == "audio" and rate is not None:
         path, samples = path.with_suffix(".wav"), _array(output)
         write_wav(np.atleast_2d(samples if samples.shape[0] <= 2 or samples.ndim == 1 else samples.T), path, rate=rate)
     elif kind == "video":

@@ -141,7 +141,8 @@ class Product:
     """
 
     def __init__(self, parts: Mapping[str, Law]) -> None:
-        wrong = {name: type(law).__name__ for name, law in parts.items() if not isinstance(law, Law)}
+        given: Mapping[str, object] = parts
+        wrong = {name: type(law).__name__ for name, law in given.items() if not isinstance(law, Law)}
         if not parts or wrong:
             raise ArgumentError(
                 f"parts: expected laws by name (Normal, Elementwise, Rotations, ZeroCentre), got {wrong or 'none'}."

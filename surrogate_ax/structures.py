@@ -154,7 +154,8 @@ def clashes(structures: Sequence[Structure], *, closest: float = 3.0) -> Array:
 
 def _alphas(structures: Sequence[Structure]) -> tuple[Array, Array, Array]:
     """Cα (n, L, 3), presence (n, L) and chain (n, L), padded to the longest."""
-    wrong = next((type(s).__name__ for s in structures if not isinstance(s, Structure)), None)
+    given: Sequence[object] = structures
+    wrong = next((type(s).__name__ for s in given if not isinstance(s, Structure)), None)
     if wrong is not None:
         raise ArgumentError(f"structures: expected Structures, got {wrong}.")
     n, longest = len(structures), max((len(s) for s in structures), default=0)

@@ -32,7 +32,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_none_is_left_out() -> None:
     tested = {"function_generator.py", "own_pipeline.py", "multi_objective.py", "gpu_check.py"}
-    tested |= {"flux.py", "video.py", "audio.py"}
+    tested |= {"flux.py", "video.py", "audio.py", "proteins.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -109,3 +109,19 @@ def test_audio(run: Run, tmp_path: Path) -> None:
     run("audio.py", folder, "--prompt", "a red car", *sizes)
     with wave.open(str(tmp_path / "0.wav")) as sound:
         assert (sound.getnchannels(), sound.getnframes()) == (2, 12)
+
+
+def test_proteins(run: Run, tmp_path: Path) -> None:
+    output = run("proteins.py", "--trials", 8, "--batch", 4, "--length", 12, "--out", tmp_path)
+    assert output.count("strain") >= 1
+    assert (tmp_path / "0.pdb").read_text().count(" CA  UNK A") == 12
+
+
+def test_proteins_with_a_folder(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "pipeline"
+    runpy.run_path(str(EXAMPLES / "proteins.py"))["random_pipeline"]().save_pretrained(folder)
+    arguments = ("--trials", 4, "--batch", 4, "--length", 12)
+    run("proteins.py", folder, *arguments, "--out", tmp_path / "a")
+    run("proteins.py", *arguments, "--out", tmp_path / "b")
+    loaded, built = ((tmp_path / name / "0.pdb").read_text() for name in "ab")
+    assert loaded == built

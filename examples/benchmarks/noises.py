@@ -7,10 +7,12 @@ differences of a value, of pixels in [0, 1] or of coordinates in nanometres. Pla
 from __future__ import annotations
 
 import argparse
+import runpy
 import sys
 import warnings
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -18,7 +20,7 @@ import numpy as np
 import torch
 
 from surrogate_ax import Generator
-from surrogate_ax_diffusers import PipelineGenerator, load_avatars
+from surrogate_ax_diffusers import PipelineGenerator, ProteinGenerator, load_avatars, unconditional
 
 
 def _epsilon(scheduler: Any) -> Callable[[Any], Any]:
@@ -62,8 +64,8 @@ def draw(generator: Generator, n: int) -> dict[str, torch.Tensor]:
     return dict(generator.prior.from_inner(torch.randn(n, generator.prior.dim, generator=torch.manual_seed(0))))
 
 
-def coordinates(outputs: Any) -> np.ndarray:
-    return np.stack([np.asarray(getattr(output, "coordinates", output), dtype=np.float64) for output in outputs])
+def numbers(outputs: Any) -> np.ndarray:
+    return np.stack([np.asarray(output, dtype=np.float64) for output in outputs])
 
 
 def report(name: str, value: float, goal: float, good: bool) -> bool:
@@ -71,14 +73,15 @@ def report(name: str, value: float, goal: float, good: bool) -> bool:
     return good
 
 
-def measure(name: str, generator: Generator, plain: Callable[[torch.Tensor], np.ndarray], n: int) -> bool:
+def measure(name: str, generator: Generator, plain: Callable[[Any], np.ndarray], n: int, unit: float = 1.0) -> bool:
     """Repeats, n at once against one at a time, and plain calls from the same initial noise."""
     z, conditions = draw(generator, n), [{}] * n
-    together = coordinates(generator.generate(z, conditions).outputs)
-    again = coordinates(generator.generate(z, conditions).outputs)
+    together = numbers(generator.generate(z, conditions).outputs)
+    again = numbers(generator.generate(z, conditions).outputs)
     rows = [{part: x[i : i + 1] for part, x in z.items()} for i in range(n)]
-    alone = np.concatenate([coordinates(generator.generate(row, [{}]).outputs) for row in rows])
+    alone = np.concatenate([numbers(generator.generate(row, [{}]).outputs) for row in rows])
     first, second = plain(rows[0]), plain(rows[0])
+    together, again, alone = together / unit, again / unit, alone / unit
     differs = float(np.abs(first - second).max())
     repeat, batch = float(np.abs(again - together).max()), float(np.abs(alone - together).max())
     return all(
@@ -101,13 +104,29 @@ def avatars(kind: str, n: int, steps: int) -> bool:
     return measure(kind, generator, lambda z: pipe(**call, latents=z["latents"].clone())[0], n)
 
 
+def proteins(n: int) -> bool:
+    """A small RFD4-Proteina pipeline with random weights; its structures are in ångström."""
+    example = runpy.run_path(str(Path(__file__).parents[1] / "proteins.py"))
+    pipe, features = example["random_pipeline"](), unconditional(32)
+    generator = ProteinGenerator(pipe, features)
+
+    def plain(z: Any) -> np.ndarray:
+        masks = {name: features[name] for name in list(features)[:4]}
+        others = {name: tensor for name, tensor in features.items() if name not in masks}
+        start = {name: z[name] for name in ("latents_bb_ca", "latents_local_latents")}
+        return np.asarray(pipe(**masks, conditioning_features=others, **start, output_type="np").coords_nm)
+
+    pipe.set_progress_bar_config(disable=True)
+    return measure("protein", generator, plain, n, unit=10.0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="4 items in 6 steps, in place of 16 in 24")
     n, steps = (4, 6) if parser.parse_args().quick else (16, 24)
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="__array_", category=DeprecationWarning)
-    sys.exit(not min([avatars(kind, n, steps) for kind in KINDS]))
+    sys.exit(not min([*(avatars(kind, n, steps) for kind in KINDS), proteins(n)]))
 
 
 if __name__ == "__main__":

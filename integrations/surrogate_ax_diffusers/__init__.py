@@ -14,15 +14,18 @@ from surrogate_ax_diffusers.avatars import avatar_generator, encode_avatars, loa
 from surrogate_ax_diffusers.families import FAMILIES, Family
 from surrogate_ax_diffusers.loading import load_pipeline
 from surrogate_ax_diffusers.pipeline import PipelineGenerator
+from surrogate_ax_diffusers.proteins import ProteinGenerator, unconditional
 from surrogate_ax_diffusers.stepping import SteppablePipelineGenerator
 
 __all__ = [
     "FAMILIES",
     "Family",
     "PipelineGenerator",
+    "ProteinGenerator",
     "SteppablePipelineGenerator",
     "avatar_generator",
     "encode_avatars",
     "load_avatars",
     "load_pipeline",
+    "unconditional",
 ]

@@ -47,7 +47,8 @@ class Arguments:
             near = [name for name in self.defaults if "latents" in name]
             raise UnsupportedError(
                 f"pipe: {self.pipeline} takes no argument `latents`{f' (only {near})' if near else ''}, so its noise "
-                "cannot be searched. Use a text-to-image, -video or -audio pipeline, or wrap it in a FunctionGenerator."
+                "cannot be searched. Use a text-to-image, -video or -audio pipeline, ProteinGenerator for proteins, or "
+                "wrap it in a FunctionGenerator."
             )
 
     def check_call(self, call: Mapping[str, Any]) -> None:

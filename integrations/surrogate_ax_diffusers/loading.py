@@ -96,7 +96,8 @@ def _check_code(root: Path, index: dict[str, Any]) -> None:
     if scripts:
         raise ArgumentError(f"folder: {root} brings code of its own ({scripts[0]}), which is never run. Remove it.")
     for component, value in index.items():
-        library = value[0] if isinstance(value, list) and value and not component.startswith("_") else None
+        names = isinstance(value, list) and any(isinstance(each, str) for each in value)  # settings may be numbers
+        library = value[0] if names and not component.startswith("_") else None
         if library not in (None, *_LIBRARIES) and not hasattr(diffusers.pipelines, str(library)):
             raise ArgumentError(
                 f"folder: {root}: {component!r} comes from {library!r}, not from diffusers or transformers."

@@ -219,9 +219,9 @@ class PipelineGenerator:
         return outputs, {k: reason for each in flags for k, flag in enumerate(each) if flag}
 
     @contextmanager
-    def _driving(self) -> Iterator[_RowsSeen]:
+    def _driving(self) -> Iterator[RowsSeen]:
         """The pipeline without its progress bar, with remembered embeddings and counted denoiser rows."""
-        rows_seen = _RowsSeen()
+        rows_seen = RowsSeen()
         with ExitStack() as stack:
             quiet = {**getattr(self._pipe, "_progress_bar_config", {}), "disable": True}
             stack.enter_context(replaced(self._pipe, "_progress_bar_config", quiet))
@@ -271,7 +271,7 @@ class PipelineGenerator:
         return found
 
 
-class _RowsSeen:
+class RowsSeen:
     """A forward pre-hook that counts the rows a denoiser evaluates."""
 
     def __init__(self) -> None:
