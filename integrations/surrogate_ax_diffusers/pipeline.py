@@ -38,8 +38,8 @@ class PipelineGenerator:
     is used as it is and must not be changed afterwards: weights, scheduler and adapters are part of the fingerprint.
 
     Args:
-        pipe: a `DiffusionPipeline` that takes `latents` and whose scheduler adds no noise of its own, but for
-            `step_noise`.
+        pipe: a `DiffusionPipeline` that takes `latents`, or mixes its noise with an `image`; its scheduler adds no
+            noise of its own, but for `step_noise`.
         device: where to move the pipeline; None leaves it where it is.
         revision: your name for these weights, in place of a digest over them.
         check_determinism: generate the first latent twice, in a few steps, before the first batch.

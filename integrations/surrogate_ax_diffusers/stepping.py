@@ -136,7 +136,9 @@ class SteppablePipelineGenerator(PipelineGenerator):
         remembered = find_remembered(self._pipe.scheduler)
         if remembered is None:
             raise UnsupportedError(f"pipe.scheduler: {why_not_steppable(self._pipe)}")
-        return Walk(self._pipe, remembered, start, to)
+        offloaded = getattr(self._pipe, "_all_hooks", None)
+        here = not offloaded and next(self._denoisers[0].parameters()).device == self._device
+        return Walk(self._pipe, remembered, start, to, self._device if here else None)
 
     def _through(self, state: Rows, to: int, *, latent: bool = False) -> tuple[Rows, Outputs, dict[int, str]]:
         """Run the steps up to `to`, one call for each group of conditions: rows, outputs, and those withheld."""

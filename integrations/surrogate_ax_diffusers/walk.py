@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cache, wraps
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from surrogate_ax_diffusers.discovery import replaced
@@ -28,10 +29,14 @@ class Walk:
         remembered: what its scheduler carries from step to step.
         start: rows.
         to: the step at which they stand afterwards.
+        device: where the pipeline computes; None lets it look, which takes it longer than everything else here.
     """
 
-    def __init__(self, pipe: Pipeline, remembered: Remembered, start: Rows, to: int) -> None:
+    def __init__(
+        self, pipe: Pipeline, remembered: Remembered, start: Rows, to: int, device: torch.device | None
+    ) -> None:
         self.start, self.to = start, to
+        self.device = device
         self.end = start
         self.passed = 0
         self._scheduler = pipe.scheduler
@@ -102,6 +107,10 @@ def _view_of(kind: Any) -> Any:
         @property
         def interrupt(self) -> bool:
             return self._walk.interrupt()  # type: ignore[no-any-return]
+
+        @property
+        def _execution_device(self) -> Any:
+            return self._walk.device or super()._execution_device
 
         @property
         def prepare_latents(self) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from surrogate_ax import ArgumentError, Steppable, UnsupportedError
 from surrogate_ax_diffusers import PipelineGenerator, avatar_generator
 from tests.contracts.generator_contract import Case, draw
 from tests.contracts.steppable_contract import SteppableContract
-from tests.integrations.diffusers import tiny
+from tests.integrations.diffusers import tiny, tiny_families
 
 pytestmark = tiny.NUMPY_2
 
@@ -95,6 +96,35 @@ def test_the_pipeline_is_left_as_it_was() -> None:
     assert type(pipe) is diffusers.StableDiffusionPipeline
     np.testing.assert_array_equal(made.generate(draw(made), [{}] * 3).outputs, before)
     np.testing.assert_array_equal(made.finish(state).outputs, before)
+
+
+@pytest.mark.parametrize("scheduler", ["euler", "dpm"])
+def test_half_precision_survives_a_stop(scheduler: str) -> None:
+    made: Any = generator(tiny.stable_diffusion(scheduler).to(torch.bfloat16), output_type="latent")
+    z, none = draw(made), [{}] * 3
+    whole = made.generate(z, none).outputs
+    state = made.advance(made.start(z, none), 2)
+    assert state.latents.dtype == state.clean.dtype == torch.bfloat16
+    assert torch.equal(made.finish(made.select([state], [(0, 0), (0, 1), (0, 2)])).outputs, whole)
+
+
+def test_two_denoisers_take_turns_across_a_stop() -> None:
+    pipe = tiny_families.wan()
+    second = copy.deepcopy(pipe.transformer)
+    with torch.no_grad():
+        second.proj_out.weight.mul_(0.5)
+    pipe = diffusers.WanPipeline(**{**pipe.components, "transformer_2": second}, boundary_ratio=0.9)
+    call = tiny_families.generator_call("WanPipeline", num_inference_steps=4)
+    made: Any = PipelineGenerator(pipe, check_determinism=False, **call)
+    z, seen = draw(made), []
+    whole = made.generate(z, [{}] * 3)
+    for name in ("transformer", "transformer_2"):
+        getattr(pipe, name).register_forward_pre_hook(lambda *_, name=name: seen.append(name))
+    state = made.advance(made.start(z, [{}] * 3), 2)
+    kept = made.finish(made.select([state], [(0, 2)]))
+    assert set(seen) == {"transformer", "transformer_2"}
+    np.testing.assert_allclose(kept.outputs[0], whole.outputs[2], atol=1e-5)
+    np.testing.assert_allclose(kept.nfe, whole.nfe[[2]])
 
 
 def test_nothing_runs_but_the_steps_asked_for() -> None:
