@@ -17,7 +17,7 @@ import scipy
 import torch
 from torch import Tensor
 
-from surrogate_ax.charts import EDGE
+from surrogate_ax.charts import EDGE, Angular, Cap, KnotheRosenblatt, chart_named
 from surrogate_ax.errors import UnsupportedError
 
 FACE = 1e-3
@@ -28,30 +28,33 @@ class _KnotheRosenblatt(torch.autograd.Function):
     """w (..., K) of u (..., K-1), in one step: a graph of a dozen small ones would be most of a model's time."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor) -> Tensor:
-        """w, float64."""
-        theta = _angle(u.detach().clamp(EDGE, 1 - EDGE))
+    def forward(ctx: Any, u: Tensor, share: float) -> Tensor:
+        """w, float64, with u_1 scaled by the share of the orthant that a cap takes."""
+        factor = torch.ones(u.shape[-1], dtype=torch.float64, device=u.device)
+        factor[0] = share
+        theta = _angle(u.detach().clamp(EDGE, 1 - EDGE) * factor)
         sine, cosine = torch.sin(theta), torch.cos(theta)
         w = torch.empty((*u.shape[:-1], u.shape[-1] + 1), dtype=torch.float64, device=u.device)
         w[..., 0], w[..., 1:] = 1, torch.cumprod(sine, dim=-1)  # Π_{j<k} sin θ_j
         w[..., :-1] *= cosine
-        ctx.save_for_backward(w, sine, cosine)
+        ctx.save_for_backward(w, sine, cosine, factor)
         return w
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         """dL/dθ_k = -g_k w_k tan θ_k + cot θ_k Σ_{m>k} g_m w_m, times dθ/du."""
-        w, sine, cosine = ctx.saved_tensors
-        n, whole, face, _, _ = (part.to(w.device) for part in _tables(sine.shape[-1]))
+        w, sine, cosine, factor = ctx.saved_tensors
+        n, whole, _, _ = (part.to(w.device) for part in _tables(sine.shape[-1]))
+        face = torch.sin(_angle(FACE * factor))
         part = gradients[0] * w
         later = part.sum(dim=-1, keepdim=True) - part.cumsum(dim=-1)
         by_angle = later[..., :-1] * cosine / sine - part[..., :-1] * sine / cosine
-        return by_angle * whole / (2 * torch.maximum(sine, face) ** (n - 1))
+        return by_angle * factor * whole / (2 * torch.maximum(sine, face) ** (n - 1)), None
 
 
 def _angle(u: Tensor) -> Tensor:
     """θ by cubic Hermite pieces in s = u^(1/n)."""
-    n, _, _, theta, slope = (part.to(u.device) for part in _tables(u.shape[-1]))
+    n, _, theta, slope = (part.to(u.device) for part in _tables(u.shape[-1]))
     s = u ** (1 / n) * PIECES
     i = s.floor().long().clamp(0, PIECES - 1)
     t, k = s - i, torch.arange(len(n), device=u.device)
@@ -63,17 +66,17 @@ def _angle(u: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _tables(columns: int) -> tuple[Tensor, ...]:
-    """n, B(1/2, n/2), sin θ at FACE (K-1,); θ and dθ/ds per piece at PIECES + 1 values of s (K-1, PIECES + 1)."""
+    """n, B(1/2, n/2) (K-1,); θ and dθ/ds per piece at PIECES + 1 values of s (K-1, PIECES + 1)."""
     n = np.arange(columns, 0, -1)[:, None].astype(np.float64)
     s = np.linspace(0, 1, PIECES + 1)[None]
     u, betaincinv = s**n, scipy.special.betaincinv
-    theta = np.arctan2(np.sqrt(betaincinv(n / 2, 0.5, u)), np.sqrt(betaincinv(0.5, n / 2, 1 - u)))
+    square = betaincinv(n / 2, 0.5, u)  # sin² θ; its own tail gives cos² θ where that is the small one
+    theta = np.arctan2(np.sqrt(square), np.sqrt(np.where(u < 0.5, 1 - square, betaincinv(0.5, n / 2, 1 - u))))
     whole = scipy.special.beta(0.5, n / 2)
     ratio = np.divide(s, np.sin(theta), out=np.zeros(theta.shape), where=theta > 0)
     ratio[:, :1] = (2 / (n * whole)) ** (1 / n)  # sin θ ~ θ, u ~ 2 θ^n / (n B): the limit of s / sin θ at 0
     slope = n * ratio ** (n - 1) * whole / 2 / PIECES
-    face = np.sqrt(betaincinv(n / 2, 0.5, FACE))
-    parts = (n[:, 0], whole[:, 0], face[:, 0], theta, slope)
+    parts = (n[:, 0], whole[:, 0], theta, slope)
     return tuple(torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
 
 
@@ -88,20 +91,24 @@ def weights(u: Tensor, chart: str = "knothe-rosenblatt") -> Tensor:
         w (..., K) float64, non-negative and of unit norm.
 
     Raises:
+        ArgumentError: an unknown chart.
         UnsupportedError: a chart without a torch function.
 
     Reference: arXiv 2509.23800, appendix (Knothe-Rosenblatt chart).
     """
-    u = u.double()
-    if chart == "knothe-rosenblatt":
-        w: Tensor = _KnotheRosenblatt.apply(u)
-        return w
-    if chart != "angular":
-        raise UnsupportedError(
-            f"chart: the model on coefficients knows 'knothe-rosenblatt' and 'angular', got {chart!r}. "
-            "Use one of them, or a model on u."
-        )
-    theta = u.clamp(EDGE, 1 - EDGE) * (np.pi / 2)
+    u, found = u.double(), chart_named(chart)
+    if isinstance(found, Angular):
+        return _from_angles(u.clamp(EDGE, 1 - EDGE) * (np.pi / 2))
+    share = 1.0
+    if isinstance(found, Cap):  # the share of the orthant within the cap
+        share = float(scipy.special.betainc(u.shape[-1] / 2, 0.5, np.sin(found.theta_max) ** 2))
+    elif not isinstance(found, KnotheRosenblatt):
+        raise UnsupportedError(f"chart: the model on coefficients has no gradient for {chart!r}. Use a model on u.")
+    w: Tensor = _KnotheRosenblatt.apply(u, share)
+    return w
+
+
+def _from_angles(theta: Tensor) -> Tensor:
     left = torch.cumprod(torch.sin(theta), dim=-1)
     one = torch.ones_like(left[..., :1])
     return torch.cat([torch.cos(theta), one], dim=-1) * torch.cat([one, left], dim=-1)

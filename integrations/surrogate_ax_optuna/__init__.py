@@ -8,6 +8,7 @@ except ImportError as error:
     raise MissingExtraError("surrogate_ax_optuna needs Optuna: pip install 'surrogate-ax[optuna]'.") from error
 
 from surrogate_ax_optuna.host import OptunaHost
+from surrogate_ax_optuna.mirror import Mirror, mirror
 from surrogate_ax_optuna.optimize import optimize
 from surrogate_ax_optuna.portfolio import Pick, portfolio
 from surrogate_ax_optuna.sampler import RoundSampler
@@ -15,10 +16,12 @@ from surrogate_ax_optuna.search_space import distributions, record, suggest_late
 from surrogate_ax_optuna.storage import sqlite
 
 __all__ = [
+    "Mirror",
     "OptunaHost",
     "Pick",
     "RoundSampler",
     "distributions",
+    "mirror",
     "optimize",
     "portfolio",
     "record",

@@ -207,19 +207,13 @@ class OptunaHost:
     def _tell_one(self, trial: optuna.Trial, ev: Evaluations, i: int, folder: Path) -> None:
         status = ev.status[i]
         if self._previews is not None and status != "failed":
-            trial.set_user_attr(PREVIEW_ATTR, self._upload(trial, ev, i, folder))
+            trial.set_user_attr(PREVIEW_ATTR, upload_preview(self._previews, trial, ev, i, folder))
         write_result(trial, ev, i)
         if status == "done":
             self.study.tell(trial, objective_values(ev, i), skip_if_finished=True)
         else:
             state = TrialState.PRUNED if status == "stopped" else TrialState.FAIL
             self.study.tell(trial, state=state, skip_if_finished=True)
-
-    def _upload(self, trial: optuna.Trial, ev: Evaluations, i: int, folder: Path) -> str:
-        path = save_preview(ev.outputs[i], folder / f"trial{trial.number}", rate=ev.rate)
-        mime = mimetypes.guess_type(path.name, strict=False)[0]  # Optuna's own guess knows no WebP before Python 3.13
-        store = self._previews
-        return upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial, mimetype=mime)
 
     def reclaim(self) -> int:
         """Fail trials whose worker's heartbeat has stopped, through Optuna's own stale-trial check."""
@@ -229,6 +223,13 @@ class OptunaHost:
         before = len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
         optuna.storages.fail_stale_trials(self.study)
         return before - len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+
+
+def upload_preview(store: Any, trial: optuna.Trial, ev: Evaluations, i: int, folder: Path) -> str:
+    """The artifact id of a small file of item i's output, made in a folder and uploaded for a trial."""
+    path = save_preview(ev.outputs[i], folder / f"trial{trial.number}", rate=ev.rate)
+    mime = mimetypes.guess_type(path.name, strict=False)[0]  # Optuna's own guess knows no WebP before Python 3.13
+    return upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial, mimetype=mime)
 
 
 def ended_trials(study: optuna.Study) -> list[FrozenTrial]:

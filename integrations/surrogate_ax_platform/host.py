@@ -96,8 +96,11 @@ class AxHost:
         self._previews = None if previews is None else Path(previews)
         self._snapshot = snapshot
         self._tensors = dict(tensors or {})
-        self._read: dict[int, tuple[Terms, list[float], int]] = {}  # of ended trials, which do not change any more
+        self._read: dict[
+            int, tuple[Terms, list[float], list[float], int]
+        ] = {}  # of ended trials, which do not change any more
         self._asked: set[int] = set()
+        self._end: int | None = None  # progression of results, behind those of estimates
         ended = [trial.run_metadata.get(records.ORDER, -1) for trial in records.ended_trials(self._experiment)]
         self._order = 1 + max(ended, default=-1)
 
@@ -107,13 +110,22 @@ class AxHost:
         ended = records.ended_trials(self._experiment)
         for trial in ended:
             if trial.index not in self._read:
-                terms = records.read_recipe(trial).terms
-                self._read[trial.index] = (terms, records.metric_values(trial, names), records.round_of(trial))
+                self._read[trial.index] = (
+                    records.read_recipe(trial).terms,
+                    records.metric_values(trial, names),
+                    records.metric_estimates(trial, names),
+                    records.round_of(trial),
+                )
         rows = [self._read[trial.index] for trial in ended]
-        values = np.array([row[1] for row in rows]).reshape(len(rows), len(names))
-        columns = {name: values[:, i] for i, name in enumerate(names)}
-        rounds = np.array([row[2] for row in rows], dtype=np.int64)
-        return Told(self._objective, [row[0] for row in rows], columns, rounds, tensors=self._tensors)
+        values, estimates = (np.array([row[i] for row in rows]).reshape(len(rows), len(names)) for i in (1, 2))
+        return Told(
+            self._objective,
+            [row[0] for row in rows],
+            dict(zip(names, values.T, strict=True)),
+            np.array([row[3] for row in rows], dtype=np.int64),
+            tensors=self._tensors,
+            estimates={} if np.isnan(estimates).all() else dict(zip(names, estimates.T, strict=True)),
+        )
 
     def ask(self, n: int, turn: Turn) -> Sequence[Candidate[Ticket]]:
         """Trials left by a dead worker, exact rows of the turn that nobody has run yet, then what Ax proposes.
@@ -265,6 +277,7 @@ class AxHost:
 
     def should_stop(self, cs: Sequence[Candidate[Ticket]], step: int, values: Mapping[str, Array]) -> Array:
         """Attach estimates to all trials first, then ask the client's early stopping about each."""
+        self._end = max(step + 1, self._end or 0)
         for i, candidate in enumerate(cs):
             row = {name: float(column[i]) for name, column in values.items() if np.isfinite(column[i])}
             self.client.attach_data(candidate.ticket.index, raw_data=row, progression=step)
@@ -293,13 +306,14 @@ class AxHost:
         if self._previews is not None:
             written[records.PREVIEW] = self._preview(trial, ev, i)
         values = {name: float(column[i]) for name, column in ev.values.items()}
-        costs = {"nfe": float(ev.nfe[i]), "seconds": round(float(ev.seconds[i]), 6)}
+        costs: dict[str, Any] = {"nfe": float(ev.nfe[i]), "seconds": round(float(ev.seconds[i]), 6)}
+        if ev.status[i] == "stopped":
+            costs["stopped"] = int(ev.step[i])
         trial.update_run_metadata(written | {records.RESULT: {"values": values, **costs}})  # stored with the data
         if ev.status[i] == "stopped":
             self.client.mark_trial_early_stopped(trial.index)
         else:
-            stepped = int(ev.step[i]) if ev.step[i] >= 0 else None
-            self.client.complete_trial(trial.index, raw_data=dict(values), progression=stepped)
+            self.client.complete_trial(trial.index, raw_data=values, progression=self._end)
 
     def _preview(self, trial: Trial, ev: Evaluations, i: int) -> str:
         folder = self._previews or Path()

@@ -12,11 +12,12 @@ from ax.api.client import Client
 from ax.generation_strategy.generation_strategy import GenerationStrategy
 
 from surrogate_ax.bank import draw_entropy
+from surrogate_ax.checkpoints import Checkpoints, check_checkpoints
 from surrogate_ax.conditions import Choice, Range
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.evaluation import Evaluator
 from surrogate_ax.generator import Generator
-from surrogate_ax.loop import Batch, check_counts, run
+from surrogate_ax.loop import Batch, Direct, Line, check_counts, run
 from surrogate_ax.objective import Objective
 from surrogate_ax.plan import Plan, plan
 from surrogate_ax.policies import Policy, fixed
@@ -90,6 +91,7 @@ def optimize(
     batch_size: int = 4,
     space: SurrogateSpace | None = None,
     policy: Policy | None = None,
+    checkpoints: Sequence[int] = (),
     timeout: float | None = None,
     callbacks: Sequence[Callable[[Batch], bool | None]] = (),
     catch: tuple[type[Exception], ...] = (Exception,),
@@ -99,7 +101,7 @@ def optimize(
 ) -> None:
     """Search a generator's outputs with the client's generation strategy, one generator call a batch.
 
-    Without a space the budget is planned by `surrogate_ax.plan`: plain draws, then rounds that learn from all told.
+    Without a space half the budget are plain draws, the rest is the box over the best of them (O3).
     With one, its seeds are evaluated first, then the box is searched.
 
     Args:
@@ -111,6 +113,8 @@ def optimize(
         batch_size: items of one generator call, at most.
         space: a box of one's own, fixed for the experiment.
         policy: where to search, in place of `space`; see `surrogate_ax.policies`.
+        checkpoints: numbers of steps after which estimates are scored and the client's early stopping strategy stops
+            rows, `(3,)`. The generator must be steppable; set the strategy with `client.set_early_stopping_strategy`.
         timeout: seconds after which no further batch is begun.
         callbacks: called with every evaluated batch, as `surrogate_ax_optuna.mirror`; True from one ends the run.
         catch: exceptions of generator and score that fail single trials; `()` lets them through.
@@ -119,7 +123,8 @@ def optimize(
         device: where latents are made: the generator's.
 
     Raises:
-        ArgumentError: space and policy together, or a count below 1.
+        ArgumentError: space and policy together, a count below 1, or checkpoints outside the trajectory.
+        UnsupportedError: checkpoints for a generator that cannot stop between steps.
         MismatchError: the client was begun with another generator, space, objective or K (named).
         GenerationError: everything fails; the first reason is given.
 
@@ -130,6 +135,8 @@ def optimize(
     if space is not None and policy is not None:
         raise ArgumentError("space, policy: expected at most one of them, got both; `fixed(space)` is a policy.")
     check_prior(space, generator)
+    if checkpoints:
+        check_checkpoints(generator, checkpoints)
     axes = check_client(client, objective)
     where = space.fingerprint if space else "by a policy" if policy else "planned"
     begun = _begun(client, generator, objective, where, axes, total_trials)
@@ -139,6 +146,9 @@ def optimize(
         policy = fixed(space) if space else Plan(**begun["plan"]).policy(generator.prior, device=device)
     tensors = None if space is None else space.bank.tensors
     host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, tensors=tensors)
+    line: Line = Direct(evaluator)
+    if checkpoints:
+        line = Checkpoints(host, evaluator, checkpoints, batch_size=batch_size)
     client._experiment._properties[records.EXPERIMENT] = begun  # after every check, so that a refusal leaves no trace
     client._save_experiment_to_db_if_possible(experiment=client._experiment)
     run(
@@ -150,6 +160,7 @@ def optimize(
         rng=rng,
         timeout=timeout,
         callbacks=callbacks,
+        line=line,
     )
 
 
@@ -173,8 +184,8 @@ def _begun(
         records.read_recipe(trial)  # refuses what somebody else has told
     _check_values(client)
     if recorded is None or not ended:
-        searched = len(experiment.search_space.parameters) > axes  # beyond the box and the round
-        planned = plan(total_trials, dim=generator.prior.dim, axes=axes, searched=searched).describe()
+        # As if conditions were searched: the client's own strategy is to propose, in one long round.
+        planned = plan(total_trials, dim=generator.prior.dim, axes=axes, searched=True).describe()
         return {"version": records.VERSION, "generator": dict(generator.fingerprint), "plan": planned, **facts}
     if recorded.get("version") != records.VERSION:
         raise MismatchError(

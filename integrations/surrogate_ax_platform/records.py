@@ -1,7 +1,8 @@
 """What an experiment of ours records, in the metadata of its trials and the properties of the experiment.
 
 Trials (run metadata): `surrogate:recipe` (written as soon as the point is known), `surrogate:round`, `surrogate:exact`
-(number of an exact row of its turn), `surrogate:result` (values of every metric, NFE, seconds), `surrogate:reason` (why
+(number of an exact row of its turn), `surrogate:result` (values of every metric, NFE,
+seconds, the step where it was stopped, if it was), `surrogate:reason` (why
 it failed), `surrogate:order` (place among the ended trials), `preview` (file name of its picture).
 Experiment (properties): `surrogate:experiment` (what it was begun with), `surrogate:spaces` (the frame of each round),
 `surrogate:round` (the round in play), `surrogate:gram` (inner products of stored seeds with the seeds of the frames).
@@ -80,7 +81,21 @@ def parameters_of(trial: Trial) -> dict[str, Any]:
 
 
 def metric_values(trial: Trial, names: Sequence[str]) -> list[float]:
-    """Values of metrics on an ended trial, NaN where it has none."""
+    """Values of metrics on an ended trial, NaN where it has none: an estimate at a checkpoint is no result."""
+    return [math.nan] * len(names) if is_stopped(trial) else _recorded(trial, names)
+
+
+def metric_estimates(trial: Trial, names: Sequence[str]) -> list[float]:
+    """Values of metrics at the checkpoint where a trial was stopped, NaN for one that was not."""
+    return _recorded(trial, names) if is_stopped(trial) else [math.nan] * len(names)
+
+
+def is_stopped(trial: Trial) -> bool:
+    """Whether a trial was stopped at a checkpoint."""
+    return "stopped" in trial.run_metadata.get(RESULT, {})
+
+
+def _recorded(trial: Trial, names: Sequence[str]) -> list[float]:
     values = trial.run_metadata.get(RESULT, {}).get("values", {})
     return [float(values.get(name, math.nan)) for name in names]
 

@@ -21,12 +21,12 @@ from surrogate_ax import (
     Gaussian,
     KnotheRosenblatt,
     SurrogateSpace,
-    UnsupportedError,
 )
+from surrogate_ax.charts import Cap
 from surrogate_ax_botorch import Box, CoefficientKernel, Geometry, Placed, weights
 
 PRIOR = Gaussian((24,))
-CHARTS = {"knothe-rosenblatt": KnotheRosenblatt(), "angular": Angular()}
+CHARTS = {chart.name: chart for chart in (KnotheRosenblatt(), Angular(), Cap(0.3), Cap(1.2))}
 
 
 def _box(space: SurrogateSpace) -> Box:
@@ -60,9 +60,9 @@ def test_gradients_at_the_faces_are_bounded_and_lead_inside(k):
     assert float(first.grad[0, 0]) > 0
 
 
-def test_a_chart_without_a_torch_function_is_refused():
-    with pytest.raises(UnsupportedError, match="got 'cap'"):
-        weights(torch.zeros(1, 2), "cap")
+def test_an_unknown_chart_is_refused():
+    with pytest.raises(ArgumentError, match="got 'spiral'"):
+        weights(torch.zeros(1, 2), "spiral")
 
 
 def test_feature_distances_are_those_of_latents_in_every_round():

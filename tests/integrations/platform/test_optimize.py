@@ -16,6 +16,7 @@ from ax.utils.testing.mock import mock_botorch_optimize_context_manager
 from surrogate_ax import (
     ArgumentError,
     Choice,
+    FunctionGenerator,
     Gaussian,
     GenerationError,
     Metric,
@@ -23,6 +24,7 @@ from surrogate_ax import (
     Objective,
     Range,
     SurrogateSpace,
+    UnsupportedError,
     draws,
     o3,
 )
@@ -35,6 +37,7 @@ from surrogate_ax_platform import (
     records,
     save_client,
 )
+from tests.contracts.euler_flow import EulerFlow
 
 K = 4
 
@@ -260,3 +263,24 @@ def test_callbacks_see_batches_and_end_the_run(make_client, run):
     run(client, policy=_draws(run, 12), callbacks=[callback])
     assert seen == [(4, [0, 1, 2, 3]), (8, [4, 5, 6, 7])]
     assert client._experiment.trials[7].status == TrialStatus.COMPLETED
+
+
+def test_early_stopping_ends_rows_at_a_checkpoint():
+    from ax.early_stopping.strategies import PercentileEarlyStoppingStrategy
+
+    flow = EulerFlow()
+    goal = Objective(Metric("total"), score=lambda outputs, _: outputs.sum(dim=1))
+    client = Client(random_seed=0)
+    configure_experiment(client, flow, goal, seeds=K)
+    stopping = PercentileEarlyStoppingStrategy(percentile_threshold=50, min_progression=1, min_curves=3)
+    client.set_early_stopping_strategy(stopping)
+    policy = draws(flow.prior, 16, axes=K)
+    optimize(client, flow, goal, total_trials=16, batch_size=4, rng=0, policy=policy, checkpoints=(3,))
+    statuses = _statuses(client)
+    assert {"COMPLETED", "EARLY_STOPPED"} == set(statuses)
+    told = AxHost(client, flow, goal).told()
+    assert np.isnan(told.values["total"]).sum() == statuses.count("EARLY_STOPPED")
+    assert np.isfinite(told.estimates["total"]).sum() == statuses.count("EARLY_STOPPED")
+    simple = FunctionGenerator(lambda z: z, (32,))
+    with pytest.raises(UnsupportedError):
+        optimize(Client(), simple, goal, total_trials=4, rng=0, checkpoints=(3,))
