@@ -16,7 +16,7 @@ import torch
 
 from surrogate_ax.clips import write_mp4, write_wav
 from surrogate_ax.errors import MissingExtraError, UnsupportedError
-from surrogate_ax.structures import Structure, to_pdb
+from surrogate_ax.structures import Structure, fits_pdb, to_mmcif, to_pdb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -113,7 +113,8 @@ def save_preview(output: Any, path: Path | str, *, rate: float | None = None) ->
         rate: samples or frames a second.
 
     Returns:
-        The file: .png (.webp for images of more than 256 pixels), .mp4, .wav or .pdb.
+        The file: .png (.webp for images of more than 256 pixels), .mp4, .wav, or .pdb
+            (.cif for structures too large for it).
 
     Raises:
         UnsupportedError: none of the kinds.
@@ -121,8 +122,9 @@ def save_preview(output: Any, path: Path | str, *, rate: float | None = None) ->
     """
     path, kind = Path(path), kind_of(output, rate=rate)
     if kind == "structure":
-        path = path.with_suffix(".pdb")
-        path.write_text(to_pdb(output), encoding="ascii", newline="\n")
+        fits = fits_pdb(output)
+        path = path.with_suffix(".pdb" if fits else ".cif")
+        path.write_bytes((to_pdb(output) if fits else to_mmcif(output)).encode("ascii"))
     elif kind == "audio" and rate is not None:
         path, samples = path.with_suffix(".wav"), _array(output)
         write_wav(np.atleast_2d(samples if samples.shape[0] <= 2 or samples.ndim == 1 else samples.T), path, rate=rate)

@@ -32,7 +32,8 @@ class Structure:
 
     Raises:
         ShapeError: sizes that do not agree.
-        ArgumentError: no slot named "CA", or coordinates of present atoms that are not finite.
+        ArgumentError: no slot named "CA", names too long for a file, negative chains, or coordinates of present atoms
+            that are not finite.
     """
 
     coordinates: Array
@@ -57,6 +58,13 @@ class Structure:
         chains = np.asarray(self.chains, dtype=int) if np.size(self.chains) else np.zeros(shape[0], dtype=int)
         if len(residues) != shape[0] or chains.shape != (shape[0],):
             raise ShapeError(f"residues, chains: expected L = {shape[0]}, got {len(residues)} and {chains.shape}.")
+        long = [name for name in self.atoms if not 1 <= len(name) <= 4]
+        long += [name for name in residues if not 1 <= len(name) <= 3]
+        if long or (chains < 0).any():
+            raise ArgumentError(
+                "atoms, residues, chains: expected names of at most 4 and 3 letters and chain numbers from 0, got "
+                f"{long[:1] or int(chains.min())}."
+            )
         object.__setattr__(self, "mask", mask)
         object.__setattr__(self, "residues", residues)
         object.__setattr__(self, "chains", chains)
@@ -86,29 +94,64 @@ def to_pdb(structure: Structure) -> str:
     Reference: wwPDB, Atomic Coordinate Entry Format 3.3, ATOM records.
     """
     s, lines = structure, []
+    if not fits_pdb(s):
+        raise UnsupportedError(
+            f"structure: {int(s.mask.sum())} atoms of {len(s)} residues do not fit the columns of a PDB file, which "
+            "end at 99,999 atoms, 9,999 residues a chain and 999 Å. Write mmCIF."
+        )
     rows, slots = np.nonzero(s.mask)
     x = np.asarray(s.coordinates, dtype=np.float64)[rows, slots]
-    longest = int(np.bincount(s.chains).max(initial=0)) if len(s) else 0
-    fits = len(rows) <= 99_999 and longest <= 9_999 and s.chains.max(initial=0) < len(CHAINS)
-    if not fits or np.abs(x).max(initial=0) >= 1000:
-        raise UnsupportedError(
-            f"structure: {len(rows)} atoms, {longest} residues in a chain and coordinates up to "
-            f"{np.abs(x).max(initial=0):.0f} Å do not fit a PDB file. Turn previews off, or write mmCIF."
-        )
-    first = {chain: int(np.argmax(s.chains == chain)) for chain in np.unique(s.chains)}
+    numbers = _numbers(s.chains)
     previous = None
     for serial, (row, slot, xyz) in enumerate(zip(rows, slots, x, strict=True), start=1):
         chain = int(s.chains[row])
         if previous is not None and chain != previous:
             lines.append("TER")
         previous = chain
-        atom, number = s.atoms[slot], int((s.chains[first[chain] : row + 1] == chain).sum())
+        atom, number = s.atoms[slot], numbers[row]
         name = atom if len(atom) == 4 else f" {atom:<3}"
         lines.append(
             f"ATOM  {serial:5d} {name} {s.residues[row]:>3} {CHAINS[chain]}{number:4d}    "
             f"{xyz[0]:8.3f}{xyz[1]:8.3f}{xyz[2]:8.3f}{1:6.2f}{0:6.2f}          {atom[:1]:>2}"
         )
     return "\n".join([*lines, "TER", "END", ""])
+
+
+def to_mmcif(structure: Structure) -> str:
+    """The text of an mmCIF file, which has room for any size.
+
+    Args:
+        structure: with at least one atom.
+
+    Raises:
+        UnsupportedError: no atom is present.
+
+    Reference: wwPDB, PDBx/mmCIF dictionary, category atom_site.
+    """
+    s = structure
+    if not s.mask.any():
+        raise UnsupportedError("structure: it has no atoms, so there is nothing to write.")
+    columns = ("group_PDB", "id", "type_symbol", "label_atom_id", "label_comp_id", "label_asym_id", "label_seq_id")
+    names = [f"_atom_site.{name}" for name in (*columns, "Cartn_x", "Cartn_y", "Cartn_z")]
+    numbers = _numbers(s.chains)
+    rows, slots = np.nonzero(s.mask)
+    x = np.asarray(s.coordinates, dtype=np.float64)[rows, slots]
+    atoms = [
+        f"ATOM {serial} {s.atoms[slot][:1]} {s.atoms[slot]} {s.residues[row]} C{s.chains[row] + 1} {numbers[row]} "
+        f"{xyz[0]:.3f} {xyz[1]:.3f} {xyz[2]:.3f}"
+        for serial, (row, slot, xyz) in enumerate(zip(rows, slots, x, strict=True), start=1)
+    ]
+    return "\n".join(["data_structure", "loop_", *names, *atoms, "#", ""])
+
+
+def fits_pdb(structure: Structure) -> bool:
+    """Whether a PDB file's columns hold the structure: 99,999 atoms, 9,999 residues a chain, 999 Å."""
+    s = structure
+    longest = int(np.bincount(s.chains).max(initial=0))
+    far = float(np.abs(np.asarray(s.coordinates)[s.mask]).max(initial=0))
+    return bool(
+        s.mask.sum() <= 99_999 and longest <= 9_999 and s.chains.max(initial=0) < len(CHAINS) and far < 999.9995
+    )
 
 
 def radius_of_gyration(structures: Sequence[Structure]) -> Array:
@@ -166,3 +209,12 @@ def _alphas(structures: Sequence[Structure]) -> tuple[Array, Array, Array]:
         x[i, : len(s)] = np.where(present[i, : len(s), None], s.coordinates[:, s.alpha], 0)
         chains[i, : len(s)] = s.chains
     return x, present, chains
+
+
+def _numbers(chains: Array) -> list[int]:
+    """Numbers of residues within their chains, from 1."""
+    numbers, seen = [], dict.fromkeys(chains.tolist(), 0)
+    for chain in chains.tolist():
+        seen[chain] += 1
+        numbers.append(seen[chain])
+    return numbers

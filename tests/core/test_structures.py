@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from surrogate_ax import ArgumentError, ShapeError, UnsupportedError
-from surrogate_ax.structures import Structure, clashes, radius_of_gyration, spacing_error, to_pdb
+from surrogate_ax.previews import save_preview
+from surrogate_ax.structures import Structure, clashes, radius_of_gyration, spacing_error, to_mmcif, to_pdb
 
 
 def trace(points, **options):
@@ -78,7 +79,9 @@ def test_a_pdb_file_has_its_columns():
         (lambda: Structure(np.zeros((2, 1, 3)), np.ones((2, 1)), atoms=("N",)), ArgumentError, "named 'CA'"),
         (lambda: trace([(np.inf, 0, 0)]), ArgumentError, "finite"),
         (lambda: trace(LINE, residues=("GLY",)), ShapeError, "expected L = 5, got 1"),
-        (lambda: to_pdb(trace([(1234.0, 0, 0)])), UnsupportedError, "1234 Å do not fit"),
+        (lambda: trace(LINE, residues=("LONG",) * 5), ArgumentError, "at most 4 and 3 letters"),
+        (lambda: trace(LINE, chains=np.array([0, 0, 0, 0, -1])), ArgumentError, "from 0, got -1"),
+        (lambda: to_pdb(trace([(1234.0, 0, 0)])), UnsupportedError, "do not fit the columns"),
         (lambda: clashes([trace(LINE)], closest=0), ArgumentError, "positive distance"),
         (lambda: radius_of_gyration([np.zeros((3, 3))]), ArgumentError, "expected Structures, got ndarray"),
     ],
@@ -90,3 +93,19 @@ def test_bad_input_is_refused(make, error, message):
 
 def test_no_structures_have_no_scores():
     assert all(len(score([])) == 0 for score in (radius_of_gyration, spacing_error, clashes))
+
+
+def test_what_is_too_large_for_pdb_is_previewed_as_mmcif(tmp_path):
+    points = np.linspace(0, 5000, 10_001 * 3).reshape(-1, 3)
+    structure = trace(points, chains=np.arange(10_001) // 9_000)
+    path = save_preview(structure, tmp_path / "trial1.pdb")
+    assert path.suffix == ".cif"
+    lines = path.read_text().splitlines()
+    assert lines[:3] == ["data_structure", "loop_", "_atom_site.group_PDB"]
+    atoms = [line.split() for line in lines if line.startswith("ATOM")]
+    assert {len(atom) for atom in atoms} == {sum(line.startswith("_atom_site") for line in lines)}
+    assert atoms[9_000][:7] == ["ATOM", "9001", "C", "CA", "UNK", "C2", "1"]
+    np.testing.assert_allclose([[float(v) for v in atom[7:]] for atom in atoms], points, atol=6e-4)
+    assert save_preview(trace(LINE), tmp_path / "trial2").suffix == ".pdb"
+    with pytest.raises(UnsupportedError, match="no atoms"):
+        to_mmcif(Structure(np.zeros((2, 1, 3)), np.zeros((2, 1))))
