@@ -43,7 +43,7 @@ class Evaluations:
         seconds: (n,) wall time, each item's share of its batch.
         status: "done", "stopped" at a checkpoint, or "failed".
         reasons: why, by item number, for items that failed.
-        step: (n,) sampler step reached, -1 when the trajectory was not stepped.
+        step: (n,) sampler step at which a row was stopped, -1 for a whole trajectory.
         conditions: n mappings of call arguments, as evaluated.
         generator: fingerprint of what made them, by named part.
         objective: what they were judged by.

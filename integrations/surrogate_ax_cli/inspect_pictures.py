@@ -86,7 +86,7 @@ def draw_support(found: Findings, path: Path) -> None:
     for rows, colour, label in ((drawn, DRAWN, "round 0"), (~drawn, SEARCHED, "later rounds")):
         if rows.any():
             norm.hist(s.norm[rows], bins=bins, color=colour, alpha=0.6, label=label)
-    norm.axvspan(*band, color="0.88", zorder=0, label="99.9% of draws")
+    norm.axvspan(*band, facecolor="0.88", edgecolor="0.6", zorder=0, label="99.9% of draws")
     norm.axvline(s.norm[0], color=BEST, linewidth=2)
     norm.set(title="Norm", xlabel="|ξ|²/D", ylabel="latents")
     norm.set_ylim(0, 1.4 * norm.get_ylim()[1])  # room for the legend
