@@ -160,7 +160,7 @@ def radius_of_gyration(structures: Sequence[Structure]) -> Array:
     count = np.maximum(present.sum(1), 1)
     centre = (x * present[..., None]).sum(1) / count[:, None]
     squares = ((x - centre[:, None]) ** 2).sum(-1)
-    return np.sqrt((squares * present).sum(1) / count)
+    return np.asarray(np.sqrt((squares * present).sum(1) / count))
 
 
 def spacing_error(structures: Sequence[Structure]) -> Array:
@@ -168,7 +168,7 @@ def spacing_error(structures: Sequence[Structure]) -> Array:
     x, present, chains = _alphas(structures)
     beside = present[:, 1:] & present[:, :-1] & (chains[:, 1:] == chains[:, :-1])
     off = (np.linalg.norm(np.diff(x, axis=1), axis=-1) - CA_SPACING) ** 2
-    return np.sqrt((off * beside).sum(1) / np.maximum(beside.sum(1), 1))
+    return np.asarray(np.sqrt((off * beside).sum(1) / np.maximum(beside.sum(1), 1)))
 
 
 def clashes(structures: Sequence[Structure], *, closest: float = 3.0) -> Array:
