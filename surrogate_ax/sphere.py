@@ -35,7 +35,7 @@ STEP = 0.3  # angle of the first move
 STARTS = 32  # points that are moved, at least
 ROWS = 200  # told rows that the process is fitted to, at most
 JUDGED = 96  # rows by which kernels are judged, at most
-WIDE = (0.4, 0.8)  # range of b after two rounds without a new best
+WIDE, SPARED = (0.5, 0.9), 4  # range of b, for every fourth proposal, after two rounds without a new best
 APART = 0.97  # largest cosine between the proposals of a batch
 
 
@@ -51,7 +51,7 @@ def sphere(
 ) -> Policy:
     """Bayesian optimisation on the sphere of everything told: rounds of proposals, each mixed with fresh noise.
 
-    After two rounds without a new best the next one takes wider noise.
+    After two rounds without a new best every fourth proposal of the next one takes wider noise.
 
     Args:
         prior: the law of the latents.
@@ -83,7 +83,10 @@ def sphere(
         bank = used.bank(prior, device).extend(draws)
         known = bank.rows(used.terms)
         c = proposals(bank.gram(known), scores, size, random)
-        b = random.uniform(*(WIDE if stalled(before) else fresh), size)[:, None]
+        b = random.uniform(*fresh, size)
+        if stalled(before):
+            b[::SPARED] = random.uniform(*WIDE, len(b[::SPARED]))
+        b = b[:, None]
         combined = bank.normalise(c @ known.toarray()).toarray()
         points = np.sqrt(1 - b**2) * combined + b * bank.rows(((draw, 1.0),) for draw in draws).toarray()
         space = SurrogateSpace(bank, best_axes(used, bank, axes, points))

@@ -23,7 +23,7 @@ Asking = Generator[Array, Mapping[str, Array], None]  # yields latents (n, 768),
 
 @dataclass
 class Trace:
-    """What a cell did: latents (n, 768), values (n,) by metric, batch sizes and seconds of planning by batch."""
+    """What a cell did: latents (n, 768), values (n,) by metric, batch sizes and CPU seconds of planning by batch."""
 
     latents: list[Array] = field(default_factory=list)
     values: list[Mapping[str, Array]] = field(default_factory=list)
@@ -77,13 +77,13 @@ def _step(
     waiting: dict[int, Array],
     values: Mapping[str, Array] | None,
 ) -> None:
-    clock = time.perf_counter()
+    clock = time.thread_time()
     try:
         rows = cells[i][1].send(values)  # type: ignore[arg-type]
     except StopIteration:
         return
     finally:
-        traces[i].planning.append(time.perf_counter() - clock)
+        traces[i].planning.append(time.thread_time() - clock)
     waiting[i] = np.asarray(rows, dtype=np.float32)
     traces[i].latents.append(waiting[i])
     traces[i].sizes.append(len(rows))
