@@ -26,7 +26,9 @@ from surrogate_ax import (
     then,
 )
 from surrogate_ax.charts import EDGE, chart_named
-from surrogate_ax.sphere import Kernel, apart, ascend, fit, normal_scores, scored, unit
+from surrogate_ax.diagnostics import bank_support
+from surrogate_ax.gaussian_process import Kernel, ascend, fit, unit
+from surrogate_ax.sphere import apart, normal_scores, scored, supported
 
 D = 64
 PRIOR = Gaussian((D,))
@@ -124,6 +126,16 @@ def test_failed_rows_are_left_behind():
     )
     late = told.values["best"][-18:]
     assert np.isfinite(late).mean() > 0.3
+
+
+def test_proposals_stay_on_the_support_of_an_objective_that_leaves_it():
+    prior = Gaussian((1, 8, 8))
+    policy = then(draws(prior, 12, axes=4), sphere(prior, axes=4, size=6, fresh=(0.1, 0.3)))
+    told, _ = search(policy, 72, lambda x: {"best": x.mean(axis=1)})
+    bank = told.bank(prior)
+    assert (bank_support(bank, bank.rows(told.terms)).joint < 0.001).mean() <= 0.03
+    first, others = bank.rows(told.terms[:3]).toarray(), bank.rows(told.terms[3:6]).toarray()
+    assert supported(bank, first, others, np.zeros(3)) == pytest.approx(first)  # draws need no more noise
 
 
 # --- then

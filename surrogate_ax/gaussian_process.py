@@ -1,0 +1,160 @@
+"""A Gaussian process on the sphere of latents, which sees their cosines only.
+
+Latents in high dimension lie on a sphere, and a kernel of their cosine needs their Gram matrix only. A point is a unit
+combination x = Σ c_i x_i of told latents; its cosines with all of them are G c, and the gradient of anything that
+depends on those cosines is again a combination of told latents. So no latent is ever made here.
+
+Notation: n told rows; G (n, n) their cosines; y (n,) scores, larger is better; c (m, n) coefficients of m points, with
+c G cᵀ = 1; k(cos) = a · 8 cos + (1 - a) exp((cos - 1) / l²) the kernel, l the length scale, τ² the noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import scipy  # loads its submodules when they are first used
+
+Array = np.ndarray
+SLOPE = 8.0  # weight of the linear part of the kernel
+SHARES = (0.0, 0.5, 1.0)  # a
+LENGTHS = (0.35, 0.5, 0.8, 1.2, 1.6)  # l
+NOISES = (0.001, 0.03, 0.15)  # τ²
+JUDGED = 96  # rows by which kernels are judged, at most
+STEPS = 24  # great-circle moves of a proposal
+STEP = 0.3  # angle of the first move
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """k(cos) = a · 8 cos + (1 - a) exp((cos - 1) / l²).
+
+    Args:
+        share: a, of the linear part.
+        length: l.
+    """
+
+    share: float
+    length: float
+
+    @property
+    def peak(self) -> float:
+        """k(1)."""
+        return self.share * SLOPE + 1 - self.share
+
+    def __call__(self, cosine: Array) -> Array:
+        """Covariances of points at given cosines."""
+        smooth = (1 - self.share) * np.exp((cosine - 1) / self.length**2)
+        return np.asarray(self.share * SLOPE * cosine + smooth)
+
+    def slope(self, cosine: Array) -> Array:
+        """dk / dcos."""
+        smooth = (1 - self.share) / self.length**2 * np.exp((cosine - 1) / self.length**2)
+        return np.asarray(self.share * SLOPE + smooth)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A Gaussian process given what was told.
+
+    Args:
+        kernel: of its cosines.
+        gram: (n, n) cosines of the told rows.
+        inverse: (n, n) of the covariance of the scores, over `scale`.
+        alpha: (n,) inverse times the centred scores.
+        centre: mean of the scores.
+        scale: variance of the process.
+    """
+
+    kernel: Kernel
+    gram: Array
+    inverse: Array
+    alpha: Array
+    centre: float
+    scale: float
+
+    def at(self, c: Array) -> tuple[Array, Array]:
+        """Mean (m,) and standard deviation (m,) at c (m, n)."""
+        k = self.kernel(c @ self.gram)
+        return self._moments(k, k @ self.inverse)
+
+    def _moments(self, k: Array, weighted: Array) -> tuple[Array, Array]:
+        variance = self.scale * (self.kernel.peak - np.einsum("mn,mn->m", k, weighted))
+        return self.centre + k @ self.alpha, np.sqrt(np.maximum(variance, 1e-12 * self.scale))
+
+    def improvement(self, c: Array, best: Array | float) -> tuple[Array, Array]:
+        """Log expected improvement over `best` (m,) at c (m, n), and its gradient as coefficient rows (m, n)."""
+        cosine = c @ self.gram
+        k, slope = self.kernel(cosine), self.kernel.slope(cosine)
+        weighted = k @ self.inverse
+        mean, sd = self._moments(k, weighted)
+        z = (mean - best) / sd
+        ratio = _mills(z)  # Φ(z) / φ(z), which keeps its digits far below the best
+        value = np.log(sd) - z**2 / 2 + np.log(np.maximum(1 + z * ratio, 1e-300))
+        gradient = slope * (ratio[:, None] * self.alpha - (self.scale / sd)[:, None] * weighted)
+        return value, gradient
+
+
+def fit(gram: Array, y: Array) -> Posterior:
+    """The process of largest marginal likelihood over a grid of a, l and τ².
+
+    Args:
+        gram: (n, n) cosines of the told rows.
+        y: (n,) scores, larger is better.
+    """
+    centre = float(y.mean())
+    some = np.unique(
+        np.concatenate([np.argsort(-y, kind="stable")[: JUDGED // 2], np.arange(len(y))[-(JUDGED // 2) :]])
+    )
+    kernels = [Kernel(a, length) for a, length in product(SHARES, LENGTHS) if a < 1 or length == LENGTHS[0]]
+    best, chosen = -np.inf, (kernels[0], NOISES[0])
+    for kernel in kernels:
+        values, vectors = np.linalg.eigh(kernel(gram[np.ix_(some, some)]))  # one decomposition for every noise
+        turned = vectors.T @ (y[some] - centre)
+        for noise in NOISES:
+            spread = np.maximum(values, 0) + noise * kernel.peak
+            scale = max(float(turned**2 @ (1 / spread)) / len(some), 1e-12)
+            evidence = -len(some) / 2 * np.log(scale) - np.log(spread).sum() / 2
+            if evidence > best:
+                best, chosen = evidence, (kernel, noise)
+    kernel, noise = chosen
+    inverse = np.linalg.inv(kernel(gram) + noise * kernel.peak * np.eye(len(y)))
+    alpha = inverse @ (y - centre)
+    scale = max(float((y - centre) @ alpha) / len(y), 1e-12)
+    return Posterior(kernel, gram, inverse, alpha, centre, scale)
+
+
+def unit(c: Array, gram: Array) -> Array:
+    """Rows of c (m, n) with c G cᵀ = 1."""
+    return np.asarray(c / np.sqrt(np.maximum(np.einsum("mn,mn->m", c @ gram, c), 1e-12))[:, None])
+
+
+def ascend(posterior: Posterior, c: Array, best: Array | float, *, steps: int = STEPS) -> tuple[Array, Array]:
+    """Points moved along great circles to a larger expected improvement.
+
+    Args:
+        posterior: the process.
+        c: (m, n) unit coefficient rows to begin with.
+        best: the score to improve on, one for all points or (m,).
+        steps: moves; one that does not improve a point halves that point's angle instead.
+
+    Returns:
+        c (m, n) and the log expected improvement there (m,).
+    """
+    gram = posterior.gram
+    angle = np.full(len(c), STEP)
+    value, gradient = posterior.improvement(c, best)
+    for _ in range(steps):
+        tangent = gradient - np.einsum("mn,mn->m", gradient @ gram, c)[:, None] * c
+        moved = unit(np.cos(angle)[:, None] * c + np.sin(angle)[:, None] * unit(tangent, gram), gram)
+        new, slope = posterior.improvement(moved, best)
+        up = new > value
+        c, gradient = np.where(up[:, None], moved, c), np.where(up[:, None], slope, gradient)
+        value, angle = np.where(up, new, value), np.where(up, angle * 1.2, angle / 2)
+    return c, value
+
+
+def _mills(z: Array) -> Array:
+    """Φ(z) / φ(z)."""
+    return np.asarray(np.sqrt(np.pi / 2) * scipy.special.erfcx(-np.clip(z, -1e6, 35) / np.sqrt(2)))
