@@ -168,7 +168,9 @@ def test_a_clip_has_its_frames(layout, tmp_path):
     frames = to_frames(output)
     assert frames.shape == (6, 80, 128, 3)
     np.testing.assert_array_equal(frames[:, 8::16, 8::16], CLIP)
-    with av.open(str(save_preview(output, tmp_path / "clip", rate=rate))) as file:
+    path = save_preview(output, tmp_path / "clip", rate=rate)
+    assert path.read_bytes().index(b"moov") < path.read_bytes().index(b"mdat")  # plays before all of it has come
+    with av.open(str(path)) as file:
         stream = file.streams.video[0]
         shown = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
