@@ -25,6 +25,14 @@ def numbers(outputs: object) -> np.ndarray:
     return np.stack([np.asarray(output, dtype=float) for output in outputs])
 
 
+def literal(value: str) -> object:
+    """A number, list or the like as Python writes it; anything else is a text."""
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
 def check(name: str, value: float, goal: float) -> bool:
     print(f"RESULT {name} {value:.3g} <={goal:g} {'ok' if value <= goal else 'short'}", flush=True)
     return value <= goal
@@ -101,7 +109,7 @@ def main() -> None:
     if arguments.offload:
         pipe.enable_model_cpu_offload(device=arguments.device)
     call = {} if arguments.folder else {"guidance_scale": 1.5}
-    call |= {name: ast.literal_eval(value) for name, _, value in (pair.partition("=") for pair in arguments.call)}
+    call |= {name: literal(value) for name, _, value in (pair.partition("=") for pair in arguments.call)}
     generator = PipelineGenerator(
         pipe,
         device=None if arguments.offload else arguments.device,

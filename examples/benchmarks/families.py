@@ -6,7 +6,7 @@ measured; one thread; n = 4 items under two prompts. For each kind, and for the 
     <kind>_batch       largest difference between items of a batch and the same items one at a time, outputs in [0, 1]
     <kind>_repeat      largest difference between two runs of a batch
     <kind>_adapter_ms  time of `generate` beyond the pipeline's own call that it makes, a batch, median
-    <kind>_seconds     making the pipeline and its generator, and a first batch
+    <kind>_seconds     processor time of making the pipeline and its generator, and of a first batch
     <kind>_stop_ms     what a stop between steps costs: a batch advanced in three parts over the whole batch, runs
                        interleaved, a stop, median; decoding is not in it
     <kind>_survivors   largest difference between two survivors of a stop and the same items of the whole batch
@@ -104,11 +104,11 @@ def stopping(generator: Any, z: Any, conditions: Any, runs: int) -> tuple[float,
 
 
 def measure(name: str, make: Callable[[], PipelineGenerator], prompts: tuple[str, str], runs: int) -> None:
-    clock = time.perf_counter()
+    clock = time.process_time()
     generator = make()
     z, conditions = latents(generator), [{"prompt": prompts[i % 2]} for i in range(N)]
     first = generator.generate(z, conditions).outputs
-    report(f"{name}_seconds", time.perf_counter() - clock, 1.0)
+    report(f"{name}_seconds", time.process_time() - clock, 1.0)
     alone = [
         np.asarray(generator.generate({k: part[[i]] for k, part in z.items()}, [conditions[i]]).outputs)
         for i in range(N)

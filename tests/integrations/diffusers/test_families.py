@@ -49,6 +49,19 @@ class TestFamilies(GeneratorContract):
         return Case(generator(request.param), TEXTS, {"promt": "a red car"})
 
 
+class TestUnnamed(GeneratorContract):
+    """A class that no row of the table names is driven as it is found."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls) -> Case:
+        call = {"height": 16, "width": 16, "max_sequence_length": 8, "use_resolution_binning": False}
+        call |= {"prompt": "a cat", "num_inference_steps": 2, "output_type": "np", "clean_caption": False}
+        made = PipelineGenerator(tiny_families.pixart_sigma(), check_determinism=False, **call)
+        assert find_family(type(made._pipe)) is FAMILIES[-1]
+        return Case(made, TEXTS, {"promt": "a red car"})
+
+
 class TestSteppableFamilies(SteppableContract):
     @pytest.fixture(scope="class", params=sorted(CALLS.keys() - NOT_STEPPABLE))
     @classmethod

@@ -471,3 +471,23 @@ CALLS: dict[str, tuple[Make, dict[str, Any]]] = {
 def generator_call(name: str, **call: Any) -> dict[str, Any]:
     """Call arguments of a family's tiny pipeline: two steps, outputs as arrays."""
     return {"prompt": "a cat", "num_inference_steps": 2, "output_type": "np", **CALLS[name][1], **call}
+
+
+def pixart_sigma() -> Any:
+    """A class that no row of the table names."""
+    network = diffusers.PixArtTransformer2DModel(
+        sample_size=8,
+        num_layers=1,
+        patch_size=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        caption_channels=32,
+        in_channels=4,
+        cross_attention_dim=16,
+        out_channels=8,
+        use_additional_conditions=False,
+        norm_type="ada_norm_single",
+    )
+    scheduler = diffusers.DDIMScheduler(clip_sample=False, steps_offset=1)
+    parts = {"tokenizer": tiny.tokenizer(), "text_encoder": t5(), "vae": tiny.vae(), "scheduler": scheduler}
+    return tiny.ready(diffusers.PixArtSigmaPipeline(**parts, transformer=network))
