@@ -148,7 +148,7 @@ def compare(found: Table, budget: int) -> list[str]:
                 continue
             theirs = values[:, methods.index(rival)]
             known = np.isfinite(ours) & np.isfinite(theirs)
-            spread = np.array([plain(NAMES[t], budget).std() for t in tasks])[known]
+            spread = np.array([_spread(NAMES[t], budget) for t in tasks])[known]
             p = stats.wilcoxon((ours - theirs)[known] / spread, alternative="greater").pvalue
             lines.append(say(f"Wilcoxon p N={budget} by {what} against {rival}", p, "<.05", p < 0.05))
     return lines
@@ -167,6 +167,12 @@ def law() -> list[str]:
         lines.append(say(f"{what}, least KS p of {len(p)} latents, corrected", least, ">.01", least > 0.01))
         lines.append(say(f"{what}, share of p < .05", share, "<.07", share < 0.07))
     return lines
+
+
+def _spread(name: str, budget: int) -> float:
+    """Standard deviation of what plain draws are worth, where they found anything."""
+    found = plain(name, budget)
+    return float(found[np.isfinite(found)].std())
 
 
 def worths(found: Table, budget: int) -> list[str]:
