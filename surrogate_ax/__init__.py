@@ -14,8 +14,11 @@ from surrogate_ax.errors import (
     MismatchError,
     MissingExtraError,
     ScoreError,
+    ScoreProcessError,
+    ScoreTimeoutError,
     SeedError,
     ShapeError,
+    StorageError,
     SurrogateError,
     UnsupportedError,
 )
@@ -25,12 +28,14 @@ from surrogate_ax.generator import FromTerms, FunctionGenerator, Generated, Gene
 from surrogate_ax.laws import Elementwise, Law, Normal, Rotations, ZeroCentre
 from surrogate_ax.loop import Batch, Candidate, Direct, Host, Line, run
 from surrogate_ax.objective import Metric, Objective
+from surrogate_ax.overlap import Overlapped
 from surrogate_ax.plan import Plan, plan
 from surrogate_ax.policies import Policy, Told, Turn, draws, fixed, o3, o3_seeds, then
 from surrogate_ax.priors import Gaussian, Latents, Prior, Product
 from surrogate_ax.recipe import Recipe, render
 from surrogate_ax.space import SurrogateSpace
 from surrogate_ax.sphere import sphere
+from surrogate_ax.subprocess_score import SubprocessScore
 
 __version__ = "0.1.0"
 
@@ -66,6 +71,7 @@ __all__ = [
     "MissingExtraError",
     "Normal",
     "Objective",
+    "Overlapped",
     "Plan",
     "Policy",
     "Prior",
@@ -74,11 +80,15 @@ __all__ = [
     "Recipe",
     "Rotations",
     "ScoreError",
+    "ScoreProcessError",
+    "ScoreTimeoutError",
     "Seed",
     "SeedError",
     "ShapeError",
     "Steppable",
+    "StorageError",
     "Stored",
+    "SubprocessScore",
     "SurrogateError",
     "SurrogateSpace",
     "Terms",

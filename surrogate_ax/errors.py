@@ -27,6 +27,14 @@ class ScoreError(SurrogateError, ValueError):
     """A score function returned something that its objective does not declare."""
 
 
+class ScoreProcessError(SurrogateError, RuntimeError):
+    """A score that runs in a process of its own raised an error there, or ended the process."""
+
+
+class ScoreTimeoutError(ScoreProcessError, TimeoutError):
+    """A score that runs in a process of its own took too long, and its process was killed."""
+
+
 class MismatchError(SurrogateError, ValueError):
     """A study, recipe or saved space was made with another generator, prior, bank or objective."""
 
@@ -37,6 +45,10 @@ class UnsupportedError(SurrogateError, TypeError):
 
 class GenerationError(SurrogateError, RuntimeError):
     """The generator or the score failed for every item, so that going on is pointless."""
+
+
+class StorageError(SurrogateError, OSError):
+    """What was found could not be written down: a full disk, a folder that is read-only, a server that is gone."""
 
 
 class MissingExtraError(SurrogateError, ImportError):

@@ -1,8 +1,8 @@
 """Latents and conditions to scores: one generator call and one score call a batch, and a policy for faults.
 
-An item that fails fails alone: a batch that raises is halved until the items at fault stand alone. Running out of
-memory halves the batch too, and the size that fitted is remembered. n items; values by metric (n,); NFE and seconds
-by item (n,).
+An item that fails fails alone: a batch that raises is halved until the items at fault stand alone, and one whose score
+runs out of time is tried again item by item. Running out of memory halves the batch too, and the size that fitted is
+remembered. n items; values by metric (n,); NFE and seconds by item (n,).
 """
 
 from __future__ import annotations
@@ -104,13 +104,25 @@ class Evaluator:
             ShapeError: wrong latents, not n conditions, or a generator that returned another number of outputs.
             ScoreError: the score returned something undeclared.
         """
+        generated = self.generate(z, conditions)
+        return self.judge(generated, [{}] * len(generated.nfe) if conditions is None else list(conditions))
+
+    def generate(self, z: Latents, conditions: Sequence[Condition] | None = None) -> Generated:
+        """Generate n items, to be judged later.
+
+        Args:
+            z: named parts (n, *shape).
+            conditions: n mappings of call arguments; none if left out.
+
+        Raises:
+            ShapeError: wrong latents, not n conditions, or a generator that returned another number of outputs.
+        """
         parts = check_latents(z, self.generator.prior)
         n = next(iter(parts.values())).shape[0]
         conditions = [{}] * n if conditions is None else list(conditions)
         check_conditions(parts, conditions)
         self._fitted = self.fits
-        generated = self._generate(parts, conditions) if n else Generated([], np.zeros(0), 0.0)
-        return self.judge(generated, conditions)
+        return self._generate(parts, conditions) if n else Generated([], np.zeros(0), 0.0)
 
     def judge(self, generated: Generated, conditions: Sequence[Condition]) -> Evaluations:
         """Score what was generated for n items.
@@ -225,11 +237,12 @@ class Evaluator:
             n = len(conditions)
             if n == 1:
                 return {metric.name: np.full(1, np.nan) for metric in self.objective.metrics}, {0: reason_of(error)}
-        half = (n + 1) // 2
-        first, early = self._score(outputs[:half], conditions[:half])
-        second, late = self._score(outputs[half:], conditions[half:])
-        values = {name: np.concatenate([first[name], second[name]]) for name in first}
-        return values, early | {half + i: reason for i, reason in late.items()}
+            # What ran out of time may do so again in every half that it is in; alone it does so once more only.
+            size = 1 if isinstance(error, TimeoutError) else (n + 1) // 2
+        starts = range(0, n, size)
+        parts = [self._score(outputs[k : k + size], conditions[k : k + size]) for k in starts]
+        values = {name: np.concatenate([scored[name] for scored, _ in parts]) for name in parts[0][0]}
+        return values, {k + i: why for k, (_, failed) in zip(starts, parts, strict=True) for i, why in failed.items()}
 
 
 def reason_of(error: Exception) -> str:

@@ -15,7 +15,7 @@ CORE = "surrogate_ax"
 CLI = "surrogate_ax_cli"  # where things are put together; test_imports checks that its command does so lazily
 CORE_LIBRARIES = {"numpy", "scipy", "torch", "safetensors"}
 # What one core module may import inside a function or for type checkers only, with an error that names the extra.
-CORE_OPTIONAL = {"previews.py": {"PIL"}, "clips.py": {"av"}}
+CORE_OPTIONAL = {"previews.py": {"PIL"}, "clips.py": {"av"}, "score_worker.py": {"PIL"}}
 ALLOWED_ARROWS = {("surrogate_ax_platform", "surrogate_ax_botorch")}  # as Ax stands on BoTorch
 
 

@@ -1,0 +1,81 @@
+"""The line on which a batch is scored while the next one is generated.
+
+    put 0   generate 0
+    put 1   generate 1 | score 0
+    take               | (waits for the rest of it)      -> 0
+    put 2   generate 2 | score 1
+
+One batch at most stays behind, whatever takes how long: batch i is told after batch i + 1 was asked and before batch
+i + 2 is, so the same seeds give the same search. Of m batches in a round of scores as slow as generation, m + 1 steps
+remain of 2m: the last of a round is scored before the next round is planned.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from surrogate_ax.evaluation import Evaluations, Evaluator
+from surrogate_ax.generator import Condition, Generated
+from surrogate_ax.loop import Candidate
+from surrogate_ax.priors import Latents
+
+
+class Overlapped:
+    """A line that scores in a thread of its own, one batch after the other.
+
+    Threads share Python's interpreter: a score in pure Python gains nothing unless it runs in a process of its own, as
+    a `SubprocessScore` does. Torch, NumPy, a GPU, other programs and the network do not hold the interpreter.
+
+    Args:
+        evaluator: generator, objective and fault policy. Its score is called in the thread, its generator is not.
+    """
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        self._candidates: deque[Sequence[Candidate[Any]]] = deque()  # put, not taken
+        self._generated: queue.SimpleQueue[tuple[Generated, Sequence[Condition]] | None] = queue.SimpleQueue()
+        self._scored: queue.SimpleQueue[Evaluations | BaseException] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def put(self, candidates: Sequence[Candidate[Any]], z: Latents) -> None:
+        """Generate candidates, and let them be scored once those before them are."""
+        conditions = [candidate.condition for candidate in candidates]
+        generated = self._evaluator.generate(z, conditions)
+        if self._thread is None:  # a daemon: a score that hangs must not keep the interpreter from ending
+            self._thread = threading.Thread(target=self._score, name="scores", daemon=True)
+            self._thread.start()
+        self._candidates.append(candidates)
+        self._generated.put((generated, conditions))
+
+    def take(self, *, wait: bool) -> Sequence[tuple[Sequence[Candidate[Any]], Evaluations]]:
+        """The oldest batch, waited for; nothing while there is only one and more may be put.
+
+        Args:
+            wait: nothing more is put before this returns.
+
+        Raises:
+            ScoreError: the score returned something undeclared; whatever the evaluator lets through.
+        """
+        if len(self._candidates) <= (0 if wait else 1):
+            return []
+        scored = self._scored.get()
+        if isinstance(scored, BaseException):
+            raise scored
+        return [(self._candidates.popleft(), scored)]
+
+    def close(self) -> None:
+        """Score nothing more. A score that is being computed cannot be broken off: what comes of it is dropped."""
+        self._closed = True
+        self._generated.put(None)
+
+    def _score(self) -> None:
+        try:
+            while (made := self._generated.get()) is not None and not self._closed:
+                self._scored.put(self._evaluator.judge(*made))
+        except BaseException as error:  # noqa: BLE001  raised again by `take`, where the loop sees it
+            self._scored.put(error)
