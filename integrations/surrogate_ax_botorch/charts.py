@@ -104,7 +104,7 @@ def weights(u: Tensor, chart: str = "knothe-rosenblatt") -> Tensor:
         share = float(scipy.special.betainc(u.shape[-1] / 2, 0.5, np.sin(found.theta_max) ** 2))
     elif not isinstance(found, KnotheRosenblatt):
         raise UnsupportedError(f"chart: the model on coefficients has no gradient for {chart!r}. Use a model on u.")
-    w: Tensor = _KnotheRosenblatt.apply(u, share)
+    w: Tensor = _KnotheRosenblatt.apply(u, share)  # type: ignore[no-untyped-call]
     return w
 
 

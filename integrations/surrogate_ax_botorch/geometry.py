@@ -112,7 +112,7 @@ class Geometry:
         if rounds is None:
             return self._of_round(u, self.present)
         numbers = rounds.detach().round().long()
-        present = numbers.unique().tolist()
+        present = sorted(set(numbers.flatten().tolist()))
         if len(present) == 1:
             return self._of_round(u, present[0])
         found = torch.zeros((*u.shape[:-1], self.size), dtype=torch.float64, device=u.device)

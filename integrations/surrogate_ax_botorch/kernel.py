@@ -23,7 +23,7 @@ from surrogate_ax_botorch.geometry import Geometry
 LEAST = 0.025  # lengthscales stay above, as BoTorch's do
 
 
-class CoefficientKernel(Kernel):
+class CoefficientKernel(Kernel):  # type: ignore[misc]
     """Matérn-5/2 on the latents that rows of parameters stand for.
 
     Args:
@@ -79,12 +79,14 @@ class CoefficientKernel(Kernel):
     @property
     def lengthscale(self) -> Tensor:
         """(..., 1, K + 1 + ordered): of the present axes, of all other directions, of the ordered parameters."""
-        return self.raw_lengthscale_constraint.transform(self.raw_lengthscale)
+        scale: Tensor = self.raw_lengthscale_constraint.transform(self.raw_lengthscale)
+        return scale
 
     @property
     def categorical_lengthscale(self) -> Tensor:
         """(..., 1, categorical)."""
-        return self.raw_categorical_lengthscale_constraint.transform(self.raw_categorical_lengthscale)
+        scale: Tensor = self.raw_categorical_lengthscale_constraint.transform(self.raw_categorical_lengthscale)
+        return scale
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
         """k(x1, x2) (..., n1, n2), or its diagonal."""

@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from surrogate_ax.conditions import Choice, Range
@@ -69,13 +70,13 @@ class Mirror:
                     self._record(self._study, candidate, batch, i, Path(folder))
 
     def _open(self, ev: Evaluations) -> optuna.Study:
-        directions = [metric.goal for metric in ev.objective.optimised]
+        directions = [StudyDirection[metric.goal.upper()] for metric in ev.objective.optimised]
         study = optuna.create_study(
             storage=self._storage, study_name=self._name, directions=directions, load_if_exists=True
         )
         described = ev.objective.describe()
         recorded = study.user_attrs.get(METRICS_ATTR, described)
-        if recorded != described or [d.name.lower() for d in study.directions] != directions:
+        if recorded != described or study.directions != directions:
             raise MismatchError(f"study {self._name!r}: it mirrors {recorded}, got {described}. Use another name.")
         study.set_user_attr(METRICS_ATTR, described)
         self._there = {str(trial.user_attrs.get(TICKET_ATTR)) for trial in study.get_trials(deepcopy=False)}

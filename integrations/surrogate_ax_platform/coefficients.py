@@ -21,7 +21,8 @@ from ax.core.parameter import ChoiceParameter, Parameter, RangeParameter
 from ax.core.search_space import SearchSpace, SearchSpaceDigest
 from ax.generators.torch.botorch_modular.acquisition import Acquisition
 from ax.generators.torch.botorch_modular.input_constructors.covar_modules import covar_module_argparse
-from ax.generators.torch.botorch_modular.surrogate import ModelConfig, Surrogate, SurrogateSpec
+from ax.generators.torch.botorch_modular.surrogate import Surrogate, SurrogateSpec
+from ax.generators.torch.botorch_modular.utils import ModelConfig
 from ax.generators.torch_base import TorchOptConfig
 from botorch.models import SingleTaskGP
 from botorch.utils.datasets import SupervisedDataset
@@ -153,7 +154,6 @@ def _scale(parameter: Parameter) -> Scale:
     return (min(values), max(values))
 
 
-@covar_module_argparse.register(CoefficientKernel)
 def _kernel_arguments(
     covar_module_class: type[CoefficientKernel],
     botorch_model_class: Any,
@@ -172,3 +172,6 @@ def _kernel_arguments(
         "ordered": {column[name]: scale for name, scale in scales.items() if scale is not None},
         "categorical": [column[name] for name, scale in scales.items() if scale is None],
     }
+
+
+covar_module_argparse.add((CoefficientKernel,), _kernel_arguments)

@@ -198,7 +198,7 @@ class AxHost:
         if not sees_one_round(self.client):
             return True
         known = [trial for trial in records.trials(self._experiment) if trial.status == TrialStatus.COMPLETED]
-        return sum(records.parameters_of(trial)[ROUND] == turn.round for trial in known) >= BEGIN
+        return [records.parameters_of(trial)[ROUND] for trial in known].count(turn.round) >= BEGIN
 
     def _point(self, turn: Turn) -> dict[str, Any]:
         """A uniform point of the search space; of a plain draw, outside the round's box."""

@@ -5,6 +5,7 @@ Ax's own drive (`client.run_trials`) then searches one box too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +36,15 @@ class RoundSpec(GeneratorSpec):
         return super().gen(**{**generator_gen_kwargs, "fixed_features": ObservationFeatures(parameters=pinned)})
 
     @classmethod
-    def deserialize_init_args(cls, args: dict[str, Any], **registries: Any) -> dict[str, Any]:
+    def deserialize_init_args(
+        cls,
+        args: dict[str, Any],
+        decoder_registry: dict[str, type[Any] | Callable[..., Any]] | None = None,
+        class_decoder_registry: dict[str, Callable[[dict[str, Any]], Any]] | None = None,
+    ) -> dict[str, Any]:
         """What Ax's decoder makes of the arguments of a GeneratorSpec."""
+        known = {"decoder_registry": decoder_registry, "class_decoder_registry": class_decoder_registry}
+        registries: dict[str, Any] = {name: registry for name, registry in known.items() if registry is not None}
         spec = generator_spec_from_json({k: v for k, v in args.items() if k != "__type"}, **registries)
         names = ("generator_enum", "generator_kwargs", "generator_gen_kwargs", "cv_kwargs", "generator_key_override")
         return {name: getattr(spec, name) for name in names}

@@ -73,13 +73,13 @@ def _choice(name: str, condition: Choice) -> ChoiceParameterConfig:
     kinds = {type(value) for value in condition.values}
     if kinds == {int, float}:
         kinds = {float}
-    kind = kinds.pop()
-    if kinds or kind is type(None):
+    if len(kinds) != 1 or type(None) in kinds:
         raise ArgumentError(
             f"conditions[{name!r}]: Ax needs choices of one type, all strings, numbers or booleans, "
             f"got {list(condition.values)}. Use names, and turn them into values in the generator."
         )
-    values: Any = [kind(value) for value in condition.values]
+    (kind,) = kinds
+    values: Any = [float(value) if kind is float and isinstance(value, int) else value for value in condition.values]
     kind_name: Any = kind.__name__
     return ChoiceParameterConfig(name=name, values=values, parameter_type=kind_name, is_ordered=kind is bool)
 
