@@ -17,13 +17,14 @@ LONGEST_S = 15.0  # of a preview; what comes later is left out
 QUALITY = 26  # x264's constant rate factor: lower is larger and better
 
 
-def write_mp4(frames: Array, path: Path, *, rate: float) -> None:
+def write_mp4(frames: Array, path: Path, *, rate: float, longest: float = LONGEST_S) -> None:
     """Write H.264 in yuv420p with its index in front, which every browser plays.
 
     Args:
         frames: (T, H, W, 3) uint8; odd sizes are cut by a pixel, as yuv420p needs even ones.
         path: where to.
         rate: frames a second.
+        longest: seconds to write.
 
     Raises:
         MissingExtraError: PyAV is not installed, or it was built without an H.264 encoder.
@@ -32,7 +33,7 @@ def write_mp4(frames: Array, path: Path, *, rate: float) -> None:
         import av
     except ImportError as error:
         raise MissingExtraError("Clips need PyAV: pip install 'surrogate-ax[video]' or av.") from error
-    shown = frames[: max(1, round(LONGEST_S * rate))]
+    shown = frames[: max(1, round(min(longest * rate, len(frames))))]
     height, width = (size - size % 2 for size in shown.shape[1:3])
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as file:
         try:
@@ -50,18 +51,19 @@ def write_mp4(frames: Array, path: Path, *, rate: float) -> None:
             file.mux(packet)
 
 
-def write_wav(samples: Array, path: Path, *, rate: float) -> None:
+def write_wav(samples: Array, path: Path, *, rate: float, longest: float = LONGEST_S) -> None:
     """Write 16-bit PCM; what is louder than 1 is scaled down as a whole.
 
     Args:
         samples: (C, S) floats in [-1, 1], or 16-bit integers.
         path: where to.
         rate: samples a second.
+        longest: seconds to write.
 
     Raises:
         UnsupportedError: no samples, or another dtype.
     """
-    shown = samples[:, : max(1, round(LONGEST_S * rate))]
+    shown = samples[:, : max(1, round(min(longest * rate, samples.shape[1])))]
     if shown.dtype.kind == "f" and shown.size:
         x = np.nan_to_num(shown.astype(np.float64), posinf=1.0, neginf=-1.0)
         shown = np.round(32767 * x / max(1.0, float(np.abs(x).max()))).astype("<i2")

@@ -8,13 +8,14 @@ Small pictures are enlarged by whole pixels, so that sixteen pixels are worth lo
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
-from surrogate_ax.clips import write_mp4, write_wav
+from surrogate_ax.clips import LONGEST_S, write_mp4, write_wav
 from surrogate_ax.errors import MissingExtraError, UnsupportedError
 from surrogate_ax.structures import Structure, fits_pdb, to_mmcif, to_pdb
 
@@ -104,13 +105,14 @@ def kind_of(output: Any, *, rate: float | None = None) -> Kind:
     return "image"
 
 
-def save_preview(output: Any, path: Path | str, *, rate: float | None = None) -> Path:
+def save_preview(output: Any, path: Path | str, *, rate: float | None = None, full: bool = False) -> Path:
     """Write an output as a small file of its kind; the same output gives the same bytes.
 
     Args:
         output: an image, a clip, sound or a structure.
         path: where to; the suffix becomes that of the kind.
         rate: samples or frames a second.
+        full: at its own size and length, images as PNG.
 
     Returns:
         The file: .png (.webp for images of more than 256 pixels), .mp4, .wav, or .pdb
@@ -120,20 +122,22 @@ def save_preview(output: Any, path: Path | str, *, rate: float | None = None) ->
         UnsupportedError: none of the kinds.
         MissingExtraError: what writes this kind is not installed.
     """
-    path, kind = Path(path), kind_of(output, rate=rate)
+    path, kind, longest = Path(path), kind_of(output, rate=rate), math.inf if full else LONGEST_S
     if kind == "structure":
         fits = fits_pdb(output)
         path = path.with_suffix(".pdb" if fits else ".cif")
         path.write_bytes((to_pdb(output) if fits else to_mmcif(output)).encode("ascii"))
     elif kind == "audio" and rate is not None:
         path, samples = path.with_suffix(".wav"), _array(output)
-        write_wav(np.atleast_2d(samples if samples.shape[0] <= 2 or samples.ndim == 1 else samples.T), path, rate=rate)
+        channels = np.atleast_2d(samples if samples.shape[0] <= 2 or samples.ndim == 1 else samples.T)
+        write_wav(channels, path, rate=rate, longest=longest)
     elif kind == "video":
         path = path.with_suffix(".mp4")
-        write_mp4(to_frames(output), path, rate=FRAMES if rate is None else rate)
+        frames = to_frames(output, most=None if full else CLIP)
+        write_mp4(frames, path, rate=FRAMES if rate is None else rate, longest=longest)
     else:
         image = enlarge(to_image(output))
-        large = max(image.size) > LARGE
+        large = max(image.size) > LARGE and not full
         path = path.with_suffix(".webp" if large else ".png")
         if large:
             image.thumbnail((MOST, MOST))
@@ -143,11 +147,12 @@ def save_preview(output: Any, path: Path | str, *, rate: float | None = None) ->
     return path
 
 
-def to_frames(output: Any) -> np.ndarray:
-    """A clip as frames (T, H, W, 3), uint8, of at most 512 pixels.
+def to_frames(output: Any, *, most: int | None = CLIP) -> np.ndarray:
+    """A clip as frames (T, H, W, 3), uint8.
 
     Args:
         output: a clip, as above.
+        most: pixels on the longer side; None leaves frames as large as they are.
 
     Raises:
         UnsupportedError: not a clip, or frames of different sizes.
@@ -164,7 +169,7 @@ def to_frames(output: Any) -> np.ndarray:
             f"output: expected a clip of frames of one size, got {sorted({p.size for p in pictures})}."
         )
     for picture in pictures:
-        picture.thumbnail((CLIP, CLIP))
+        picture.thumbnail(picture.size if most is None else (most, most))
     return np.stack([np.asarray(picture) for picture in pictures])
 
 

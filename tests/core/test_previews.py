@@ -236,3 +236,16 @@ def test_a_rate_reaches_what_was_evaluated():
     assert evaluations.rate == 16_000
     with pytest.raises(ArgumentError, match="rate: expected a positive"):
         FunctionGenerator(lambda z: z, (4,), rate=0)
+
+
+def test_in_full_nothing_is_made_smaller_or_cut(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (700, 1400, 3), dtype=np.uint8)
+    with Image.open(save_preview(pixels, tmp_path / "image", full=True)) as image:
+        assert image.format == "PNG"
+        np.testing.assert_array_equal(np.asarray(image), pixels)
+    with wave.open(str(save_preview(np.zeros(20 * 8000), tmp_path / "sound", rate=8000, full=True))) as sound:
+        assert sound.getnframes() == 20 * 8000
+    clip = save_preview(np.zeros((3, 600, 20, 3), dtype=np.uint8), tmp_path / "clip", full=True)
+    with av.open(str(clip)) as film:
+        assert film.streams.video[0].height == 600
