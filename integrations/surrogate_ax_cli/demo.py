@@ -25,6 +25,7 @@ from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.evaluation import INTERRUPTED
 from surrogate_ax.generator import Generator
 from surrogate_ax.policies import draws
+from surrogate_ax_cli.assembly import check_words
 from surrogate_ax_cli.palette import METRIC, palette_objective
 from surrogate_ax_diffusers import PipelineGenerator, load_avatars
 from surrogate_ax_optuna import optimize, sqlite
@@ -78,11 +79,7 @@ def avatars(prompt: str) -> PipelineGenerator:
         ArgumentError: a word that the model does not know.
     """
     pipe = load_avatars()
-    known = pipe.tokenizer.get_vocab()
-    unknown = [word for word in prompt.lower().replace(",", " ").split() if word not in known]
-    if unknown:
-        words = ", ".join(sorted(word for word in known if word.isalpha()))
-        raise ArgumentError(f"prompt: the embedded model does not know {unknown}. Its words are: {words}.")
+    check_words(prompt, pipe.tokenizer.get_vocab())
     return PipelineGenerator(pipe, prompt=prompt, num_inference_steps=STEPS, guidance_scale=GUIDANCE, output_type="np")
 
 

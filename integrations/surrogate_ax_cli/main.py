@@ -15,11 +15,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+from surrogate_ax_cli.interrupts import INTERRUPTED, interruptible
+
+if TYPE_CHECKING:
+    from surrogate_ax_cli.assembly import Parts
+    from surrogate_ax_cli.sweep import Backend
+    from surrogate_ax_cli.sweep_file import SweepFile
+
+FAILED, BAD_INPUT = 1, 2
+
+SweepPath = Annotated[Path, typer.Argument(metavar="SWEEP.YAML", help="The sweep file; README describes it.")]
 
 app = typer.Typer(
     help="Search the outputs of diffusion and flow-matching models as hyper-parameters are searched.",
@@ -75,6 +84,84 @@ def demo(
 
 
 @app.command()
+def sweep(
+    file: SweepPath,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print plan and cost; write nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Search as a sweep file says; the same command goes on where it stopped."""
+    with _reported(), interruptible(_say), _without_noise():
+        from surrogate_ax_cli import dry_run as cost
+        from surrogate_ax_cli import storages
+        from surrogate_ax_cli import sweep as sweeps
+
+        described, parts, backend = _open_sweep(file)
+        record = backend.found()
+        _say(sweeps.found_line(described, record, storages.shown(described)))
+        if dry_run:
+            _say("timing a pilot batch")
+            plan = cost.dry_run(described, parts, record)
+            typer.echo(json.dumps(plan, indent=1) if as_json else "\n".join(cost.plan_lines(plan)))
+            return
+        if record is None:
+            _say("trying one output before anything is written")
+            for reason in sweeps.try_out(described, parts).reasons.values():
+                _say(f"warning: it failed: {reason}")
+        backend.run()
+        ended = backend.found()
+        if ended is None:
+            raise typer.Exit(FAILED)
+        result = sweeps.summary(described, ended)
+        if as_json:
+            typer.echo(json.dumps({**result, "storage": storages.shown(described)}, indent=1))
+            return
+        typer.echo("\n".join(sweeps.summary_lines(result)))
+        for command, use in (("best", "makes the best again"), ("dashboard", "shows every trial")):
+            typer.echo(f"surrogate-ax {command} {shlex.quote(str(file))} {use}")
+
+
+@app.command()
+def best(
+    file: SweepPath,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many, at most.")] = 6,
+    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps, in place of the search's.")] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("--set", help="name=value of another call argument to change.")
+    ] = None,
+    max_cosine: Annotated[float, typer.Option(help="Limit on the cosine of any two latents.")] = 0.9,
+    out: Annotated[Path, typer.Option(help="Folder for outputs and recipes.")] = Path("best"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Make the best outputs of a sweep that differ again, from their recipes, with more steps if you like."""
+    with _reported(), interruptible(_say), _without_noise():
+        from surrogate_ax_cli import best as portfolio
+
+        portfolio.check_out(out)
+        overrides = portfolio.read_overrides(override or [], steps)
+        described, parts, backend = _open_sweep(file)
+        record = backend.found()
+        if record is None:
+            raise described.error("name", f"there are no trials of {described.name!r} yet. Run `surrogate-ax sweep`.")
+        chosen = portfolio.best(parts, record, k=k, max_cosine=max_cosine, overrides=overrides)
+        rows = portfolio.save(chosen, out, parts)
+        typer.echo(json.dumps(rows, indent=1) if as_json else "\n".join(portfolio.lines(rows, out)))
+
+
+@app.command()
+def dashboard(
+    file: SweepPath,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of 127.0.0.1; 0 takes a free one.")] = 8080,
+) -> None:
+    """Show a sweep in optuna-dashboard, with a picture of each output, to this machine only."""
+    with _reported("the dashboard has ended"), _without_noise():
+        import_module("surrogate_ax_optuna")
+        from surrogate_ax_cli import dashboard as served
+        from surrogate_ax_cli.sweep_file import read_sweep
+
+        served.serve(read_sweep(file), port, say=_say)
+
+
+@app.command()
 def inspect(
     storage: Annotated[str, typer.Argument(help="The study's SQLite file, or the URL of an Optuna storage.")],
     study: Annotated[str | None, typer.Option(help="Its name; may be left out where there is one only.")] = None,
@@ -103,6 +190,27 @@ def inspect(
         typer.echo("\n".join(["", "Look at", *(f"  {path}" for path in drawn), *left_out]))
 
 
+def _open_sweep(file: Path) -> tuple[SweepFile, Parts, Backend]:
+    """A sweep file with what it names, built; nothing is written."""
+    import_module("surrogate_ax_optuna")  # names the extra to install where it is missing
+    from surrogate_ax_cli.assembly import assemble
+    from surrogate_ax_cli.sweep import backend_of
+    from surrogate_ax_cli.sweep_file import read_sweep
+
+    described = read_sweep(file)
+    parts = assemble(described)
+    return described, parts, backend_of(described, parts, say=_say)
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """No log lines and warnings of libraries that a user of the command can do nothing about."""
+    from surrogate_ax_cli.demo import quiet
+
+    with quiet():
+        yield
+
+
 def _what_to_open(out: Path, files: list[str], study: str, previews: str) -> str:
     """Where the pictures are, and how to see every trial of the study."""
     beside = Path(sys.executable).with_name("optuna-dashboard")  # a virtual environment that is not activated
@@ -125,17 +233,19 @@ def _say(text: str) -> None:
 
 
 @contextmanager
-def _reported() -> Iterator[None]:
+def _reported(
+    interrupted: str = "interrupted: what was evaluated is kept; the same command goes on from there",
+) -> Iterator[None]:
     """Expected errors as one line on standard error and an exit code."""
     try:
         yield
     except KeyboardInterrupt:
-        _say("\ninterrupted: what was evaluated is kept; the same command goes on from there")
+        _say(f"\n{interrupted}")
         raise typer.Exit(INTERRUPTED) from None
     except Exception as error:
-        from surrogate_ax.errors import SurrogateError
+        from surrogate_ax.errors import SurrogateError, UnsupportedError
 
         if not isinstance(error, SurrogateError | OSError):
             raise
         _say(f"error: {error}")
-        raise typer.Exit(BAD_INPUT if isinstance(error, ValueError) else FAILED) from None
+        raise typer.Exit(BAD_INPUT if isinstance(error, ValueError | UnsupportedError) else FAILED) from None

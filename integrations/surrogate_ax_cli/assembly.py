@@ -1,0 +1,178 @@
+"""What a sweep file names, built: generator, objective and policy. Nothing is written, and the model does not run."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from surrogate_ax.checkpoints import check_checkpoints
+from surrogate_ax.conditions import Choice
+from surrogate_ax.errors import ArgumentError, GenerationError, SurrogateError
+from surrogate_ax.evaluation import Evaluator
+from surrogate_ax.generator import Generator
+from surrogate_ax.objective import Objective
+from surrogate_ax.plan import Plan, plan
+from surrogate_ax.policies import Policy
+from surrogate_ax_cli.named import make_policy
+from surrogate_ax_cli.places import nearest
+from surrogate_ax_cli.sweep_file import Source, SweepFile
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a sweep is made of.
+
+    Args:
+        generator: makes the outputs.
+        objective: judges them.
+        policy: where to search; None for the plan.
+        plan: what a new study is begun with where there is no policy.
+        device: where latents are made.
+    """
+
+    generator: Generator
+    objective: Objective
+    policy: Policy | None
+    plan: Plan
+    device: str
+
+    @property
+    def axes(self) -> int:
+        """K, of which the parameters are one fewer."""
+        return self.plan.axes
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """One that fails single items, as a sweep does."""
+        return Evaluator(self.generator, self.objective)
+
+
+def assemble(sweep: SweepFile) -> Parts:
+    """Build what a file names.
+
+    Raises:
+        ArgumentError: something that cannot be found or does not fit, with its line.
+        UnsupportedError: a pipeline that cannot be driven, or checkpoints for a generator that cannot stop.
+        GenerationError: the user's factory raises.
+    """
+    objective = Objective(*sweep.metrics, score=load_function(sweep, "score", sweep.score))
+    generator = make_generator(sweep)
+    if sweep.checkpoints:
+        check_checkpoints(generator, sweep.checkpoints)
+    device = str(getattr(generator, "device", "cpu"))
+    policy = make_policy(sweep.policy, generator.prior, device) if sweep.policy else None
+    # Ax's own strategy is to propose, in one long round, as where conditions are searched.
+    searched = bool(sweep.conditions) or sweep.backend == "ax"
+    planned = plan(sweep.budget, dim=generator.prior.dim, searched=searched)
+    return Parts(generator, objective, policy, planned, device)
+
+
+def load_function(sweep: SweepFile, key: str, name: str) -> Any:
+    """A function of a module in the file's folder, or of an installed one.
+
+    Args:
+        sweep: the file.
+        key: that names it, for messages.
+        name: "package.module:function".
+
+    Raises:
+        ArgumentError: no such module or function, or a module that raises when it is imported.
+    """
+    folder = str(sweep.path.parent.resolve())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    module, _, attribute = name.partition(":")
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # a sweep leaves no __pycache__ beside its file
+    try:
+        found = getattr(import_module(module), attribute, None)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+            searched = ", ".join(entry or "." for entry in sys.path)
+            raise sweep.error(key, f"found no module {error.name!r}; searched {searched}.") from error
+        raise sweep.error(key, f"importing {module!r} failed: {describe(error)}") from error
+    finally:
+        sys.dont_write_bytecode = before
+    if not callable(found):
+        present = [each for each, value in vars(sys.modules[module]).items() if callable(value) and each[0] != "_"]
+        raise sweep.error(
+            key, f"{sys.modules[module].__file__} has no function {attribute!r}. {nearest(attribute, present)}"
+        )
+    return found
+
+
+def make_generator(sweep: SweepFile) -> Generator:
+    """The generator that a file names."""
+    source = sweep.generator
+    if source.kind == "function":
+        return _made_by(sweep, source)
+    import_module("surrogate_ax_diffusers")  # names the extra to install where it is missing
+    try:
+        return _embedded(sweep) if source.kind == "embedded" else _pipeline(sweep, source)
+    except SurrogateError as error:
+        about = str(error).partition(":")[0]  # messages begin with the argument's name
+        key = next((key for key in ("call", "conditions") if about in getattr(sweep, key)), "generator")
+        raise type(error)(sweep.at(key, str(error))) from error
+
+
+def _made_by(sweep: SweepFile, source: Source) -> Generator:
+    factory = load_function(sweep, "generator", source.where)
+    try:
+        made = factory(**sweep.call)
+    except SurrogateError:
+        raise
+    except Exception as error:
+        raise GenerationError(sweep.at("generator", f"{source.where} raised {describe(error)}.")) from error
+    if not isinstance(made, Generator):
+        raise sweep.error("generator", f"expected {source.where} to return a Generator, got {type(made).__name__}.")
+    return made
+
+
+def _embedded(sweep: SweepFile) -> Generator:
+    from surrogate_ax_diffusers import avatar_generator, load_avatars
+
+    vocabulary = load_avatars().tokenizer.get_vocab()
+    for name in ("prompt", "negative_prompt"):
+        searched = sweep.conditions.get(name)
+        for text in searched.values if isinstance(searched, Choice) else [sweep.call.get(name, "")]:
+            check_words(str(text), vocabulary)
+    return avatar_generator(**{"prompt": "", **sweep.call})
+
+
+def check_words(prompt: str, vocabulary: Mapping[str, int]) -> None:
+    """Refuse words that the embedded model was not trained on.
+
+    Raises:
+        ArgumentError: with the words that it knows.
+    """
+    unknown = [word for word in prompt.lower().replace(",", " ").split() if word not in vocabulary]
+    if unknown:
+        words = ", ".join(sorted(word for word in vocabulary if word.isalpha()))
+        raise ArgumentError(f"prompt: the embedded model does not know {unknown}. Its words are: {words}.")
+
+
+def _pipeline(sweep: SweepFile, source: Source) -> Generator:
+    import torch
+
+    from surrogate_ax_diffusers import PipelineGenerator, load_pipeline
+
+    options = dict(source.options)
+    device, offload = options.pop("device", None), options.pop("offload", False)
+    dtype = getattr(torch, options.pop("dtype", "float32"))
+    folder = source.where if "://" in source.where else sweep.path.parent / source.where
+    pipe = load_pipeline(folder, dtype=dtype, variant=options.pop("variant", None))
+    if offload:
+        pipe.enable_model_cpu_offload(device=device)
+    return PipelineGenerator(pipe, device=None if offload else device, **options, **sweep.call)
+
+
+def describe(error: Exception) -> str:
+    """An exception of the user's code in a line, with where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "nowhere"
+    if isinstance(error, SyntaxError):
+        where = f"{error.filename}, line {error.lineno}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({where})"

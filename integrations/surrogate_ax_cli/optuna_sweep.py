@@ -1,0 +1,104 @@
+"""A sweep whose trials an Optuna study keeps."""
+
+from __future__ import annotations
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from surrogate_ax_cli import storages
+from surrogate_ax_cli.assembly import Parts
+from surrogate_ax_cli.named import make_pruner, make_sampler
+from surrogate_ax_cli.sweep import SWEEP_ATTR, Record, Say, check_facts, facts
+from surrogate_ax_cli.sweep_file import SweepFile
+from surrogate_ax_optuna import OptunaHost, optimize
+from surrogate_ax_optuna.host import ended_trials, read_recipe
+from surrogate_ax_optuna.search_space import RESULT_ATTR
+
+
+class OptunaSweep:
+    """A study as the backend of a sweep.
+
+    Args:
+        sweep: the file.
+        parts: what it names, built.
+        say: told of what a user should know.
+
+    Raises:
+        ArgumentError: an unknown sampler or pruner, or arguments that they do not take.
+    """
+
+    def __init__(self, sweep: SweepFile, parts: Parts, *, say: Say) -> None:
+        self._sweep = sweep
+        self._parts = parts
+        self._say = say
+        self._sampler = make_sampler(sweep.sampler, sweep.seed)
+        self._pruner = make_pruner(sweep.pruner)
+
+    def found(self) -> Record | None:
+        """The trials of the study, if there is one.
+
+        Raises:
+            ArgumentError: a storage that cannot be reached, or is of something else.
+            MismatchError: a study that this sweep did not begin.
+        """
+        storage = storages.find_storage(self._sweep)
+        study = None if storage is None else storages.load_study(self._sweep, storage)
+        if study is None or not self._begun(study):
+            return None
+        ended = ended_trials(study)
+        recipes = [read_recipe(trial) for trial in ended]
+        nfe = sum(float(trial.user_attrs.get(RESULT_ATTR, {}).get("nfe", 0.0)) for trial in ended)
+        told = OptunaHost(study, self._parts.generator, self._parts.objective).told()
+        running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+        return Record(told, recipes, [trial.number for trial in ended], nfe, running)
+
+    def run(self) -> None:
+        """Open or make the study and go on to the budget.
+
+        Raises:
+            SurrogateError: as `surrogate_ax_optuna.optimize`.
+        """
+        sweep, parts = self._sweep, self._parts
+        storage = storages.make_storage(sweep)
+        if storages.is_journal(sweep):
+            self._say(storages.TORN)
+        optimised = parts.objective.optimised
+        study = optuna.create_study(
+            study_name=sweep.name,
+            storage=storage,
+            sampler=self._sampler,
+            pruner=self._pruner,
+            directions=[StudyDirection[metric.goal.upper()] for metric in optimised],
+            load_if_exists=True,
+        )
+        if not self._begun(study):
+            study.set_user_attr(SWEEP_ATTR, facts(sweep))
+            study.set_metric_names([metric.name for metric in optimised])
+        previews = None
+        if sweep.previews:
+            folder = storages.previews_folder(sweep)
+            folder.mkdir(parents=True, exist_ok=True)
+            previews = FileSystemArtifactStore(folder)
+        optimize(
+            study,
+            parts.generator,
+            parts.objective,
+            total_trials=sweep.budget,
+            batch_size=sweep.batch,
+            rng=sweep.seed,
+            policy=parts.policy,
+            conditions=sweep.conditions,
+            checkpoints=sweep.checkpoints,
+            previews=previews,
+            device=parts.device,
+        )
+
+    def _begun(self, study: optuna.Study) -> bool:
+        """Whether the study has been begun by this sweep; an empty one without a mark may be taken."""
+        recorded = study.user_attrs.get(SWEEP_ATTR)
+        if recorded is None and not study.user_attrs and not study.get_trials(deepcopy=False):
+            return False
+        check_facts(self._sweep, recorded, f"study {study.study_name!r} in {storages.shown(self._sweep)}")
+        return True

@@ -1,0 +1,167 @@
+"""The Optuna storage that a sweep names: an SQLite file, a journal file, or the URL of a storage elsewhere.
+
+| `storage:` | what is opened |
+|---|---|
+| left out | `NAME.db` beside the sweep file NAME.yaml: SQLite with a write-ahead log |
+| a file | the same; a journal file where it ends in .log |
+| `sqlite:///FILE` | as a file |
+| `grpc://HOST:PORT` | Optuna's gRPC proxy |
+| `redis://...` | Optuna's journal in Redis |
+| another URL | Optuna's RDBStorage |
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import optuna
+from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
+
+from surrogate_ax.errors import SurrogateError
+from surrogate_ax_cli.sweep_file import SweepFile
+from surrogate_ax_optuna import sqlite
+
+JOURNAL = ".log"
+READY_S = 5.0  # seconds that a gRPC proxy may take to answer
+TORN = (
+    "warning: a journal file does not survive a torn line (a full disk, a lost connection): Optuna then cannot read it "
+    "any more. SQLite can; leave storage out unless the folder is on a network file system."
+)
+
+
+def storage_file(sweep: SweepFile) -> Path | None:
+    """The file that a sweep's studies are in, None where they are elsewhere."""
+    if sweep.backend == "ax":  # `storage` is Ax's snapshot; what the dashboard shows is beside it
+        return snapshot_file(sweep).with_suffix(".db")
+    if sweep.storage is None:
+        return sweep.path.with_suffix(".db")
+    if sweep.storage.startswith("sqlite:///"):
+        return sweep.path.parent / sweep.storage.removeprefix("sqlite:///")
+    return None if "://" in sweep.storage else sweep.path.parent / sweep.storage
+
+
+def snapshot_file(sweep: SweepFile) -> Path:
+    """The JSON file that keeps an Ax client."""
+    return sweep.path.with_suffix(".json") if sweep.storage is None else sweep.path.parent / sweep.storage
+
+
+def previews_folder(sweep: SweepFile) -> Path:
+    """Where pictures are kept: beside the studies' file, so that sweeps that share it share them."""
+    beside = storage_file(sweep) or sweep.path
+    return beside.with_name(f"{beside.stem}-previews")
+
+
+def shown(sweep: SweepFile) -> str:
+    """The storage as a user would write it, without a password."""
+    file = storage_file(sweep)
+    return str(file) if file is not None else re.sub(r"://[^@/]*@", "://***@", str(sweep.storage))
+
+
+def is_journal(sweep: SweepFile) -> bool:
+    """Whether studies are kept in a journal file."""
+    file = storage_file(sweep)
+    return file is not None and file.suffix == JOURNAL
+
+
+def find_storage(sweep: SweepFile) -> BaseStorage | None:
+    """The storage if it is there already, None if it has to be made; writes nothing.
+
+    Raises:
+        ArgumentError: it cannot be reached, or is of something else.
+    """
+    file = storage_file(sweep)
+    if file is None:
+        with _reached(sweep):
+            return _connect(str(sweep.storage)) if _has_studies(str(sweep.storage)) else None
+    if file.is_dir():
+        raise sweep.error("storage", f"expected a file, got the folder {file}.")
+    return make_storage(sweep) if _is_there(file) else None
+
+
+def make_storage(sweep: SweepFile) -> BaseStorage:
+    """The storage, made if it is not there.
+
+    Raises:
+        ArgumentError: it cannot be reached or made, or is of something else.
+    """
+    file = storage_file(sweep)
+    if file is None:
+        with _reached(sweep):
+            return _connect(str(sweep.storage))
+    if not is_journal(sweep) and _is_there(file):
+        _check_tables(sweep, file)
+    with _reached(sweep):
+        if not is_journal(sweep):
+            return sqlite(file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(file)))
+
+
+def load_study(sweep: SweepFile, storage: BaseStorage) -> optuna.Study | None:
+    """The sweep's study, None where the storage has none of that name."""
+    with _reached(sweep):
+        if sweep.name not in optuna.get_all_study_names(storage):
+            return None
+        return optuna.load_study(study_name=sweep.name, storage=storage)
+
+
+def _is_there(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
+
+
+def _connect(url: str) -> BaseStorage:
+    if url.startswith("grpc://"):
+        parts = urlsplit(url)
+        proxy = GrpcStorageProxy(host=parts.hostname or "localhost", port=parts.port or 13000)
+        proxy.wait_server_ready(timeout=READY_S)
+        return proxy
+    if url.startswith(("redis://", "rediss://")):
+        return JournalStorage(JournalRedisBackend(url))
+    return RDBStorage(url)
+
+
+def _has_studies(url: str) -> bool:
+    """Whether a storage may hold studies: a database without Optuna's tables, which opening it would make, has none."""
+    if url.startswith(("grpc://", "redis://", "rediss://")):
+        return True
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(url)
+    try:
+        return sqlalchemy.inspect(engine).has_table("studies")
+    finally:
+        engine.dispose()
+
+
+def _check_tables(sweep: SweepFile, file: Path) -> None:
+    """Refuse a file that is no database of Optuna's, before its tables are added to it."""
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.Error as error:
+        raise sweep.error("storage", f"{file} cannot be read as an SQLite database ({error}).") from error
+    if tables and "studies" not in tables:
+        raise sweep.error("storage", f"{file} is a database of something else; its tables are {sorted(tables)[:5]}.")
+
+
+@contextmanager
+def _reached(sweep: SweepFile) -> Iterator[None]:
+    """What databases, drivers and networks raise, as one line about the storage."""
+    try:
+        yield
+    except SurrogateError as error:
+        raise sweep.error("storage", str(error)) from error
+    except Exception as error:
+        if isinstance(error, ImportError):
+            reason: Any = f"{error}; install the database's driver"
+        else:
+            reason = getattr(error.__cause__ or error, "orig", None) or error
+        first = " ".join(str(reason).split())
+        raise sweep.error("storage", f"{shown(sweep)} cannot be opened ({type(error).__name__}: {first}).") from error
