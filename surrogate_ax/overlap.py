@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from surrogate_ax.errors import ArgumentError
 from surrogate_ax.evaluation import Evaluations, Evaluator
 from surrogate_ax.generator import Condition, Generated
 from surrogate_ax.loop import Candidate
@@ -79,3 +80,16 @@ class Overlapped:
                 self._scored.put(self._evaluator.judge(*made))
         except BaseException as error:  # noqa: BLE001  raised again by `take`, where the loop sees it
             self._scored.put(error)
+
+
+def check_overlap(checkpoints: Sequence[int]) -> None:
+    """Refuse checkpoints beside scores that come later.
+
+    Raises:
+        ArgumentError: there are checkpoints.
+    """
+    if checkpoints:
+        raise ArgumentError(
+            f"overlap, checkpoints: expected one of them, got overlap and checkpoints = {tuple(checkpoints)}. What is "
+            "scored at a checkpoint decides which rows go on, so generation has to wait for it."
+        )

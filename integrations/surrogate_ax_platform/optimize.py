@@ -19,6 +19,7 @@ from surrogate_ax.evaluation import Evaluator
 from surrogate_ax.generator import Generator
 from surrogate_ax.loop import Batch, Direct, Line, check_counts, run
 from surrogate_ax.objective import Objective
+from surrogate_ax.overlap import Overlapped, check_overlap
 from surrogate_ax.plan import Plan, plan
 from surrogate_ax.policies import Policy, fixed
 from surrogate_ax.recipe import check_fingerprint
@@ -92,6 +93,7 @@ def optimize(
     space: SurrogateSpace | None = None,
     policy: Policy | None = None,
     checkpoints: Sequence[int] = (),
+    overlap: bool = False,
     timeout: float | None = None,
     callbacks: Sequence[Callable[[Batch], bool | None]] = (),
     catch: tuple[type[Exception], ...] = (Exception,),
@@ -115,6 +117,9 @@ def optimize(
         policy: where to search, in place of `space`; see `surrogate_ax.policies`.
         checkpoints: numbers of steps after which estimates are scored and the client's early stopping strategy stops
             rows, `(3,)`. The generator must be steppable; set the strategy with `client.set_early_stopping_strategy`.
+        overlap: score a batch in a thread while the next one is generated, which is therefore asked for before the
+            last one is told. Rounds still wait for all of their scores, so it gains where a round has several batches.
+            A score in pure Python needs a process as well, see `SubprocessScore`.
         timeout: seconds after which no further batch is begun.
         callbacks: called with every evaluated batch, as `surrogate_ax_optuna.mirror`; True from one ends the run.
         catch: exceptions of generator and score that fail single trials; `()` lets them through.
@@ -123,7 +128,8 @@ def optimize(
         device: where latents are made: the generator's.
 
     Raises:
-        ArgumentError: space and policy together, a count below 1, or checkpoints outside the trajectory.
+        ArgumentError: space and policy together, a count below 1, checkpoints outside the trajectory, or checkpoints
+            together with overlap.
         UnsupportedError: checkpoints for a generator that cannot stop between steps.
         MismatchError: the client was begun with another generator, space, objective or K (named).
         GenerationError: everything fails; the first reason is given.
@@ -137,6 +143,8 @@ def optimize(
     check_prior(space, generator)
     if checkpoints:
         check_checkpoints(generator, checkpoints)
+    if overlap:
+        check_overlap(checkpoints)
     axes = check_client(client, objective)
     where = space.fingerprint if space else "by a policy" if policy else "planned"
     begun = _begun(client, generator, objective, where, axes, total_trials)
@@ -146,7 +154,7 @@ def optimize(
         policy = fixed(space) if space else Plan(**begun["plan"]).policy(generator.prior, device=device)
     tensors = None if space is None else space.bank.tensors
     host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, tensors=tensors)
-    line: Line = Direct(evaluator)
+    line: Line = Overlapped(evaluator) if overlap else Direct(evaluator)
     if checkpoints:
         line = Checkpoints(host, evaluator, checkpoints, batch_size=batch_size)
     client._experiment._properties[records.EXPERIMENT] = begun  # after every check, so that a refusal leaves no trace
