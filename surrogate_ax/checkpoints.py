@@ -123,8 +123,10 @@ class Checkpoints:
         """Score estimates and let the host stop rows; the others queue up."""
         for part, outputs in self._attempt(rows, self._pick, lambda part: self._generator.estimate(part.state)):
             step, nfe = self._steps[level], self._generator.nfe(part.state)
-            judged = self._evaluator.judge(Generated(outputs, nfe, 0.0), part.conditions)
-            # An estimate that cannot be scored says nothing of the final output: the row goes on.
+            without = {i: "no estimate" for i, output in enumerate(outputs) if output is None}
+            made = [output for output in outputs if output is not None] if without else outputs
+            judged = self._evaluator.judge(Generated(made, nfe, 0.0, without), part.conditions)
+            # An estimate that is missing or cannot be scored says nothing of the final output: the row goes on.
             scored = [i for i, status in enumerate(judged.status) if status == "done"]
             stop = np.zeros(len(part), dtype=bool)
             if scored:

@@ -97,7 +97,7 @@ class Steppable(Protocol[S]):
         ...
 
     def estimate(self, state: S) -> Outputs:
-        """Decoded estimates x̂ of the final outputs."""
+        """Decoded estimates x̂ of the final outputs, one a row; None for a row that has none."""
         ...
 
     def nfe(self, state: S) -> Array:

@@ -106,13 +106,17 @@ class SteppablePipelineGenerator(PipelineGenerator):
         Args:
             state: n rows, at least one step ahead of where they started.
 
+        Returns:
+            n outputs; None for a row whose estimate a safety checker withheld, which says nothing of its output.
+
         Raises:
             ArgumentError: rows of which no step was run.
         """
         clean = state.latents if state.step == self.steps else state.clean
         if clean is None:
             raise ArgumentError(f"state: no step was run from step {state.step} yet, so there is no estimate. Advance.")
-        return self._through(replace(state, latents=clean), state.step)[1]
+        _, outputs, withheld = self._through(replace(state, latents=clean), state.step)
+        return [None if i in withheld else output for i, output in enumerate(outputs)] if withheld else outputs
 
     def nfe(self, state: Rows) -> Array:
         """NFE (n,) spent on rows so far."""
