@@ -9,6 +9,7 @@ has written: recipes inside `ask`, values inside `tell`.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ from surrogate_ax.priors import Latents
 
 Array = np.ndarray
 T = TypeVar("T")
+_logger = logging.getLogger(__name__)
 PATIENCE = 8  # at least this many failures in a row, or all trials, before the run is given up
 POLL = 1.0  # seconds between looks when other workers hold the rest of a round
 
@@ -55,7 +57,10 @@ class Host(Protocol[T]):
         ...
 
     def ask(self, n: int, turn: Turn) -> Sequence[Candidate[T]]:
-        """At most n candidates, at least one; exact rows of the turn first; recipes are recorded before it returns."""
+        """At most n candidates, none where other workers hold all that is left; exact rows of the turn first.
+
+        Recipes are recorded before it returns.
+        """
         ...
 
     def should_stop(self, cs: Sequence[Candidate[T]], step: int, values: Mapping[str, Array]) -> Array:
@@ -176,14 +181,14 @@ def run(
                 turn = policy(told, left, rng)
                 stopping = turn is None
             wanted = 0 if stopping or turn is None else min(batch_size, left, told.open(turn))
-            if turn is not None and wanted >= 1:
-                candidates = host.ask(wanted, turn)
-                flying = [*flying, *candidates]
-                line.put(candidates, _latents(candidates, turn))
+            asked = host.ask(wanted, turn) if turn is not None and wanted >= 1 else []
+            if turn is not None and asked:
+                flying = [*flying, *asked]
+                line.put(asked, _latents(asked, turn))
             elif not flying and not stopping:  # other workers hold what is left of the round
                 time.sleep(POLL)
                 host.reclaim()
-            for candidates, evaluations in line.take(wait=wanted < 1) if flying else []:
+            for candidates, evaluations in line.take(wait=not asked) if flying else []:
                 host.tell(candidates, evaluations)
                 flying = [candidate for candidate in flying if not any(candidate is other for other in candidates)]
                 ended += len(candidates)
@@ -192,7 +197,7 @@ def run(
                 answers = [callback(batch) for callback in callbacks]  # every one is called, also after a True
                 stopping = stopping or any(answers)
     except BaseException:  # whatever breaks in, from outside too
-        host.tell(flying, evaluator.interrupted([candidate.condition for candidate in flying]))
+        _give_back(host, flying, evaluator)
         raise
     finally:
         line.close()
@@ -210,6 +215,14 @@ def check_counts(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
             raise ArgumentError(f"{name}: expected at least 1, got {count}.")
+
+
+def _give_back(host: Host[Any], flying: Sequence[Candidate[Any]], evaluator: Evaluator) -> None:
+    """Tell a host that trials were broken off; what broke them off is the error to show, not one that this meets."""
+    try:
+        host.tell(flying, evaluator.interrupted([candidate.condition for candidate in flying]))
+    except Exception as error:  # noqa: BLE001  such as the full disk that ended the run
+        _logger.warning("%d trials could not be given back: %s. The next run takes them back.", len(flying), error)
 
 
 def _with_flying(told: Told, flying: Sequence[Candidate[Any]]) -> Told:

@@ -1,7 +1,8 @@
 """Optuna as a host of the core loop: what was told, asking in batches, telling with previews.
 
 The study keeps its parameters for life: `u0..u{K-2}` and the searched conditions. The study's own sampler proposes,
-inside `RoundSampler`; plain draws and exact rows only need parameters, so a random sampler gives them.
+inside `RoundSampler`; plain draws and exact rows only need parameters, so a random sampler gives them. Several
+processes may work on one study: `claims` says which trial is whose, `lease` which process still lives.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.artifacts import upload_artifact
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import RandomSampler
-from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import FrozenTrial, TrialState
 from torch import Tensor
 
 from surrogate_ax.bank import Draw, Terms, draw_entropy
 from surrogate_ax.conditions import Choice, Range
-from surrogate_ax.errors import MismatchError
+from surrogate_ax.errors import MismatchError, StorageError
 from surrogate_ax.evaluation import INTERRUPTED, Evaluations
 from surrogate_ax.generator import Generator
 from surrogate_ax.loop import Candidate
@@ -34,7 +35,9 @@ from surrogate_ax.objective import Objective
 from surrogate_ax.policies import Told, Turn
 from surrogate_ax.previews import save_preview
 from surrogate_ax.recipe import Recipe
-from surrogate_ax_optuna.sampler import FIXED_ATTR, ROUND_ATTR, RoundSampler, for_batches
+from surrogate_ax_optuna.claims import Claim, Ledger, has_ended_itself, is_gone, is_running, round_of
+from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, abandoned
+from surrogate_ax_optuna.sampler import ROUND_ATTR, RoundSampler, for_batches
 from surrogate_ax_optuna.search_space import (
     REASON_ATTR,
     RECIPE_ATTR,
@@ -49,7 +52,6 @@ from surrogate_ax_optuna.search_space import (
 Array = np.ndarray
 PREVIEW_ATTR = "preview"
 _Read = tuple[Terms, list[float], list[float], Mapping[int, float]]  # recipe, values, estimates, checkpoints
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 class OptunaHost:
@@ -64,6 +66,7 @@ class OptunaHost:
         rng: seed of draws and of the random parameters of exact rows.
         previews: an Optuna artifact store for pictures of the outputs; none are made without it.
         tensors: inner rows (D,) of stored seeds, by SHA-256: the storage keeps their hashes only.
+        total_trials: trials wanted, which several workers must not exceed; they may if it is left out.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class OptunaHost:
         rng: int = 0,
         previews: Any = None,
         tensors: Mapping[str, Tensor] | None = None,
+        total_trials: int | None = None,
     ) -> None:
         self.study = study
         self._generator = dict(generator.fingerprint)
@@ -91,19 +95,24 @@ class OptunaHost:
         self._axes: int | None = None  # K of the study's parameters, once they are known
         self._read: dict[int, _Read] = {}  # of ended trials, which do not change any more
         self._samplers: dict[tuple[int, bool], RoundSampler] = {}
+        self._made = 0  # trials, by this host
+        self._alone = True
+        self._leases = Leases(study._storage)
+        self._ledger = Ledger(math.inf if total_trials is None else total_trials)
 
     def close(self) -> None:
-        """Give the study its own sampler back."""
+        """Give the study its own sampler back, and beat for no trial any more."""
         self.study.sampler = self._sampler
+        self._leases.close()
 
     def told(self) -> Told:
-        """Ended trials in the order in which they ended.
+        """Ended trials in the order in which they ended, and the rounds of those that other processes run.
 
-        Interrupted trials are as if never asked. So are running ones: between batches this host has none, and those of
-        a process that was killed would otherwise be waited for without end.
+        Interrupted and lost trials are as if never asked: their places are free.
         """
         names = [metric.name for metric in self._objective.metrics]
-        ended = ended_trials(self.study)
+        trials = self.study.get_trials(deepcopy=False)
+        ended = _in_order(trials)
         for trial in ended:
             if trial.number not in self._read:
                 recorded = metric_values(trial, names), metric_estimates(trial, names)
@@ -116,79 +125,133 @@ class OptunaHost:
             self._objective,
             [row[0] for row in rows],
             dict(zip(names, values.T, strict=True)),
-            np.array([_round(trial) for trial in ended], dtype=np.int64),
+            np.array([round_of(trial) for trial in ended], dtype=np.int64),
+            running=[round_of(trial) for trial in self._others(trials)],
             tensors=self._tensors,
             estimates=dict(zip(names, estimates.T, strict=True)) if stopped else {},
             passed={step: np.array([row[3].get(step, np.nan) for row in rows]) for step in steps},
         )
 
     def ask(self, n: int, turn: Turn) -> Sequence[Candidate[optuna.Trial]]:
-        """Exact rows of the turn that nobody has run yet, then points that the study's sampler proposes.
+        """Lost trials of killed processes, exact rows of the turn that nobody has run yet, then the sampler's points.
+
+        Returns:
+            At most n; none when other workers hold all that is left.
 
         Raises:
             MismatchError: the turn's K is not that of the study, whose parameters are the same for life.
         """
-        self._check_axes(turn)
-        exact = self._exact_left(turn)[:n]
-        candidates: list[Candidate[optuna.Trial]] = []
+        trials = self._read_trials()
+        self._check_axes(turn, trials)
+        if (
+            self._alone and len(trials) > self._made
+        ):  # another worker's, or an earlier run's: its seed gave these points
+            self._alone = False
+            self._batched.reseed_rng()
+        exact, candidates = turn.exact, list[Candidate[optuna.Trial]]()
         try:
-            candidates.extend(self._ask_one(turn, n, exact=row) for row in [*exact, *[None] * (n - len(exact))])
+            while len(candidates) < n:
+                if self._ledger.waiting and (trial_id := self.study._pop_waiting_trial_id()) is not None:
+                    candidates.append(self._ask_one(trial_id, self._adopt(trial_id, turn), turn, exact, n))
+                elif (claim := self._ledger.next(turn, len(exact))) is None:
+                    break
+                elif (mine := self._make(claim, turn)) is not None:
+                    candidates.append(self._ask_one(mine, claim, turn, exact, n))
         except BaseException:
-            self._give_back([candidate.ticket for candidate in candidates])
+            self._give_back([candidate.ticket._trial_id for candidate in candidates])
             raise
         return candidates
 
-    def _ask_one(self, turn: Turn, n: int, exact: tuple[int, Terms] | None = None) -> Candidate[optuna.Trial]:
-        parameters = distributions(turn.space, self._conditions)
-        proposes = exact is None and turn.space.fresh < 1
-        key = (turn.round, proposes)
-        if key not in self._samplers:
-            self._samplers[key] = RoundSampler(self._batched if proposes else self._random, parameters, turn.round)
-        self.study.sampler = self._samplers[key]
-        trial = self.study.ask()
+    def _read_trials(self) -> list[FrozenTrial]:
+        trials = self.study.get_trials(deepcopy=False)
+        self._ledger.read(trials)
+        return trials
+
+    def _make(self, claim: Claim, turn: Turn) -> int | None:
+        """Id of a new trial for a claim; None where another worker was first."""
+        storage = self.study._storage
+        trial_id = storage.create_new_trial(self.study._study_id, template_trial=claim.trial(self._leases.terms()))
+        self._made += 1
         try:
-            for name, distribution in parameters.items():  # not by `ask`, which keeps the trial when its sampler raises
-                trial._suggest(name, distribution)
-            return self._candidate(trial, turn, n, exact)
+            self._leases.hold(trial_id)
+            number = next(trial.number for trial in reversed(self._read_trials()) if trial._trial_id == trial_id)
+            if self._ledger.stands(claim, number, turn):
+                return trial_id
         except BaseException:
-            self._give_back([trial])
+            self._give_back([trial_id])
             raise
+        self._give_back([trial_id])
+        self._read_trials()
+        return None
 
-    def _candidate(
-        self, trial: optuna.Trial, turn: Turn, n: int, exact: tuple[int, Terms] | None
+    def _adopt(self, trial_id: int, turn: Turn) -> Claim:
+        """The claim of a trial that waited in Optuna's queue: a user's point, or a retry of Optuna's own."""
+        storage = self.study._storage
+        storage.set_trial_user_attr(trial_id, LEASE_ATTR, self._leases.terms())
+        self._leases.hold(trial_id)
+        trial = storage.get_trial(trial_id)
+        self._read_trials()
+        repeats = trial if RECIPE_ATTR in trial.user_attrs else None
+        return Claim(int(trial.user_attrs.get(ROUND_ATTR, turn.round)), repeats=repeats)
+
+    def _ask_one(
+        self, trial_id: int, claim: Claim, turn: Turn, exact: Sequence[Terms], n: int
     ) -> Candidate[optuna.Trial]:
-        if exact is None:
-            u = np.array([[trial.params[f"u{k}"] for k in range(turn.space.axes - 1)]])
-            draws = [Draw(self._entropy, trial.number)] if turn.space.fresh > 0 else []
-            terms = turn.space.terms(u, draws=draws)[0]
-        else:
-            trial.set_user_attr(FIXED_ATTR, exact[0])
-            terms = exact[1]
-        condition = {name: trial.params[name] for name in self._conditions}
-        write_recipe(trial, terms, condition, generator=self._generator, batch=n)
-        return Candidate(trial, terms, condition, turn.round)
+        """A trial made for a claim, with its parameters and its recipe."""
+        parameters = distributions(turn.space, self._conditions)
+        proposes = claim.exact is None and claim.repeats is None and turn.space.fresh < 1
+        try:
+            self.study._thread_local.cached_all_trials = None  # as in `Study.ask`: samplers see the newest
+            self.study.sampler = self._round_sampler(claim.round, proposes, parameters)
+            trial = optuna.Trial(self.study, trial_id)
+            if claim.repeats is not None:
+                recipe = read_recipe(claim.repeats)
+                terms, condition = recipe.terms, dict(recipe.condition)
+            else:
+                for name, distribution in parameters.items():
+                    trial._suggest(name, distribution)
+                terms = self._terms(trial, turn) if claim.exact is None else exact[claim.exact]
+                condition = {name: trial.params[name] for name in self._conditions}
+            write_recipe(trial, terms, condition, generator=self._generator, batch=n)
+        except BaseException:
+            self._give_back([trial_id])
+            raise
+        return Candidate(trial, terms, condition, claim.round)
 
-    def _check_axes(self, turn: Turn) -> None:
+    def _terms(self, trial: optuna.Trial, turn: Turn) -> Terms:
+        """The row of a trial's point in the box."""
+        u = np.array([[trial.params[f"u{k}"] for k in range(turn.space.axes - 1)]])
+        draws = [Draw(self._entropy, trial.number)] if turn.space.fresh > 0 else []
+        return turn.space.terms(u, draws=draws)[0]
+
+    def _round_sampler(self, round: int, proposes: bool, parameters: Mapping[str, BaseDistribution]) -> RoundSampler:
+        key = (round, proposes)
+        if key not in self._samplers:
+            self._samplers[key] = RoundSampler(self._batched if proposes else self._random, parameters, round)
+        return self._samplers[key]
+
+    def _check_axes(self, turn: Turn, trials: Sequence[FrozenTrial]) -> None:
         if self._axes is None:
-            ended = ended_trials(self.study)
-            box = [name for trial in ended[:1] for name in trial.params if name[:1] == "u" and name[1:].isdigit()]
-            self._axes = len(box) + 1 if ended else turn.space.axes
+            asked = next((trial for trial in trials if RECIPE_ATTR in trial.user_attrs and not is_gone(trial)), None)
+            box = [name for name in asked.params if name[:1] == "u" and name[1:].isdigit()] if asked else []
+            self._axes = len(box) + 1 if asked else turn.space.axes
         if turn.space.axes != self._axes:
             raise MismatchError(
                 f"policy: the study was begun with K = {self._axes} axes, and its parameters stay the same for life, "
                 f"got K = {turn.space.axes}. Use a policy of the same K, or a new study."
             )
 
-    def _exact_left(self, turn: Turn) -> list[tuple[int, Terms]]:
-        if turn.first is None:
-            return []
-        done = {t.user_attrs.get(FIXED_ATTR) for t in ended_trials(self.study) if _round(t) == turn.round}
-        return [(i, terms) for i, terms in enumerate(turn.exact) if i not in done]
+    def _others(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Running trials of other workers."""
+        held = self._leases.held
+        return [trial for trial in trials if is_running(trial) and trial._trial_id not in held]
 
-    def _give_back(self, trials: Sequence[optuna.Trial]) -> None:
-        for trial in trials:
-            trial.set_user_attr(REASON_ATTR, INTERRUPTED)
-            self.study.tell(trial, state=TrialState.FAIL)
+    def _give_back(self, trial_ids: Sequence[int]) -> None:
+        storage = self.study._storage
+        for trial_id in trial_ids:
+            storage.set_trial_user_attr(trial_id, REASON_ATTR, INTERRUPTED)
+            storage.set_trial_state_values(trial_id, TrialState.FAIL)
+            self._leases.release(trial_id)
 
     def should_stop(self, cs: Sequence[Candidate[optuna.Trial]], step: int, values: Mapping[str, Array]) -> Array:
         """Report estimates to the study's pruner, all rows first, then ask it about each."""
@@ -198,16 +261,33 @@ class OptunaHost:
         return np.array([candidate.ticket.should_prune() for candidate in cs])
 
     def tell(self, cs: Sequence[Candidate[optuna.Trial]], ev: Evaluations) -> None:
-        """Record results, previews first; a trial that has ended already is left as it is."""
+        """Record results, previews first; a trial that has ended already, or was taken away, is left as it is.
+
+        Raises:
+            StorageError: a preview could not be stored; the values of all candidates have been told.
+        """
+        failures: dict[int, Exception] = {}
         with tempfile.TemporaryDirectory() if self._previews is not None else contextlib.nullcontext("") as folder:
             for i, candidate in enumerate(cs):
+                trial = candidate.ticket
                 with contextlib.suppress(UpdateFinishedTrialError):
-                    self._tell_one(candidate.ticket, ev, i, Path(folder))
+                    if self._previews is not None and ev.status[i] != "failed":
+                        try:
+                            trial.set_user_attr(
+                                PREVIEW_ATTR, upload_preview(self._previews, trial, ev, i, Path(folder))
+                            )
+                        except OSError as error:  # a value is worth more than its picture
+                            failures[trial.number] = error
+                    self._tell_one(trial, ev, i)
+                self._leases.release(trial._trial_id)
+        for number, error in failures.items():
+            raise StorageError(
+                f"previews: the picture of trial {number} could not be stored ({error}). The values of its batch are "
+                "kept. Make room or look after the artifact store, then run again: the study goes on from here."
+            ) from error
 
-    def _tell_one(self, trial: optuna.Trial, ev: Evaluations, i: int, folder: Path) -> None:
+    def _tell_one(self, trial: optuna.Trial, ev: Evaluations, i: int) -> None:
         status = ev.status[i]
-        if self._previews is not None and status != "failed":
-            trial.set_user_attr(PREVIEW_ATTR, upload_preview(self._previews, trial, ev, i, folder))
         write_result(trial, ev, i)
         if status == "done":
             self.study.tell(trial, objective_values(ev, i), skip_if_finished=True)
@@ -216,13 +296,12 @@ class OptunaHost:
             self.study.tell(trial, state=state, skip_if_finished=True)
 
     def reclaim(self) -> int:
-        """Fail trials whose worker's heartbeat has stopped, through Optuna's own stale-trial check."""
-        storage = self.study._storage
-        if not isinstance(storage, BaseHeartbeat) or storage.get_heartbeat_interval() is None:
-            return 0
-        before = len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-        optuna.storages.fail_stale_trials(self.study)
-        return before - len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+        """Fail trials whose process was killed, without a reason: `ask` then has them run again."""
+        others, taken = self._others(self.study.get_trials(deepcopy=False)), 0
+        for trial in abandoned(self.study, others):
+            with contextlib.suppress(UpdateFinishedTrialError):  # another worker, or its own after all, was first
+                taken += self.study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        return taken
 
 
 def upload_preview(store: Any, trial: optuna.Trial, ev: Evaluations, i: int, folder: Path) -> str:
@@ -234,8 +313,7 @@ def upload_preview(store: Any, trial: optuna.Trial, ev: Evaluations, i: int, fol
 
 def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Ended trials in the order in which they ended, without those that were broken off before they had a result."""
-    trials = study.get_trials(deepcopy=False, states=ENDED)
-    return sorted((trial for trial in trials if not _was_interrupted(trial)), key=_when)
+    return _in_order(study.get_trials(deepcopy=False))
 
 
 def read_recipe(trial: FrozenTrial) -> Recipe:
@@ -251,13 +329,8 @@ def read_recipe(trial: FrozenTrial) -> Recipe:
     return Recipe.from_json(trial.user_attrs[RECIPE_ATTR])
 
 
-def _was_interrupted(trial: FrozenTrial) -> bool:
-    # What this host fails has a reason; a trial of a killed process, failed by a heartbeat or by hand, has none.
-    return trial.state == TrialState.FAIL and trial.user_attrs.get(REASON_ATTR, INTERRUPTED) == INTERRUPTED
-
-
-def _round(trial: FrozenTrial) -> int:
-    return int(trial.user_attrs.get(ROUND_ATTR, 0))
+def _in_order(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return sorted(filter(has_ended_itself, trials), key=_when)
 
 
 def _when(trial: FrozenTrial) -> tuple[float, int]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
+import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,15 +21,19 @@ from surrogate_ax.evaluation import Evaluator
 from surrogate_ax.generator import Generator
 from surrogate_ax.loop import Batch, Direct, Line, check_counts, run
 from surrogate_ax.objective import Objective
+from surrogate_ax.overlap import Overlapped, check_overlap
 from surrogate_ax.plan import Plan, plan
 from surrogate_ax.policies import Policy, fixed
-from surrogate_ax.recipe import check_fingerprint
+from surrogate_ax.recipe import check_fingerprint, seed_to_json
 from surrogate_ax.space import SurrogateSpace
-from surrogate_ax_optuna.host import OptunaHost, ended_trials
+from surrogate_ax_optuna.claims import is_gone, look
+from surrogate_ax_optuna.host import OptunaHost
 from surrogate_ax_optuna.progress import ProgressBar
 from surrogate_ax_optuna.sampler import in_generations
 from surrogate_ax_optuna.search_space import check_directions
+from surrogate_ax_optuna.storage import reachable, warn_of_journal
 
+_logger = logging.getLogger(__name__)
 STUDY_ATTR = "surrogate:study"
 VERSION = 2
 Callback = Callable[[optuna.Study, FrozenTrial], None]
@@ -44,6 +51,7 @@ def optimize(
     policy: Policy | None = None,
     conditions: Mapping[str, Range | Choice] | None = None,
     checkpoints: Sequence[int] = (),
+    overlap: bool = False,
     timeout: float | None = None,
     callbacks: Sequence[Callback] = (),
     catch: tuple[type[Exception], ...] = (Exception,),
@@ -57,7 +65,8 @@ def optimize(
     With one, its seeds are evaluated first, then the box is searched.
 
     Args:
-        study: any study with one direction per metric to optimise; its sampler proposes. Run it again to go on.
+        study: any study with one direction per metric to optimise; its sampler proposes. The same call again goes on
+            with it, also after a crash: trials of a killed process are run again. Several processes may share it.
         generator: makes the outputs.
         objective: judges them.
         total_trials: ended trials wanted in the study, earlier ones and failed ones included.
@@ -68,6 +77,10 @@ def optimize(
         conditions: searched call arguments, `{"guidance_scale": Range(1, 7, step=0.5)}`.
         checkpoints: numbers of steps after which estimates are scored and the study's pruner stops rows, `(3,)`. The
             generator must be `Steppable`, the metric to optimise one.
+        overlap: score a batch in a thread while the next one is generated, which is therefore asked for before the
+            last one is told. Rounds still wait for all of their scores, so it gains where a round has several batches;
+            CMA-ES wastes one batch a generation, so give it a population of several. A score in pure Python needs a
+            process as well, see `SubprocessScore`.
         timeout: seconds after which no further batch is begun.
         callbacks: Optuna's, called with (study, trial) for each told trial; `study.stop()` works in them.
         catch: exceptions of generator and score that fail single trials; `()` lets them through.
@@ -76,11 +89,12 @@ def optimize(
         device: where latents are made: the generator's.
 
     Raises:
-        ArgumentError: directions that disagree with the metrics, space and policy together, a count below 1, or
-            checkpoints outside the trajectory or for several metrics.
+        ArgumentError: directions that disagree with the metrics, space and policy together, a count below 1,
+            checkpoints outside the trajectory or for several metrics, or checkpoints together with overlap.
         UnsupportedError: checkpoints for a generator that cannot stop between steps.
         MismatchError: the study was begun with another generator, space, objective or conditions (named).
         GenerationError: everything fails; the first reason is given.
+        StorageError: the storage or the artifact store fails; what was told is kept.
 
     Reference: arXiv 2509.23800 (surrogate spaces).
     """
@@ -95,39 +109,49 @@ def optimize(
         )
     if checkpoints:
         _check_checkpoints(generator, objective, checkpoints)
+    if overlap:
+        check_overlap(checkpoints)
     searched = check_searched(conditions or {})
-    where = space.fingerprint if space else "by a policy" if policy else "planned"
-    begun = _begun(study, generator, objective, where, searched, total_trials)
-    if policy is None:
-        policy = fixed(space) if space else Plan(**begun["plan"]).policy(generator.prior, device=device)
-    host = OptunaHost(
-        study,
-        generator,
-        objective,
-        conditions=searched,
-        batch_size=batch_size,
-        rng=rng,
-        previews=previews,
-    )
-    line: Line = Direct(evaluator)
-    if checkpoints:
-        merge = not in_generations(study.sampler)
-        line = Checkpoints(host, evaluator, checkpoints, batch_size=batch_size, merge=merge)
-    study.set_user_attr(STUDY_ATTR, begun)  # after every check, so that what is refused leaves no trace
-    bar = ProgressBar(objective, host.told(), total_trials) if progress else None
-    with contextlib.closing(host), bar or contextlib.nullcontext(), _stoppable(study):
-        told: list[Callable[[Batch], bool | None]] = [lambda batch: _call_back(study, callbacks, batch)]
-        run(
-            host,
-            policy,
-            evaluator,
-            total_trials=total_trials,
+    facts = {"metrics": objective.describe(), "conditions": {name: repr(value) for name, value in searched.items()}}
+    facts |= _parts(space) if space else {"space": "by a policy" if policy else "planned", "rng": rng}
+    planned = plan(total_trials, dim=generator.prior.dim, searched=bool(searched))
+    with reachable(), _stoppable(study):
+        begun = _begun(study, generator, facts, planned)
+        if policy is None:
+            policy = fixed(space) if space else Plan(**begun["plan"]).policy(generator.prior, device=device)
+        host = OptunaHost(
+            study,
+            generator,
+            objective,
+            conditions=searched,
             batch_size=batch_size,
             rng=rng,
-            timeout=timeout,
-            callbacks=([bar] if bar else []) + told,
-            line=line,
+            previews=previews,
+            tensors=space.bank.tensors if space else None,
+            total_trials=total_trials,
         )
+        line: Line = Overlapped(evaluator) if overlap else Direct(evaluator)
+        if checkpoints:
+            merge = not in_generations(study.sampler)
+            line = Checkpoints(host, evaluator, checkpoints, batch_size=batch_size, merge=merge)
+        warn_of_journal(study._storage)
+        study.set_user_attr(STUDY_ATTR, begun)  # after every check, so that what is refused leaves no trace
+        found = look(study)
+        _logger.info("study %r: %s", study.study_name, found)
+        bar = ProgressBar(objective, host.told(), total_trials, found) if progress else None
+        with contextlib.closing(host), bar or contextlib.nullcontext():
+            told: list[Callable[[Batch], bool | None]] = [lambda batch: _call_back(study, callbacks, batch)]
+            run(
+                host,
+                policy,
+                evaluator,
+                total_trials=total_trials,
+                batch_size=batch_size,
+                rng=rng,
+                timeout=timeout,
+                callbacks=([bar] if bar else []) + told,
+                line=line,
+            )
 
 
 def _check_checkpoints(generator: Generator, objective: Objective, checkpoints: Sequence[int]) -> None:
@@ -140,39 +164,37 @@ def _check_checkpoints(generator: Generator, objective: Objective, checkpoints: 
         )
 
 
-def _begun(
-    study: optuna.Study,
-    generator: Generator,
-    objective: Objective,
-    where: str,
-    conditions: Mapping[str, Range | Choice],
-    total_trials: int,
-) -> dict[str, Any]:
-    """What the study is made with: as it was begun by its first ended trial; refuses what differs from that."""
-    facts: dict[str, Any] = {
-        "metrics": objective.describe(),
-        "conditions": {name: repr(condition) for name, condition in conditions.items()},
-        "space": where,
-    }
+def _begun(study: optuna.Study, generator: Generator, facts: Mapping[str, Any], planned: Plan) -> dict[str, Any]:
+    """What the study is made with: as it was begun by the first trial that stands; refuses what differs from that."""
+    trials = study.get_trials(deepcopy=False)  # before the record, which another worker writes before its first trial
     recorded: dict[str, Any] | None = study.user_attrs.get(STUDY_ATTR)
-    if recorded is None and study.get_trials(deepcopy=False):
+    if recorded is None and trials:
         raise MismatchError(
             f"study {study.study_name!r}: it has trials that `optimize` did not make. Use a study of its own."
         )
-    if recorded is None or not ended_trials(study):
-        planned = plan(total_trials, dim=generator.prior.dim, searched=bool(conditions)).describe()
-        return {"version": VERSION, "generator": dict(generator.fingerprint), "plan": planned} | facts
+    if recorded is None or all(is_gone(trial) for trial in trials):
+        made = {"version": VERSION, "generator": dict(generator.fingerprint), "plan": planned.describe()}
+        return made | dict(facts)
     if recorded.get("version") != VERSION:
         raise MismatchError(
             f"study: made by version {recorded.get('version')} of this record, this release reads {VERSION}."
         )
     check_fingerprint(recorded["generator"], generator, what="study")
-    differing = [f"{name}: {recorded[name]} -> {fact}" for name, fact in facts.items() if recorded[name] != fact]
+    differing = [
+        f"{name}: {recorded[name]} -> {fact}" for name, fact in facts.items() if recorded.get(name, fact) != fact
+    ]
     if differing:
         raise MismatchError(
             f"study {study.study_name!r} was begun with other parts. {'; '.join(differing)}. Use a new study."
         )
     return recorded
+
+
+def _parts(space: SurrogateSpace) -> dict[str, str]:
+    """What a box is made of, part by part, to say which of them has changed."""
+    seeds = json.dumps([seed_to_json(seed) for seed in space.bank.seeds])
+    bank = "bank-" + hashlib.sha256(seeds.encode()).hexdigest()[:12]
+    return {"space": space.fingerprint, "bank": bank, "chart": space.chart.name}
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from types import TracebackType
 
@@ -11,6 +12,7 @@ from tqdm.auto import tqdm
 from surrogate_ax.loop import Batch
 from surrogate_ax.objective import Objective
 from surrogate_ax.policies import Told
+from surrogate_ax_optuna.claims import Found
 
 
 class ProgressBar:
@@ -20,12 +22,15 @@ class ProgressBar:
         objective: its first optimised metric is shown, best feasible value so far.
         told: what the study holds already.
         total: trials wanted.
+        found: what the study holds, said above the bar when that is anything.
     """
 
-    def __init__(self, objective: Objective, told: Told, total: int) -> None:
+    def __init__(self, objective: Objective, told: Told, total: int, found: Found | None = None) -> None:
         self._objective = objective
         self._metric = objective.optimised[0]
         self._best: list[float] = []  # at most one
+        if found:
+            tqdm.write(f"Found {found}.", file=sys.stderr)
         self._bar = tqdm(total=total, initial=len(told.terms), unit="trial", smoothing=0.1)
         self._note(told.values)
 

@@ -1,87 +1,49 @@
-"""Optuna's SQLite storage, set up for many small writes.
+"""Opening Optuna storages: SQLite set up for studies that many look at, and others by their address.
 
-Optuna's `RDBStorage` takes SQLAlchemy's object mapper for each of a trial's 20 to 30 reads and writes. Processor time
-of a trial of 7 parameters, asked and told in batches of 16, on a busy core (median of 3 runs):
-
-| sampler | in memory | RDBStorage with write-ahead log | SqliteStorage |
-|---|---|---|---|
-| RandomSampler | 3 ms | 51 ms | 6 ms |
-| CmaEsSampler | 4 ms | 73 ms | 10 ms |
-
-`SqliteStorage` is an `RDBStorage` with short SQL of its own for these calls, one transaction each. The database stays
-Optuna's: dashboards and plain `RDBStorage`s read and write it at the same time. Whatever is not the ordinary case (a
-missing or ended trial, a parameter's first appearance, a value that SQLite refuses, a locked database) changes nothing
-and is handed to `RDBStorage`, which does it or raises its own error. Under another schema, SQLite or Optuna than this
-was written for, `sqlite` gives an `RDBStorage` instead.
-
-Times are stored as naive UTC and given as naive local time, enumerations are stored by name, as Optuna's models do.
+A storage that cannot be opened is refused with one message, before anything is written.
 """
 
 from __future__ import annotations
 
-import datetime
-import functools
-import inspect
-import json
-import sqlite3
+import contextlib
+import re
+import sys
 import time
-from collections import defaultdict
-from collections.abc import Container, Iterator, Sequence
-from contextlib import closing, contextmanager
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
+from urllib.parse import urlsplit
 
-from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
-from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+import optuna
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
 
-from surrogate_ax.errors import ArgumentError
+from surrogate_ax.errors import ArgumentError, StorageError
+from surrogate_ax.objective import Objective
+from surrogate_ax_optuna.lease import GRACE, INTERVAL
+from surrogate_ax_optuna.sqlite_storage import SqliteStorage, WritingAhead, failures, is_tested, transaction
 
-if TYPE_CHECKING:  # SQLAlchemy is imported where it is used: it takes 16 MB, which a study in memory can do without
-    from sqlalchemy.engine import Engine
-
-SCHEMA = "v3.2.0.a"  # of Optuna 3.2 to 5.0
-SQLITE = (3, 38, 0)  # the first with json_each always there; RETURNING is older
 WAIT = 60.0  # seconds for another writer to finish
-
-# Changes of a trial find its row only while it may be changed. Trials are read by a JSON list of ids, however many.
-_SET_ATTRIBUTE = """INSERT INTO trial_%s_attributes (key, value_json, trial_id)
-    SELECT ?, ?, trial_id FROM trials WHERE trial_id = ? AND state IN ('RUNNING', 'WAITING')
-    ON CONFLICT (trial_id, key) DO UPDATE SET value_json = excluded.value_json"""
-_SET_PARAM = """INSERT OR IGNORE INTO trial_params (param_name, param_value, distribution_json, trial_id)
-    SELECT ?, ?, ?, trial_id FROM trials WHERE trial_id = ? AND state IN ('RUNNING', 'WAITING')"""
-_END = """UPDATE trials SET state = ?, datetime_complete = ?
-    WHERE trial_id = ? AND state IN ('RUNNING', 'WAITING')"""
-_SET_VALUE = """INSERT INTO trial_values (trial_id, objective, value, value_type) VALUES (?, ?, ?, ?)
-    ON CONFLICT (trial_id, objective) DO UPDATE SET value = excluded.value, value_type = excluded.value_type"""
-_CREATE = """INSERT INTO trials (number, study_id, state, datetime_start)
-    SELECT (SELECT COUNT(*) FROM trials WHERE study_id = studies.study_id), study_id, 'RUNNING', ?
-    FROM studies WHERE study_id = ? RETURNING trial_id, number"""
-_STUDY = "SELECT 1 FROM studies WHERE study_id = ?"
-_TRIAL = "SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials WHERE trial_id = ?"
-_CHANGED = """SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials
-    WHERE trial_id IN (SELECT value FROM json_each(?)) AND study_id = ?
-    UNION ALL SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials
-    WHERE study_id = ? AND trial_id > ? ORDER BY trial_id"""
-_PARAMS = """SELECT trial_id, param_name, param_value, distribution_json FROM trial_params
-    WHERE trial_id IN (SELECT value FROM json_each(?)) ORDER BY param_id"""
-_VALUES = """SELECT trial_id, objective, value, value_type FROM trial_values
-    WHERE trial_id IN (SELECT value FROM json_each(?)) ORDER BY objective"""
-_STEPS = """SELECT trial_id, step, intermediate_value, intermediate_value_type FROM trial_intermediate_values
-    WHERE trial_id IN (SELECT value FROM json_each(?))"""
-_ATTRIBUTES = """SELECT trial_id, key, value_json FROM trial_%s_attributes
-    WHERE trial_id IN (SELECT value FROM json_each(?))"""
+CONNECT = 10.0  # seconds for a gRPC proxy to answer
+JOURNALS = (".journal", ".log")  # how the name of a journal file ends
+TRIES = 10  # to open a database in which other processes are making the same tables
 
 
-def sqlite(path: Path | str, **engine: Any) -> RDBStorage:
-    """An SQLite storage with a write-ahead log.
+def sqlite(path: Path | str, *, heartbeat: int | None = INTERVAL, **engine: Any) -> RDBStorage:
+    """An SQLite storage with a write-ahead log and heartbeats.
 
     Readers (a dashboard) do not block the writer. What was told survives a crash of the process; a power cut can take
     the last moments. Not for a folder that several machines share over a network: a write-ahead log needs one machine.
+    Trials of a process that was killed are known by their missing heartbeat, and `optimize` runs them again.
 
     Args:
         path: the database file; made if missing, with its folder.
+        heartbeat: seconds between the heartbeats of running trials; after six without one a process counts as killed.
+            None for studies that are asked and told by hand, for which Optuna cannot beat.
         **engine: further keyword arguments of SQLAlchemy's `create_engine`.
 
     Returns:
@@ -93,222 +55,174 @@ def sqlite(path: Path | str, **engine: Any) -> RDBStorage:
     path = Path(path)
     if path.is_dir():
         raise ArgumentError(f"path: expected a database file, got the folder {path}. Name a file in it, as study.db.")
-    connect = {"timeout": WAIT, "factory": _Connection, **engine.pop("connect_args", {})}
+    connect = {"timeout": WAIT, "factory": WritingAhead, **engine.pop("connect_args", {})}
     options = {"connect_args": connect, **engine}
     address = "sqlite:///" + str(path).replace("{", "{{").replace("}", "}}")  # Optuna fills in templates
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        storage = _open(address, options)
-        with _transaction(storage.engine, "BEGIN IMMEDIATE"):
+        storage: RDBStorage = _open(address, options)
+        with transaction(storage.engine, "BEGIN IMMEDIATE"):
             pass  # a file that can only be read is found out now, not at the first trial
-        return storage if _is_tested(storage) else RDBStorage(address, options)
-    except _failures(OSError) as error:
-        reason = error.__cause__ if isinstance(error, StorageInternalError) else error
+        if not is_tested(storage):
+            storage = RDBStorage(address, options)
+        return _with_heartbeat(storage, heartbeat)
+    except failures(OSError) as error:
         raise ArgumentError(
             f"path: expected a database that can be written, or a place for a new one, got {path} "
-            f"({getattr(reason, 'orig', reason)}). Check the path and its permissions."
+            f"({_reason(error)}). Check the path and its permissions."
         ) from error
 
 
-def _open(address: str, options: dict[str, Any], attempts: int = 10) -> SqliteStorage:
+def open_storage(address: Path | str) -> BaseStorage:
+    """A storage by its address.
+
+    Args:
+        address: an SQLite file (`study.db`, `sqlite:///study.db`), a journal file (`study.journal`, `study.log`), a
+            gRPC proxy (`grpc://localhost:13000`), or a database of SQLAlchemy's (`postgresql://...`).
+
+    Returns:
+        A storage for `optuna.create_study(storage=...)`, with heartbeats where it keeps them.
+
+    Raises:
+        ArgumentError: it cannot be reached or written, or its kind is not known.
+    """
+    scheme, found, rest = str(address).partition("://")
+    if not found or scheme == "sqlite":
+        path = Path(rest.removeprefix("/") if found else address)
+        return _journal(path) if path.suffix in JOURNALS else sqlite(path)
+    if scheme == "grpc":
+        return _proxy(str(address))
+    try:
+        return _with_heartbeat(RDBStorage(str(address)), INTERVAL)
+    except failures(ImportError, ValueError) as error:
+        raise ArgumentError(
+            f"storage: expected a file or the address of a database that can be reached, got {_shown(address)} "
+            f"({_reason(error)}). Check the address, and that its server runs."
+        ) from error
+
+
+def open_study(
+    storage: BaseStorage,
+    name: str,
+    objective: Objective,
+    *,
+    sampler: BaseSampler | None = None,
+    pruner: BasePruner | None = None,
+) -> optuna.Study:
+    """The study of a name, to go on with, or a new one.
+
+    Args:
+        storage: where it is kept.
+        name: its name.
+        objective: its optimised metrics give the directions of a new study.
+        sampler: proposes; Optuna's default if left out.
+        pruner: stops trials at checkpoints; Optuna's default if left out.
+
+    Raises:
+        ArgumentError: there is a study of that name with other directions.
+        StorageError: the storage does not answer.
+    """
+    wanted = [metric.goal for metric in objective.optimised]
+    with reachable():
+        study = optuna.create_study(
+            storage=storage, study_name=name, directions=wanted, sampler=sampler, pruner=pruner, load_if_exists=True
+        )
+        found = [direction.name.lower() for direction in study.directions]
+    if found != wanted:
+        raise ArgumentError(
+            f"study {name!r}: there is one of this name with directions {found}, the metrics "
+            f"{[metric.name for metric in objective.optimised]} want {wanted}. Choose another name."
+        )
+    return study
+
+
+@contextlib.contextmanager
+def reachable() -> Iterator[None]:
+    """Say plainly that a storage used inside has failed.
+
+    Raises:
+        StorageError: in place of what its database, its server or Optuna raise.
+    """
+    try:
+        yield
+    except failures(*_server_failures()) as error:
+        raise StorageError(
+            f"storage: the study's storage failed ({_reason(error)}). What was told is kept. Make room, or look after "
+            "its file or server, then run again: the study goes on from there."
+        ) from error
+
+
+def warn_of_journal(storage: BaseStorage) -> None:
+    """Warn of a journal file, which one torn line makes unreadable for ever.
+
+    Args:
+        storage: of a study.
+    """
+    if isinstance(storage, JournalStorage) and isinstance(storage._backend, JournalFileBackend):
+        warnings.warn(
+            "storage: a journal file that is torn, by a crash or a full disk, can never be read again by Optuna. "
+            "surrogate_ax_optuna.sqlite('study.db') is as simple and survives both.",
+            stacklevel=3,
+        )
+
+
+def _with_heartbeat(storage: RDBStorage, interval: int | None) -> RDBStorage:
+    """Set what Optuna's constructor takes as well, but with a warning of an experiment."""
+    storage.heartbeat_interval = interval
+    storage.grace_period = None if interval is None else interval * GRACE // INTERVAL
+    return storage
+
+
+def _journal(path: Path) -> JournalStorage:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(path)))
+    except (OSError, ValueError) as error:  # Optuna reads it at once; a torn line is a ValueError
+        raise ArgumentError(
+            f"storage: expected a journal file that can be read and written, got {path} ({error}). Check the path and "
+            "its permissions; a torn file is lost."
+        ) from error
+
+
+def _proxy(address: str) -> BaseStorage:
+    try:
+        parts = urlsplit(address)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            storage = GrpcStorageProxy(host=parts.hostname or "localhost", port=parts.port or 13000)
+        storage.wait_server_ready(timeout=CONNECT)
+    except (ImportError, OSError, ValueError) as error:
+        raise ArgumentError(
+            f"storage: expected the address of Optuna's gRPC proxy, as grpc://localhost:13000, got {address} "
+            f"({error}). Check that it runs, and that grpcio and protobuf are installed."
+        ) from error
+    return storage
+
+
+def _server_failures() -> tuple[type[Exception], ...]:
+    """What a gRPC proxy raises, if its library was imported."""
+    grpc = sys.modules.get("grpc")
+    return () if grpc is None else (grpc.RpcError,)
+
+
+def _reason(error: BaseException) -> str:
+    """What a database said, without the statement that it refused."""
+    inner = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+    details = getattr(inner, "details", None)  # of gRPC
+    return str(details() if callable(details) else getattr(inner, "orig", inner)).strip()
+
+
+def _shown(address: Path | str) -> str:
+    """An address without its password."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", str(address))
+
+
+def _open(address: str, options: dict[str, Any], attempts: int = TRIES) -> SqliteStorage:
     """The storage, also if other processes are making the same tables right now, which Optuna does not expect."""
     try:
         return SqliteStorage(address, options)
-    except _failures() as error:
+    except failures() as error:
         if attempts == 1 or not any(sign in str(error) for sign in ("already exists", "is locked", "UNIQUE")):
             raise
     time.sleep(0.1)
     return _open(address, options, attempts - 1)
-
-
-def _is_tested(storage: RDBStorage) -> bool:
-    """Tell whether database, SQLite and Optuna are such as the SQL below was written for."""
-    own = [name for name, value in vars(SqliteStorage).items() if inspect.isfunction(value)]
-    same = all(_parameters(SqliteStorage, name) == _parameters(RDBStorage, name) for name in own)
-    return same and sqlite3.sqlite_version_info >= SQLITE and storage.get_current_version() == SCHEMA
-
-
-def _parameters(kind: type, name: str) -> list[str]:
-    return list(inspect.signature(getattr(kind, name)).parameters) if hasattr(kind, name) else []
-
-
-class SqliteStorage(RDBStorage):
-    """`RDBStorage` on SQLite with direct SQL for the calls that every trial makes. Arguments as there."""
-
-    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """As in RDBStorage."""
-        if not _change(self.engine, _SET_ATTRIBUTE % "user", (key, json.dumps(value), trial_id)):
-            super().set_trial_user_attr(trial_id, key, value)
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """As in RDBStorage."""
-        if not _change(self.engine, _SET_ATTRIBUTE % "system", (key, json.dumps(value), trial_id)):
-            super().set_trial_system_attr(trial_id, key, value)
-
-    def _set_trial_param(
-        self,
-        trial_id: int,
-        param_name: str,
-        param_value_internal: float,
-        distribution: BaseDistribution,
-        previous_distribution: BaseDistribution | None,
-    ) -> None:
-        # Equal distributions are compatible; for others, RDBStorage looks closer.
-        row = (param_name, param_value_internal, distribution_to_json(distribution), trial_id)
-        if previous_distribution != distribution or not _change(self.engine, _SET_PARAM, row):
-            super()._set_trial_param(trial_id, param_name, param_value_internal, distribution, previous_distribution)
-
-    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """As in RDBStorage."""
-        from optuna.storages._rdb import models
-
-        if state.is_finished():
-            stored = [
-                models.TrialValueModel.value_to_stored_repr(value) for value in (() if values is None else values)
-            ]
-            rows = [(trial_id, i, value, kind.name) for i, (value, kind) in enumerate(stored)]
-            if _change(self.engine, _END, (state.name, _to_text(datetime.datetime.now()), trial_id), rows):
-                return True
-        return super().set_trial_state_values(trial_id, state, values)
-
-    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
-        if template_trial is None:
-            start = datetime.datetime.now()
-            try:
-                with _transaction(self.engine, "BEGIN IMMEDIATE") as connection:
-                    rows = connection.execute(_CREATE, (_to_text(start), study_id)).fetchall()
-            except _failures():
-                rows = []
-            if rows:
-                ((trial_id, number),) = rows
-                return FrozenTrial(number, TrialState.RUNNING, None, start, None, {}, {}, {}, {}, {}, trial_id)
-        return super()._create_new_trial(study_id, template_trial)
-
-    def get_trial(self, trial_id: int) -> FrozenTrial:
-        """As in RDBStorage."""
-        trials = _read(self.engine, _TRIAL, (trial_id,))
-        return super().get_trial(trial_id) if trials is None else trials[0]
-
-    def _get_trials(
-        self,
-        study_id: int,
-        states: Container[TrialState] | None,
-        included_trial_ids: set[int],
-        trial_id_greater_than: int,
-    ) -> list[FrozenTrial]:
-        ids = json.dumps([i for i in included_trial_ids if i <= trial_id_greater_than])
-        trials = _read(self.engine, _CHANGED, (ids, study_id, study_id, trial_id_greater_than), study_id, states)
-        if trials is None:
-            return super()._get_trials(study_id, states, included_trial_ids, trial_id_greater_than)
-        return trials
-
-
-def _failures(*others: type[Exception]) -> tuple[type[Exception], ...]:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return (sqlite3.Error, SQLAlchemyError, StorageInternalError, *others)
-
-
-@contextmanager
-def _transaction(engine: Engine, begin: str) -> Iterator[sqlite3.Connection]:
-    """A connection within a transaction ("BEGIN" to read, "BEGIN IMMEDIATE" to write), rolled back by an exception."""
-    with closing(engine.raw_connection()) as pooled:  # closing rolls back what is not committed
-        connection = cast(sqlite3.Connection, pooled.dbapi_connection)
-        connection.execute(begin)
-        yield connection
-        connection.commit()
-
-
-def _change(engine: Engine, statement: str, values: tuple[Any, ...], then: Sequence[tuple[Any, ...]] = ()) -> bool:
-    """Change one row, and the values of its objectives; False if nothing was changed, for RDBStorage to try."""
-    try:
-        with _transaction(engine, "BEGIN IMMEDIATE") as connection:
-            if connection.execute(statement, values).rowcount != 1:
-                return False
-            connection.executemany(_SET_VALUE, then)
-    except _failures():
-        return False
-    return True
-
-
-def _read(
-    engine: Engine,
-    statement: str,
-    values: tuple[Any, ...],
-    study_id: int | None = None,
-    states: Container[TrialState] | None = None,
-) -> list[FrozenTrial] | None:
-    """Trials as they are at one moment; None if there are none, nor the study, or SQLite fails."""
-    try:
-        with _transaction(engine, "BEGIN") as connection:
-            rows = connection.execute(statement, values).fetchall()
-            if not rows and not connection.execute(_STUDY, (study_id,)).fetchall():
-                return None
-            return _frozen(connection, [row for row in rows if states is None or TrialState[row[2]] in states])
-    except _failures():
-        return None
-
-
-class _Connection(sqlite3.Connection):
-    """A connection that writes ahead, however it was opened: by SQLAlchemy's pool, or after unpickling."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.execute("PRAGMA journal_mode=WAL").close()
-        self.execute("PRAGMA synchronous=NORMAL").close()
-
-
-def _frozen(connection: sqlite3.Connection, trials: list[tuple[Any, ...]]) -> list[FrozenTrial]:
-    """Trials with all that belongs to them, from their own rows."""
-    from optuna.storages._rdb import models
-
-    ids = (json.dumps([row[0] for row in trials]),)
-
-    def column() -> dict[int, dict[Any, Any]]:
-        return defaultdict(dict)
-
-    params, distributions, values, steps, user, system = column(), column(), column(), column(), column(), column()
-    for trial_id, name, value, text in connection.execute(_PARAMS, ids):
-        distributions[trial_id][name] = distribution = _distribution(text)
-        params[trial_id][name] = distribution.to_external_repr(value)
-    number, step_number = models.TrialValueModel, models.TrialIntermediateValueModel
-    for trial_id, objective, value, kind in connection.execute(_VALUES, ids):
-        values[trial_id][objective] = number.stored_repr_to_value(value, number.TrialValueType[kind])
-    for trial_id, step, value, kind in connection.execute(_STEPS, ids):
-        kind = step_number.TrialIntermediateValueType[kind]
-        steps[trial_id][step] = step_number.stored_repr_to_intermediate_value(value, kind)
-    for attributes, owner in ((user, "user"), (system, "system")):
-        for trial_id, key, text in connection.execute(_ATTRIBUTES % owner, ids):
-            attributes[trial_id][key] = json.loads(text)
-    return [
-        FrozenTrial(
-            number=n,
-            state=TrialState[state],
-            value=None,
-            values=list(values[i].values()) if i in values else None,
-            datetime_start=_from_text(start),
-            datetime_complete=_from_text(complete),
-            params=params[i],
-            distributions=distributions[i],
-            user_attrs=user[i],
-            system_attrs=system[i],
-            intermediate_values=steps[i],
-            trial_id=i,
-        )
-        for i, n, state, start, complete in trials
-    ]
-
-
-@functools.lru_cache(maxsize=4096)
-def _distribution(text: str) -> BaseDistribution:
-    return json_to_distribution(text)
-
-
-def _to_text(local: datetime.datetime) -> str:
-    return local.astimezone(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
-def _from_text(utc: str | None) -> datetime.datetime | None:
-    if utc is None:
-        return None
-    return datetime.datetime.fromisoformat(utc + "+00:00").astimezone().replace(tzinfo=None)

@@ -12,7 +12,6 @@ import torch
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
 from optuna.pruners import ThresholdPruner
 from optuna.samplers import RandomSampler
-from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from PIL import Image
 
@@ -245,30 +244,6 @@ def test_the_pruner_hears_of_all_rows_before_it_is_asked(make_study, make_host, 
     stop = host.should_stop(asked, 5, {"first": np.array([1.0, -1.0, 2.0])})
     assert stop.tolist() == [False, True, False]
     assert [trial.intermediate_values for trial in study.trials] == [{5: 1.0}, {5: -1.0}, {5: 2.0}]
-
-
-def test_nothing_is_reclaimed_without_a_heartbeat(make_study, make_host, space):
-    study = make_study()
-    host = make_host(study)
-    host.ask(2, _turn(space))
-    assert host.reclaim() == 0
-    assert [trial.state for trial in study.trials] == [TrialState.RUNNING] * 2
-
-
-# Optuna marks heartbeats as experimental.
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_trials_without_a_heartbeat_are_reclaimed_and_run_again(make_study, make_host, space, tmp_path, monkeypatch):
-    study = make_study(storage=RDBStorage(f"sqlite:///{tmp_path}/study.db", heartbeat_interval=60))
-    monkeypatch.setattr(study._thread_local, "in_optimize_loop", True)  # as inside `optimize`, or Optuna warns
-    host = make_host(study)
-    turn = _turn(space, first=np.eye(K))
-    asked = host.ask(3, turn)
-    stale = [candidate.ticket._trial_id for candidate in asked[:2]]
-    monkeypatch.setattr(study._storage, "_get_stale_trial_ids", lambda study_id: stale)
-    assert host.reclaim() == 2
-    assert [trial.state.name for trial in study.trials] == ["FAIL", "FAIL", "RUNNING"]
-    assert list(host.told().terms) == []
-    assert [candidate.terms for candidate in host.ask(2, turn)] == turn.exact[:2]
 
 
 def test_the_sampler_is_given_back(make_study, make_host, space):

@@ -31,10 +31,10 @@ from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
-import surrogate_ax_optuna.storage as module
+import surrogate_ax_optuna.sqlite_storage as module
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax_optuna import sqlite
-from surrogate_ax_optuna.storage import SqliteStorage
+from surrogate_ax_optuna.sqlite_storage import SqliteStorage
 
 MINIMIZE = [StudyDirection.MINIMIZE]
 BOX = FloatDistribution(0.0, 1.0)
@@ -44,7 +44,7 @@ BOX = FloatDistribution(0.0, 1.0)
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database without studies, made once: the tables take longer than most tests."""
     path = tmp_path_factory.mktemp("empty") / "folder" / "study.db"
-    sqlite(path).engine.dispose()
+    sqlite(path, heartbeat=None).engine.dispose()
     return path
 
 
@@ -55,7 +55,7 @@ def path(tmp_path: Path, empty: Path) -> Path:
 
 @pytest.fixture
 def fast(path: Path) -> Iterator[RDBStorage]:
-    storage = sqlite(path)
+    storage = sqlite(path, heartbeat=None)
     yield storage
     storage.engine.dispose()
 
@@ -217,7 +217,7 @@ def test_untested_versions_get_rdb_storage_itself(changed: str, path: Path, monk
         monkeypatch.setattr(module, "SQLITE", (99, 0, 0))
     else:
         monkeypatch.setattr(RDBStorage, "_set_trial_param", lambda self, trial_id, name, value: None)
-    storage = sqlite(path)
+    storage = sqlite(path, heartbeat=None)
     assert type(storage) is RDBStorage
     with storage.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
@@ -258,7 +258,7 @@ def test_workers_may_make_the_database_at_once(tmp_path: Path) -> None:
 
     def work() -> None:
         begin.wait()
-        made.append(sqlite(path))
+        made.append(sqlite(path, heartbeat=None))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -278,7 +278,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 kind, path, trials = sys.argv[1], sys.argv[2], int(sys.argv[3])
 if kind == "fast":
     from surrogate_ax_optuna import sqlite
-    storage = sqlite(path)
+    storage = sqlite(path, heartbeat=None)
 else:
     storage = optuna.storages.RDBStorage(f"sqlite:///{path}", {"connect_args": {"timeout": 60}})
 study = optuna.load_study(study_name="shared", storage=storage, sampler=optuna.samplers.RandomSampler())
@@ -334,7 +334,7 @@ def test_a_killed_writer_leaves_a_readable_database(fast: RDBStorage, path: Path
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
-    again = optuna.load_study(study_name="shared", storage=sqlite(path))
+    again = optuna.load_study(study_name="shared", storage=sqlite(path, heartbeat=None))
     again.tell(again.ask({"x": BOX}), 1.0)
 
 
@@ -357,7 +357,7 @@ def test_a_locked_database_is_reported_as_optuna_does(path: Path) -> None:
 @pytest.mark.parametrize("name", ["a b", "{x}", "50%", "ü#1"])
 def test_odd_file_names(name: str, tmp_path: Path) -> None:
     path = tmp_path / name / f"{name}.db"
-    storage = sqlite(path)
+    storage = sqlite(path, heartbeat=None)
     storage.create_new_study(MINIMIZE)
     assert path.is_file()
     storage.engine.dispose()
@@ -381,7 +381,7 @@ def _not_a_database(tmp_path: Path) -> Path:
 def test_unusable_paths_are_refused(make: Any, tmp_path: Path) -> None:
     path = make(tmp_path)
     with pytest.raises(ArgumentError, match=r"path: expected a database.*" + path.name):
-        sqlite(path)
+        sqlite(path, heartbeat=None)
 
 
 @pytest.fixture
@@ -399,9 +399,9 @@ def test_a_path_that_can_only_be_read_is_refused(exists: bool, not_root: None) -
     with tempfile.TemporaryDirectory() as folder:  # pytest's own folders cannot be entered by nobody
         path = Path(folder) / "study.db"
         if exists:
-            sqlite(path).engine.dispose()
+            sqlite(path, heartbeat=None).engine.dispose()
             path.chmod(0o444)
         Path(folder).chmod(0o555)
         with pytest.raises(ArgumentError, match=r"path: expected a database that can be written.*study\.db"):
-            sqlite(path)
+            sqlite(path, heartbeat=None)
         Path(folder).chmod(0o755)

@@ -1,0 +1,249 @@
+"""Which trials of a study count, which are run again, and which of several workers a new trial belongs to.
+
+Workers share nothing but the study. Each puts a trial into it that says what it is for (its round; an exact row, or the
+trial that it repeats) and then looks whether an earlier trial has the same purpose or the last free place. Numbers are
+given in order and trials are seen in order, so of two workers at least the later one sees the other and gives way.
+
+A failed trial is of one of three kinds:
+
+| kind | reason | recipe | it |
+|---|---|---|---|
+| failed | its own | | counts |
+| gone | interrupted, or none | none, if there is no reason | is as if it had never been asked |
+| lost | none: its process was killed, another one failed it | there | is run again by a child with the same recipe |
+
+So nothing has to happen between failing a lost trial and asking its child: whoever asks next finds it without a child,
+after a crash as well. The link is Optuna's own `retry_history`, so its retry callback makes children too.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from surrogate_ax.evaluation import INTERRUPTED
+from surrogate_ax.policies import Turn
+from surrogate_ax_optuna.lease import LEASE_ATTR, abandoned
+from surrogate_ax_optuna.sampler import FIXED_ATTR, ROUND_ATTR
+from surrogate_ax_optuna.search_space import REASON_ATTR, RECIPE_ATTR
+
+HISTORY = "retry_history"  # of Optuna's RetryHeartbeatStaleTrialCallback: numbers of the trials that this one repeats
+FIRST = "failed_trial"  # the first of them
+_OF_A_RESULT = ("artifacts:", "constraints")  # what a trial's system attributes hold of its result, not of its proposal
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a new trial is for.
+
+    Args:
+        round: its round.
+        exact: number of an exact row of its turn.
+        repeats: the lost trial that it repeats.
+    """
+
+    round: int
+    exact: int | None = None
+    repeats: FrozenTrial | None = None
+
+    def trial(self, lease: Mapping[str, Any]) -> FrozenTrial:
+        """A running trial that says so, for a storage to make in one step.
+
+        Args:
+            lease: whose it is.
+        """
+        user = {LEASE_ATTR: dict(lease), ROUND_ATTR: self.round}
+        user |= {} if self.exact is None else {FIXED_ATTR: self.exact}
+        old = self.repeats
+        return FrozenTrial(
+            number=-1,
+            trial_id=-1,
+            state=TrialState.RUNNING,
+            value=None,
+            datetime_start=datetime.datetime.now(),
+            datetime_complete=None,
+            params=dict(old.params) if old else {},
+            distributions=dict(old.distributions) if old else {},
+            user_attrs=user,
+            system_attrs=_inherited(old) if old else {},
+            intermediate_values={},
+        )
+
+
+class Ledger:
+    """What the trials of a study claim, kept up to date: trials that have ended are read once.
+
+    Args:
+        total: trials wanted in the study.
+    """
+
+    def __init__(self, total: float) -> None:
+        self._total = total
+        self._read: set[int] = set()
+        self._ended: Counter[int] = Counter()  # by round
+        self._lost: dict[int, FrozenTrial] = {}
+        self._repeated: set[int | None] = set()  # numbers of trials that an ended one repeats
+        self._exact: set[tuple[int, int | None]] = set()  # (round, number of the row)
+        self._open: list[FrozenTrial] = []
+
+    def read(self, trials: Sequence[FrozenTrial]) -> None:
+        """Note all trials of the study."""
+        self._open = [trial for trial in trials if not trial.state.is_finished()]
+        for trial in trials:
+            if trial.number in self._read or not trial.state.is_finished():
+                continue
+            self._read.add(trial.number)
+            if is_gone(trial):
+                continue
+            if is_lost(trial):
+                self._lost[trial.number] = trial
+            else:
+                self._ended[round_of(trial)] += 1
+            self._repeated.add(parent_of(trial))
+            self._exact.add(_row(trial))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether trials wait in Optuna's queue."""
+        return any(trial.state == TrialState.WAITING for trial in self._open)
+
+    def next(self, turn: Turn, exact: int) -> Claim | None:
+        """What the next trial of a turn should be for: a lost trial, then an exact row, then a proposal.
+
+        Args:
+            turn: where to search.
+            exact: how many exact rows it has.
+
+        Returns:
+            The claim; None when other workers hold all that is left.
+        """
+        if self._places(self._open) <= 0:
+            return None
+        repeated = self._repeated.union(map(parent_of, self._open))
+        for number, trial in self._lost.items():
+            if number not in repeated:
+                return Claim(round_of(trial), trial.user_attrs.get(FIXED_ATTR), trial)
+        if self._places(self._open, turn) <= 0:
+            return None
+        taken = self._exact.union(map(_row, self._open))
+        return Claim(turn.round, next((i for i in range(exact) if (turn.round, i) not in taken), None))
+
+    def stands(self, claim: Claim, number: int, turn: Turn) -> bool:
+        """Whether a trial keeps what it claims, judged by what was read after it was made.
+
+        Trials that have ended gave way to it if they had to, whatever their number.
+
+        Args:
+            claim: what the trial is for.
+            number: of the trial.
+            turn: where it searches.
+        """
+        earlier = [trial for trial in self._open if trial.number < number]
+        if self._places(earlier) <= 0:
+            return False
+        if claim.repeats is not None:
+            return claim.repeats.number not in self._repeated.union(map(parent_of, earlier))
+        if self._places(earlier, turn) <= 0:
+            return False
+        return claim.exact is None or (claim.round, claim.exact) not in self._exact.union(map(_row, earlier))
+
+    def _places(self, open: Sequence[FrozenTrial], turn: Turn | None = None) -> float:
+        """How many trials are still wanted, beside the running ones among some that have not ended."""
+        rounds = [round_of(trial) for trial in open if is_running(trial)]
+        if turn is None:
+            return self._total - self._ended.total() - len(rounds)
+        return turn.size - self._ended[turn.round] - rounds.count(turn.round)
+
+
+def _inherited(old: FrozenTrial) -> dict[str, Any]:
+    """System attributes of a child: what the sampler keeps on the trial that it repeats, and the link to that."""
+    kept = {key: value for key, value in old.system_attrs.items() if not key.startswith(_OF_A_RESULT)}
+    history = [*kept.get(HISTORY, ()), old.number]
+    return {**kept, FIRST: history[0], HISTORY: history}
+
+
+def _row(trial: FrozenTrial) -> tuple[int, int | None]:
+    return round_of(trial), trial.user_attrs.get(FIXED_ATTR)
+
+
+def has_ended_itself(trial: FrozenTrial) -> bool:
+    """Whether a trial was told: a value, a stop at a checkpoint, or a failure of its own."""
+    return trial.state.is_finished() and not is_gone(trial) and not is_lost(trial)
+
+
+def is_running(trial: FrozenTrial) -> bool:
+    """Whether some worker runs a trial that `ask` made; others' are no concern."""
+    return trial.state == TrialState.RUNNING and ROUND_ATTR in trial.user_attrs
+
+
+def is_gone(trial: FrozenTrial) -> bool:
+    """Whether a trial is as if it had never been asked: broken off, or killed before its recipe was written."""
+    return trial.state == TrialState.FAIL and (
+        trial.user_attrs.get(REASON_ATTR) == INTERRUPTED
+        or (REASON_ATTR not in trial.user_attrs and RECIPE_ATTR not in trial.user_attrs)
+    )
+
+
+def is_lost(trial: FrozenTrial) -> bool:
+    """Whether a trial's process was killed after it was asked: what the host fails itself has a reason."""
+    return trial.state == TrialState.FAIL and REASON_ATTR not in trial.user_attrs and RECIPE_ATTR in trial.user_attrs
+
+
+def parent_of(trial: FrozenTrial) -> int | None:
+    """Number of the trial that a trial repeats."""
+    history = trial.system_attrs.get(HISTORY)
+    return int(history[-1]) if history else None
+
+
+def round_of(trial: FrozenTrial) -> int:
+    """A trial's round."""
+    return int(trial.user_attrs.get(ROUND_ATTR, 0))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a study holds when a run begins.
+
+    Args:
+        told: trials that have ended, failed ones among them.
+        failed: those that failed.
+        again: trials of killed processes, which are run again.
+        running: trials that other processes are running.
+    """
+
+    told: int
+    failed: int
+    again: int
+    running: int
+
+    def __bool__(self) -> bool:
+        return bool(self.told or self.again or self.running)
+
+    def __str__(self) -> str:
+        parts = [f"{self.told} told"]
+        parts += [f"{self.failed} of them failed"] if self.failed else []
+        parts += [f"{self.again} taken back from a killed process, to be run again"] if self.again else []
+        parts += [f"{self.running} running in another process"] if self.running else []
+        return ", ".join(parts)
+
+
+def look(study: optuna.Study) -> Found:
+    """What a study holds; nothing is changed.
+
+    Args:
+        study: any; of trials that `optimize` did not make, those that have ended are counted.
+    """
+    trials = study.get_trials(deepcopy=False)
+    told = [trial for trial in trials if has_ended_itself(trial)]
+    running = [trial for trial in trials if is_running(trial)]
+    dead = abandoned(study, running)
+    repeated = {parent_of(trial) for trial in trials if not is_gone(trial)}
+    again = sum(is_lost(trial) and trial.number not in repeated for trial in trials)
+    again += sum(RECIPE_ATTR in trial.user_attrs for trial in dead)
+    return Found(len(told), sum(t.state == TrialState.FAIL for t in told), again, len(running) - len(dead))

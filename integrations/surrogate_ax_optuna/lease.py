@@ -1,0 +1,187 @@
+"""Who runs a trial, and whether that process still lives.
+
+A running trial carries the attribute `surrogate:lease`: its owner and a deadline, written in one step with the trial.
+From then on a thread of the owner beats for it: through Optuna's heartbeats where the storage has them (an `RDBStorage`
+with an interval, which compares times on the server's clock), elsewhere by moving the deadline in the attribute, so
+clocks of several machines must agree to well within `GRACE`.
+
+A trial is abandoned when its beat has stopped for the grace period, or as soon as its owner was a process of this
+machine that has ended: who restarts a killed run need not wait. Trials of other origin, without a round, are never
+touched.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.storages._heartbeat import BaseHeartbeat
+from optuna.trial import FrozenTrial
+
+LEASE_ATTR = "surrogate:lease"
+INTERVAL, GRACE = 20, 120  # seconds between beats, and without one until a trial is abandoned
+_logger = logging.getLogger(__name__)
+
+
+class Leases:
+    """The trials that this process runs in a study. Its thread beats from the first that is held to the last let go.
+
+    Args:
+        storage: of the study.
+    """
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self._storage = storage
+        self._heartbeat = heartbeat_of(storage)
+        self._interval = (self._heartbeat and self._heartbeat.get_heartbeat_interval()) or INTERVAL
+        self._held: set[int] = set()
+        self._lock = threading.Lock()
+        self._stop: threading.Event | None = None
+
+    @property
+    def held(self) -> frozenset[int]:
+        """Ids of the trials."""
+        with self._lock:
+            return frozenset(self._held)
+
+    def terms(self) -> dict[str, Any]:
+        """The attribute's value, for a new trial or a further beat."""
+        return {"owner": owner(), "until": round(time.time() + GRACE, 3)}
+
+    def hold(self, trial_id: int) -> None:
+        """Beat for a trial that was created with `terms`, now and from time to time."""
+        with self._lock:
+            self._held.add(trial_id)
+            if self._stop is None:
+                self._stop = threading.Event()
+                threading.Thread(target=self._run, args=(self._stop,), name="leases", daemon=True).start()
+        if self._heartbeat is not None:
+            self._heartbeat.record_heartbeat(trial_id)
+
+    def release(self, trial_id: int) -> None:
+        """Beat for a trial no longer."""
+        with self._lock:
+            self._held.discard(trial_id)
+            if not self._held:
+                self._end()
+
+    def close(self) -> None:
+        """Let go of all trials."""
+        with self._lock:
+            self._held.clear()
+            self._end()
+
+    def _end(self) -> None:
+        if self._stop is not None:
+            self._stop.set()
+            self._stop = None
+
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.wait(self._interval):
+            for trial_id in self.held:
+                if not stop.is_set():
+                    self._beat(trial_id)
+
+    def _beat(self, trial_id: int) -> None:
+        try:
+            if self._heartbeat is not None:
+                self._heartbeat.record_heartbeat(trial_id)
+            else:
+                self._storage.set_trial_user_attr(trial_id, LEASE_ATTR, self.terms())
+        except UpdateFinishedTrialError:  # told a moment ago, or taken away: then what comes of it is dropped
+            with self._lock:
+                self._held.discard(trial_id)
+        except Exception as error:  # noqa: BLE001  a storage that fails for once must not end the beat
+            _logger.warning("The beat of trial id %d failed, the next is in %d s: %s", trial_id, self._interval, error)
+
+
+def abandoned(study: optuna.Study, running: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Which of a study's running trials have no living process.
+
+    Args:
+        study: the study.
+        running: trials of it that `ask` made and that this process does not hold.
+    """
+    heartbeat, running, now = heartbeat_of(study._storage), list(running), time.time()
+    stale = set(heartbeat._get_stale_trial_ids(study._study_id)) if heartbeat is not None and running else set()
+    late = [trial for trial in running if _deadline(trial) < now]
+    beaten = _beaten(study) if heartbeat is not None and late else set()  # their deadline counts up to the first beat
+    overdue = stale | {trial._trial_id for trial in late if trial._trial_id not in beaten}
+    return [t for t in running if t._trial_id in overdue or has_ended(t.user_attrs.get(LEASE_ATTR, {}).get("owner"))]
+
+
+def heartbeat_of(storage: BaseStorage) -> BaseHeartbeat | None:
+    """The storage, if it keeps heartbeats."""
+    if isinstance(storage, BaseHeartbeat) and storage.get_heartbeat_interval() is not None:
+        return storage
+    return None
+
+
+def _deadline(trial: FrozenTrial) -> float:
+    lease = trial.user_attrs.get(LEASE_ATTR)
+    if lease is not None:
+        return float(lease["until"])
+    start: datetime.datetime | None = trial.datetime_start  # made by an earlier release
+    return start.timestamp() + GRACE if start is not None else 0.0
+
+
+def _beaten(study: optuna.Study) -> set[int]:
+    """Ids of running trials that have a heartbeat, which Optuna's stale check takes for granted."""
+    from sqlalchemy import text
+
+    engine = getattr(study._storage, "_backend", study._storage).engine  # below the cache that studies put before it
+    query = """SELECT h.trial_id FROM trial_heartbeats h JOIN trials t ON t.trial_id = h.trial_id
+        WHERE t.study_id = :study AND t.state = 'RUNNING'"""
+    with engine.connect() as connection:
+        return {row[0] for row in connection.execute(text(query), {"study": study._study_id})}
+
+
+def owner() -> str:
+    """This process, as machine/process/start."""
+    return "/".join((_machine(), str(os.getpid()), _start(os.getpid()) or ""))
+
+
+def has_ended(owner: str | None) -> bool:
+    """Whether an owner was a process of this machine that has certainly ended; False where that cannot be known."""
+    parts = (owner or "").split("/")
+    if len(parts) != 3 or parts[0] != _machine() or os.name != "posix":
+        return False
+    try:
+        os.kill(int(parts[1]), 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's
+        return False
+    return bool(parts[2]) and _start(int(parts[1])) not in (parts[2], None)
+
+
+@functools.lru_cache(maxsize=1)
+def _machine() -> str:
+    """Digest of what tells one space of process numbers from another: machine, boot, container."""
+    try:
+        here = [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
+    except OSError:  # not Linux
+        here = [str(uuid.getnode())]
+    return hashlib.sha256("\n".join([socket.gethostname(), *here]).encode()).hexdigest()[:12]
+
+
+def _start(process: int) -> str | None:
+    """When a process started, in the kernel's ticks; "ended" for one that nobody has buried; None if not known."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return "ended" if fields[0] in ("Z", "X") else fields[19]

@@ -1,0 +1,424 @@
+"""Leases and claims: whose a trial is, when it is taken back, and how several workers share a study."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.samplers import CmaEsSampler, RandomSampler
+from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from surrogate_ax import Evaluator, Range, Recipe, SurrogateSpace, Turn
+from surrogate_ax_optuna import OptunaHost, look, sqlite
+from surrogate_ax_optuna import claims as claims_module
+from surrogate_ax_optuna import lease as lease_module
+from surrogate_ax_optuna.host import ended_trials
+from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, has_ended, owner
+from surrogate_ax_optuna.sampler import FIXED_ATTR, ROUND_ATTR
+from surrogate_ax_optuna.search_space import RECIPE_ATTR
+
+K = 4
+NOBODY = "/".join((*owner().split("/")[:1], "1", "0"))  # this machine's process 1, started at another time
+ELSEWHERE = "another machine/1/1"
+
+
+@pytest.fixture(params=["memory", "journal", "sqlite"])
+def study(request: pytest.FixtureRequest, make_study: Callable[..., optuna.Study], tmp_path: Path) -> Iterator[Any]:
+    if request.param == "memory":
+        yield make_study()
+    elif request.param == "journal":
+        yield make_study(storage=JournalStorage(JournalFileBackend(str(tmp_path / "study.journal"))))
+    else:
+        storage = sqlite(tmp_path / "study.db")
+        yield make_study(storage=storage)
+        storage.engine.dispose()
+
+
+@pytest.fixture
+def space(make_generator):
+    return SurrogateSpace.sample(make_generator().prior, seeds=K, rng=0)
+
+
+@pytest.fixture
+def make_host(make_generator, objective):
+    made: list[OptunaHost] = []
+
+    def make(study: optuna.Study, **options: Any) -> OptunaHost:
+        study = optuna.load_study(study_name=study.study_name, storage=study._storage, sampler=RandomSampler(seed=1))
+        made.append(OptunaHost(study, make_generator(), objective, **options))
+        return made[-1]
+
+    yield make
+    for host in made:
+        host.close()
+
+
+def _turn(space: SurrogateSpace, **options: Any) -> Turn:
+    return Turn(space, **{"round": 0, "size": 64} | options)
+
+
+def _tell(host: OptunaHost, candidates: Any, generator: Any, objective: Any, space: SurrogateSpace) -> None:
+    bank = space.bank.extend([seed for candidate in candidates for seed, _ in candidate.terms])
+    z = bank.latents(bank.rows(candidate.terms for candidate in candidates))
+    host.tell(candidates, Evaluator(generator, objective)(z, [candidate.condition for candidate in candidates]))
+
+
+def _orphan(study: optuna.Study, host: OptunaHost, owned_by: str = NOBODY) -> None:
+    """Let a host's trials look as if their process had been killed."""
+    for trial_id in host._leases.held:
+        study._storage.set_trial_user_attr(trial_id, LEASE_ATTR, {"owner": owned_by, "until": time.time() + 60})
+    host.close()
+
+
+def test_a_trial_is_leased_from_its_creation_on(study, make_host, space, monkeypatch):
+    created: list[dict[str, Any]] = []
+    create = type(study._storage).create_new_trial
+
+    def noted(self: Any, study_id: int, template_trial: Any = None) -> int:
+        created.append(template_trial.user_attrs)
+        return create(self, study_id, template_trial)
+
+    monkeypatch.setattr(type(study._storage), "create_new_trial", noted)
+    before = time.time()
+    make_host(study).ask(2, _turn(space, first=np.eye(K), round=3))
+    assert [attributes[LEASE_ATTR]["owner"] for attributes in created] == [owner()] * 2
+    assert all(before < attributes[LEASE_ATTR]["until"] - lease_module.GRACE < time.time() for attributes in created)
+    assert [(attributes[ROUND_ATTR], attributes[FIXED_ATTR]) for attributes in created] == [(3, 0), (3, 1)]
+    assert [trial.user_attrs[LEASE_ATTR] for trial in study.trials] == [
+        attributes[LEASE_ATTR] for attributes in created
+    ]
+
+
+def test_a_living_process_keeps_its_trials(study, make_host, space):
+    first, second = make_host(study), make_host(study)
+    first.ask(3, _turn(space))
+    assert second.reclaim() == 0
+    assert list(second.told().running) == [0, 0, 0]
+    assert list(first.told().running) == []
+    assert [trial.state for trial in study.trials] == [TrialState.RUNNING] * 3
+
+
+def test_a_killed_processs_trials_are_run_again_as_they_were(study, make_host, make_generator, objective, space):
+    conditions = {"guidance": Range(1, 7, step=0.5)}
+    first = make_host(study, conditions=conditions, rng=3)
+    turn = _turn(SurrogateSpace(space.bank, space.frame, fresh=0.5), first=np.eye(K)[:2])
+    asked = first.ask(4, turn)
+    _orphan(study, first)
+    second = make_host(study, conditions=conditions, rng=3)
+    assert (found := look(study)).again == 4
+    assert str(found) == "0 told, 4 taken back from a killed process, to be run again"
+    assert second.reclaim() == 4
+    assert second.reclaim() == 0
+    assert look(study).again == 4
+    assert list(second.told().terms) == []
+    again = second.ask(6, turn)
+    assert [candidate.terms for candidate in again[:4]] == [candidate.terms for candidate in asked]
+    assert [candidate.condition for candidate in again[:4]] == [candidate.condition for candidate in asked]
+    for old, new in zip(study.trials[:4], study.trials[4:8], strict=True):
+        assert new.params == old.params
+        assert new.user_attrs.get(FIXED_ATTR) == old.user_attrs.get(FIXED_ATTR)
+        recipe = Recipe.from_json(new.user_attrs[RECIPE_ATTR])
+        assert recipe.terms == Recipe.from_json(old.user_attrs[RECIPE_ATTR]).terms
+        assert recipe.batch == 6
+        assert new.system_attrs == {claims_module.FIRST: old.number, claims_module.HISTORY: [old.number]}
+    assert [FIXED_ATTR in trial.user_attrs for trial in study.trials[8:]] == [False] * 2  # no exact row twice
+    _tell(second, again, make_generator(conditional=True), objective, space)
+    assert [trial.number for trial in ended_trials(study)] == [4, 5, 6, 7, 8, 9]
+    assert look(study).again == 0
+
+
+def test_what_a_process_tells_after_its_trials_were_taken_away_is_dropped(
+    study, make_host, make_generator, objective, space
+):
+    first, second = make_host(study), make_host(study)
+    asked = first.ask(2, _turn(space))
+    for trial in study.trials:
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)  # suspended for longer than the grace
+    again = second.ask(2, _turn(space))
+    _tell(first, asked, make_generator(), objective, space)
+    _tell(second, again, make_generator(), objective, space)
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    assert [trial.number for trial in ended_trials(study)] == [2, 3]
+    assert first._leases.held == frozenset()
+
+
+def test_a_child_that_is_killed_too_has_a_child_of_its_own(study, make_host, space):
+    terms = []
+    for _ in range(3):
+        host = make_host(study)
+        host.reclaim()
+        terms.append(host.ask(1, _turn(space))[0].terms)
+        _orphan(study, host)
+    assert terms == terms[:1] * 3
+    assert study.trials[2].system_attrs[claims_module.HISTORY] == [0, 1]
+    assert look(study).again == 1
+
+
+def test_a_process_killed_inside_ask_leaves_nothing_to_run_again(study, make_host, space, monkeypatch):
+    first = make_host(study)
+    monkeypatch.setattr(first, "_ask_one", lambda *arguments: (_ for _ in ()).throw(SystemExit))
+    monkeypatch.setattr(first, "_give_back", lambda trial_ids: None)  # what a killed process does not come to
+    with pytest.raises(SystemExit):
+        first.ask(1, _turn(space, first=np.eye(K)))
+    _orphan(study, first)
+    second = make_host(study)
+    assert look(study) == claims_module.Found(0, 0, 0, 0)
+    assert second.reclaim() == 1
+    assert second.ask(1, _turn(space, first=np.eye(K)))[0].terms == _turn(space, first=np.eye(K)).exact[0]
+    assert study.trials[1].system_attrs == {}
+
+
+def test_without_the_owners_process_at_hand_the_deadline_decides(study, make_host, space, monkeypatch):
+    monkeypatch.setattr(lease_module, "GRACE", 0.5)
+    first, second = make_host(study), make_host(study)
+    first.ask(2, _turn(space))
+    _orphan(study, first, owned_by=ELSEWHERE)
+    assert second.reclaim() == 0
+    trial_ids = [trial._trial_id for trial in study.trials]
+    for trial_id in trial_ids:
+        study._storage.set_trial_user_attr(trial_id, LEASE_ATTR, {"owner": ELSEWHERE, "until": time.time() - 1})
+    heartbeat = lease_module.heartbeat_of(study._storage)
+    if heartbeat is None:
+        assert second.reclaim() == 2
+    else:  # the deadline is for a process killed before its first beat; these have beaten
+        assert second.reclaim() == 0
+        monkeypatch.setattr(type(heartbeat), "_get_stale_trial_ids", lambda self, study_id: trial_ids[:1])
+        assert second.reclaim() == 1
+
+
+def test_a_trial_killed_before_its_first_heartbeat_is_taken_back(make_study, make_host, space, tmp_path, monkeypatch):
+    study = make_study(storage=sqlite(tmp_path / "study.db"))
+    first = make_host(study)
+    monkeypatch.setattr(Leases, "hold", lambda self, trial_id: None)
+    first.ask(1, _turn(space))
+    lease = {"owner": ELSEWHERE, "until": time.time() - 1}
+    study._storage.set_trial_user_attr(study.trials[0]._trial_id, LEASE_ATTR, lease)
+    assert make_host(study).reclaim() == 1
+
+
+def test_heartbeats_are_beaten_from_the_first_trial_to_the_last(make_study, make_generator, objective, space, tmp_path):
+    storage = sqlite(tmp_path / "study.db", heartbeat=1)
+    study = make_study(storage=storage)
+    host = OptunaHost(study, make_generator(), objective)
+    asked = host.ask(2, _turn(space))
+
+    def beats() -> list[tuple[int, str]]:
+        with storage.engine.connect() as connection:
+            return [
+                tuple(row) for row in connection.exec_driver_sql("SELECT trial_id, heartbeat FROM trial_heartbeats")
+            ]
+
+    first = beats()
+    assert [trial_id for trial_id, _ in first] == [candidate.ticket._trial_id for candidate in asked]
+    deadline = time.monotonic() + 20
+    while beats() == first and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert all(new > old for (_, new), (_, old) in zip(beats(), first, strict=True))
+    stop = host._leases._stop
+    _tell(host, asked, make_generator(), objective, space)
+    assert stop is not None
+    assert stop.is_set()
+    assert host._leases.held == frozenset()
+
+
+def test_elsewhere_the_beat_moves_the_deadline_and_lets_go_of_ended_trials(make_study, make_host, space, monkeypatch):
+    monkeypatch.setattr(lease_module, "INTERVAL", 0.05)
+    study = make_study()
+    host = make_host(study)
+    one, two = host.ask(2, _turn(space))
+    first = study.trials[0].user_attrs[LEASE_ATTR]["until"]
+    study.tell(two.ticket, state=TrialState.FAIL)
+    deadline = time.monotonic() + 20
+    while (study.trials[0].user_attrs[LEASE_ATTR]["until"] == first or len(host._leases.held) > 1) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.02)
+    assert study.trials[0].user_attrs[LEASE_ATTR]["until"] > first
+    assert host._leases.held == {one.ticket._trial_id}
+
+
+def test_a_beat_that_fails_is_tried_again(make_study, make_host, space, monkeypatch, caplog):
+    monkeypatch.setattr(lease_module, "INTERVAL", 0.05)
+    study = make_study()
+    host = make_host(study)
+    host.ask(1, _turn(space))
+    first = study.trials[0].user_attrs[LEASE_ATTR]["until"]
+    failures = [OSError("no answer"), OSError("no answer")]
+    write = type(study._storage).set_trial_user_attr
+
+    def failing(self: Any, trial_id: int, key: str, value: Any) -> None:
+        if failures:
+            raise failures.pop()
+        write(self, trial_id, key, value)
+
+    monkeypatch.setattr(type(study._storage), "set_trial_user_attr", failing)
+    deadline = time.monotonic() + 20
+    while study.trials[0].user_attrs[LEASE_ATTR]["until"] == first and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert study.trials[0].user_attrs[LEASE_ATTR]["until"] > first
+    assert "no answer" in caplog.text
+
+
+def test_an_owner_has_ended_when_its_process_has():
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    there = "/".join((owner().split("/")[0], str(process.pid), lease_module._start(process.pid) or ""))
+    assert not has_ended(there)
+    process.kill()
+    deadline = time.monotonic() + 20
+    while not has_ended(there) and time.monotonic() < deadline:  # a process that nobody has waited for is no owner
+        time.sleep(0.01)
+    assert has_ended(there)
+    process.wait()
+    process.stdin.close()
+    assert has_ended(there)
+    assert not has_ended(owner())
+    assert not has_ended(ELSEWHERE)
+    assert not has_ended(None)
+
+
+def test_trials_of_other_origin_are_neither_waited_for_nor_touched(study, make_host):
+    study._storage.create_new_trial(study._study_id)
+    host = make_host(study)
+    assert host.reclaim() == 0
+    assert list(host.told().running) == []
+    assert study.trials[0].state == TrialState.RUNNING
+
+
+def test_optunas_own_retry_is_taken_up_with_its_recipe(make_study, make_host, space, tmp_path):
+    storage = RDBStorage(f"sqlite:///{tmp_path}/study.db")
+    study = make_study(storage=storage)
+    first = make_host(study)
+    (asked,) = first.ask(1, _turn(space, round=2))
+    _orphan(study, first)
+    study._storage.set_trial_state_values(study.trials[0]._trial_id, TrialState.FAIL)
+    study.add_trial(
+        optuna.create_trial(
+            state=TrialState.WAITING,
+            params=study.trials[0].params,
+            distributions=study.trials[0].distributions,
+            user_attrs=study.trials[0].user_attrs,
+            system_attrs={"failed_trial": 0, "retry_history": [0]},
+        )
+    )
+    second = make_host(study)
+    one, two = second.ask(2, _turn(space, round=3))
+    assert (one.ticket.number, one.terms, one.round) == (1, asked.terms, 2)
+    assert study.trials[1].user_attrs[LEASE_ATTR]["owner"] == owner()
+    assert (two.ticket.number, two.round) == (2, 3)
+
+
+def test_a_point_of_the_users_queue_is_run(study, make_host, space):
+    host = make_host(study)
+    host.ask(1, _turn(space))
+    study.enqueue_trial({"u0": 0.25, "u1": 0.5, "u2": 0.75})
+    (candidate,) = host.ask(1, _turn(space))
+    assert candidate.terms == space.terms(np.array([[0.25, 0.5, 0.75]]))[0]
+    assert host._leases.held >= {candidate.ticket._trial_id}
+
+
+def test_two_hosts_share_a_rounds_rows_and_its_places(study, make_host, space):
+    turn = _turn(space, first=np.eye(K), size=7)
+    one, two = make_host(study, total_trials=20), make_host(study, total_trials=20)
+    asked = [*one.ask(3, turn), *two.ask(3, turn), *one.ask(3, turn), *two.ask(3, turn)]
+    assert [candidate.terms for candidate in asked[:K]] == turn.exact
+    assert len({candidate.terms for candidate in asked}) == len(asked) == 7
+
+
+def _slow_reader(host: OptunaHost, monkeypatch: pytest.MonkeyPatch, before: Callable[[], Any]) -> None:
+    """Let something happen between a host's choice of a claim and the making of its trial."""
+    made = host._make
+    pending = [before]
+
+    def make(claim: Any, turn: Turn) -> int | None:
+        if pending:
+            pending.pop()()
+        return made(claim, turn)
+
+    monkeypatch.setattr(host, "_make", make)
+
+
+def test_of_two_that_want_the_same_row_the_later_gives_way(study, make_host, space, monkeypatch):
+    turn = _turn(space, first=np.eye(K))
+    one, two = make_host(study), make_host(study)
+    _slow_reader(one, monkeypatch, lambda: two.ask(1, turn))
+    (candidate,) = one.ask(1, turn)
+    assert candidate.terms == turn.exact[1]
+    assert [trial.state.name for trial in study.trials] == ["RUNNING", "FAIL", "RUNNING"]
+
+
+def test_of_two_that_want_the_last_place_the_later_gives_way(study, make_host, space, monkeypatch):
+    for options, turn in (
+        ({}, _turn(space, size=1)),
+        ({"total_trials": 2}, _turn(space, round=1)),
+    ):
+        one, two = make_host(study, **options), make_host(study, **options)
+        _slow_reader(one, monkeypatch, lambda two=two, turn=turn: two.ask(1, turn))
+        assert one.ask(1, turn) == []
+        assert one.ask(1, turn) == []
+    assert [trial.state.name for trial in study.trials] == ["RUNNING", "FAIL"] * 2
+
+
+def test_of_two_that_repeat_the_same_trial_the_later_gives_way(study, make_host, space, monkeypatch):
+    first = make_host(study)
+    first.ask(1, _turn(space))
+    _orphan(study, first)
+    one, two = make_host(study), make_host(study)
+    one.reclaim()
+    _slow_reader(one, monkeypatch, lambda: two.ask(1, _turn(space)))
+    (candidate,) = one.ask(1, _turn(space))
+    assert [trial.system_attrs.get(claims_module.HISTORY) for trial in study.trials] == [None, [0], [0], None]
+    assert candidate.ticket.number == 3
+
+
+def test_a_child_keeps_what_the_sampler_knows_and_none_of_the_result(make_study, make_generator, objective, space):
+    study = make_study(CmaEsSampler(seed=0))
+    host = OptunaHost(study, make_generator(), objective, batch_size=4)
+    for _ in range(2):
+        asked = host.ask(4, _turn(space))
+        _tell(host, asked, make_generator(), objective, space)
+    (asked,) = host.ask(1, _turn(space))
+    asked.ticket.set_constraint("low", 1.0)
+    asked.ticket.study._storage.set_trial_system_attr(asked.ticket._trial_id, "artifacts:1", "a picture")
+    kept = dict(study.trials[-1].system_attrs)
+    _orphan(study, host)
+    host.reclaim()
+    host.ask(1, _turn(space))
+    new = study.trials[-1].system_attrs
+    sampled = {key: value for key, value in kept.items() if key.startswith("cma")}
+    assert sampled
+    assert new == sampled | {claims_module.FIRST: 8, claims_module.HISTORY: [8]}
+
+
+def test_two_processes_share_a_study_to_its_exact_end(tmp_path):
+    path, log = tmp_path / "study.db", tmp_path / "log"
+    sqlite(path).engine.dispose()
+    script = Path(__file__).with_name("worker.py")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
+    workers = [
+        subprocess.Popen([sys.executable, str(script), str(path), "40", str(log)], env=environment) for _ in range(2)
+    ]
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    storage = sqlite(path)
+    study = optuna.load_study(study_name="shared", storage=storage)
+    ended = ended_trials(study)
+    assert [trial.state for trial in ended] == [TrialState.COMPLETE] * 40
+    assert study.get_trials(states=(TrialState.RUNNING,)) == []
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len({row["process"] for row in rows}) == 2
+    assert sum(row["n"] for row in rows) == 40  # nothing was generated twice, or for nothing
+    recipes = [json.dumps(trial.user_attrs[RECIPE_ATTR]["terms"]) for trial in ended]
+    assert len(set(recipes)) == 40
+    exact = [(t.user_attrs[ROUND_ATTR], t.user_attrs[FIXED_ATTR]) for t in ended if FIXED_ATTR in t.user_attrs]
+    assert len(set(exact)) == len(exact) > 0
+    storage.engine.dispose()
