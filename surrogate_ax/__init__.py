@@ -36,6 +36,7 @@ from surrogate_ax.recipe import Recipe, render
 from surrogate_ax.space import SurrogateSpace
 from surrogate_ax.sphere import sphere
 from surrogate_ax.subprocess_score import SubprocessScore
+from surrogate_ax.under_each import UnderEach
 
 __version__ = "0.1.0"
 
@@ -94,6 +95,7 @@ __all__ = [
     "Terms",
     "Told",
     "Turn",
+    "UnderEach",
     "UnsupportedError",
     "ZeroCentre",
     "caps",

@@ -54,7 +54,7 @@ class SubprocessScore:
     """
 
     def __init__(self, function: str, *, timeout: float | None = None, folder: Path | str | None = None) -> None:
-        module, _, name = function.partition(":") if isinstance(function, str) else ("", "", "")
+        module, _, name = str(function).partition(":")  # a function itself has no such name
         if not all(part.isidentifier() for part in [*module.split("."), *name.split(".")]):
             raise ArgumentError(
                 f"function: expected 'package.module:function', which another process can import, got {function!r}."

@@ -121,7 +121,7 @@ def test_batches_are_told_one_late_whatever_takes_longer(host_of, slow):
     model = Logged(**{slow: lambda batch: wait.wait(0.02)})
     search(host_of(model), model)
     seen = [entry for entry in model.log if entry.startswith(("ask", "tell"))]
-    assert seen == "ask 0,ask 1,tell 0,ask 2,tell 1,ask 3,tell 2,ask 4,tell 3,tell 4".split(",")
+    assert seen == ["ask 0", "ask 1", "tell 0", "ask 2", "tell 1", "ask 3", "tell 2", "ask 4", "tell 3", "tell 4"]
 
 
 @pytest.mark.parametrize("policy", [fixed(SPACE), o3(PRIOR, 10, seeds=3)])
