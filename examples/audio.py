@@ -5,7 +5,6 @@ scheduler draws noise at every step, so that a latent would not determine the so
 """
 
 import argparse
-import wave
 from pathlib import Path
 
 import diffusers
@@ -14,6 +13,7 @@ import optuna
 import torch
 
 from surrogate_ax import Metric, Objective
+from surrogate_ax.previews import save_preview
 from surrogate_ax_diffusers import PipelineGenerator, load_pipeline
 from surrogate_ax_optuna import optimize, portfolio
 
@@ -26,15 +26,6 @@ def beat(sounds: np.ndarray, conditions: object) -> list[float]:
         loudness = np.array([np.sqrt((part**2).mean()) for part in np.array_split(mono, min(64, len(mono)))])
         scores.append(float(loudness.std() / max(loudness.mean(), 1e-9)))
     return scores
-
-
-def save_sound(sound: np.ndarray, path: Path, rate: int) -> None:
-    samples = np.asarray(sound, dtype=float) / max(1.0, float(np.abs(sound).max()))
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(len(samples))
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes((32767 * samples.T).astype("<i2").tobytes())
 
 
 def main() -> None:
@@ -71,8 +62,8 @@ def main() -> None:
     )
     arguments.out.mkdir(parents=True, exist_ok=True)
     for i, pick in enumerate(portfolio(study, generator, k=4)):
-        save_sound(np.asarray(pick.output), arguments.out / f"{i}.wav", pipe.vae.config.sampling_rate)
-        print(f"{arguments.out / f'{i}.wav'}: beat {pick.trial.value:.4f}")
+        path = save_preview(pick.output, arguments.out / f"{i}.wav", rate=generator.rate, full=True)
+        print(f"{path}: beat {pick.trial.value:.4f}")
 
 
 if __name__ == "__main__":

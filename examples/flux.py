@@ -60,9 +60,8 @@ def main() -> None:
     )
     arguments.out.mkdir(parents=True, exist_ok=True)
     for i, pick in enumerate(portfolio(study, generator, k=4)):
-        save_preview(pick.output, arguments.out / f"{i}.png")
-        guidance = pick.trial.params["guidance_scale"]
-        print(f"{arguments.out / f'{i}.png'}: colour {pick.trial.value:.4f}, guidance {guidance}")
+        path = save_preview(pick.output, arguments.out / f"{i}.png", full=True)
+        print(f"{path}: colour {pick.trial.value:.4f}, guidance {pick.trial.params['guidance_scale']}")
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ def main() -> None:
         rng=0,
     )
     for i, pick in enumerate(portfolio(study, generator, k=4)):
-        save_preview(pick.output, arguments.out / f"{i}.png")
-        print(f"{arguments.out / f'{i}.png'}: trial {pick.trial.number}, contrast {pick.trial.value:.4f}")
+        path = save_preview(pick.output, arguments.out / f"{i}.png", full=True)
+        print(f"{path}: trial {pick.trial.number}, contrast {pick.trial.value:.4f}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Search a text-to-video pipeline (Wan, HunyuanVideo, LTX) for the clip with most motion that does not flicker.
 
 Download Wan-AI/Wan2.1-T2V-1.3B-Diffusers, then `python examples/video.py path/to/folder --offload`. The noise of a clip
-is one latent (channels, frames, height, width), so the whole clip is searched at once. Clips are written as animated
-WebP, which browsers play.
+is one latent (channels, frames, height, width), so the whole clip is searched at once. Clips are written as MP4, which
+needs PyAV: pip install 'surrogate-ax[video]'.
 """
 
 import argparse
@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import optuna
 import torch
-from PIL import Image
 
 from surrogate_ax import Metric, Objective
+from surrogate_ax.previews import save_preview
 from surrogate_ax_diffusers import PipelineGenerator, load_pipeline
 from surrogate_ax_optuna import optimize, portfolio
 
@@ -23,11 +23,6 @@ def judge(clips: np.ndarray, conditions: object) -> dict[str, list[float]]:
     steps = [np.diff(np.asarray(clip), axis=0) for clip in clips]
     flicker = [np.abs(step.mean(axis=(1, 2, 3))).max() for step in steps]
     return {"motion": [float(np.abs(step).mean()) for step in steps], "flicker": [float(f) for f in flicker]}
-
-
-def save_clip(clip: np.ndarray, path: Path, frames_per_second: int = 16) -> None:
-    frames = [Image.fromarray(np.uint8(np.round(255 * np.clip(frame, 0, 1)))) for frame in clip]
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=1000 // frames_per_second, loop=0)
 
 
 def main() -> None:
@@ -71,8 +66,8 @@ def main() -> None:
     )
     arguments.out.mkdir(parents=True, exist_ok=True)
     for i, pick in enumerate(portfolio(study, generator, k=2)):
-        save_clip(np.asarray(pick.output), arguments.out / f"{i}.webp")
-        print(f"{arguments.out / f'{i}.webp'}: motion {pick.trial.value:.4f}")
+        path = save_preview(pick.output, arguments.out / f"{i}.mp4", rate=generator.rate, full=True)
+        print(f"{path}: motion {pick.trial.value:.4f}")
 
 
 if __name__ == "__main__":
