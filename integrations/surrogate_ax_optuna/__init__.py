@@ -7,14 +7,14 @@ except ImportError as error:
 
     raise MissingExtraError("surrogate_ax_optuna needs Optuna: pip install 'surrogate-ax[optuna]'.") from error
 
-from surrogate_ax_optuna.claims import Found, look
 from surrogate_ax_optuna.host import OptunaHost
 from surrogate_ax_optuna.mirror import Mirror, mirror
 from surrogate_ax_optuna.optimize import optimize
 from surrogate_ax_optuna.portfolio import Pick, portfolio
 from surrogate_ax_optuna.sampler import RoundSampler
 from surrogate_ax_optuna.search_space import distributions, record, suggest_latents
-from surrogate_ax_optuna.storage import open_storage, open_study, sqlite
+from surrogate_ax_optuna.storage import sqlite
+from surrogate_ax_optuna.trials import Found, look
 
 __all__ = [
     "Found",
@@ -25,8 +25,6 @@ __all__ = [
     "distributions",
     "look",
     "mirror",
-    "open_storage",
-    "open_study",
     "optimize",
     "portfolio",
     "record",

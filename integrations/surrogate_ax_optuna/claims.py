@@ -1,19 +1,12 @@
-"""Which trials of a study count, which are run again, and which of several workers a new trial belongs to.
+"""Which of several workers a new trial belongs to, and what it is for.
 
 Workers share nothing but the study. Each puts a trial into it that says what it is for (its round; an exact row, or the
 trial that it repeats) and then looks whether an earlier trial has the same purpose or the last free place. Numbers are
 given in order and trials are seen in order, so of two workers at least the later one sees the other and gives way.
 
-A failed trial is of one of three kinds:
-
-| kind | reason | recipe | it |
-|---|---|---|---|
-| failed | its own | | counts |
-| gone | interrupted, or none | none, if there is no reason | is as if it had never been asked |
-| lost | none: its process was killed, another one failed it | there | is run again by a child with the same recipe |
-
-So nothing has to happen between failing a lost trial and asking its child: whoever asks next finds it without a child,
-after a crash as well. The link is Optuna's own `retry_history`, so its retry callback makes children too.
+Nothing has to happen between failing a lost trial (see `trials`) and asking for its child: whoever asks next finds it
+without a child, after a crash as well. The link is Optuna's own `retry_history`, so its retry callback makes children
+too.
 """
 
 from __future__ import annotations
@@ -24,17 +17,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from surrogate_ax.evaluation import INTERRUPTED
 from surrogate_ax.policies import Turn
-from surrogate_ax_optuna.lease import LEASE_ATTR, abandoned
+from surrogate_ax_optuna.lease import LEASE_ATTR
 from surrogate_ax_optuna.sampler import FIXED_ATTR, ROUND_ATTR
-from surrogate_ax_optuna.search_space import REASON_ATTR, RECIPE_ATTR
+from surrogate_ax_optuna.trials import HISTORY, is_gone, is_lost, is_running, parent_of, round_of
 
-HISTORY = "retry_history"  # of Optuna's RetryHeartbeatStaleTrialCallback: numbers of the trials that this one repeats
-FIRST = "failed_trial"  # the first of them
+FIRST = "failed_trial"  # the first of the numbers in the history
 _OF_A_RESULT = ("artifacts:", "constraints")  # what a trial's system attributes hold of its result, not of its proposal
 
 
@@ -170,80 +160,3 @@ def _inherited(old: FrozenTrial) -> dict[str, Any]:
 
 def _row(trial: FrozenTrial) -> tuple[int, int | None]:
     return round_of(trial), trial.user_attrs.get(FIXED_ATTR)
-
-
-def has_ended_itself(trial: FrozenTrial) -> bool:
-    """Whether a trial was told: a value, a stop at a checkpoint, or a failure of its own."""
-    return trial.state.is_finished() and not is_gone(trial) and not is_lost(trial)
-
-
-def is_running(trial: FrozenTrial) -> bool:
-    """Whether some worker runs a trial that `ask` made; others' are no concern."""
-    return trial.state == TrialState.RUNNING and ROUND_ATTR in trial.user_attrs
-
-
-def is_gone(trial: FrozenTrial) -> bool:
-    """Whether a trial is as if it had never been asked: broken off, or killed before its recipe was written."""
-    return trial.state == TrialState.FAIL and (
-        trial.user_attrs.get(REASON_ATTR) == INTERRUPTED
-        or (REASON_ATTR not in trial.user_attrs and RECIPE_ATTR not in trial.user_attrs)
-    )
-
-
-def is_lost(trial: FrozenTrial) -> bool:
-    """Whether a trial's process was killed after it was asked: what the host fails itself has a reason."""
-    return trial.state == TrialState.FAIL and REASON_ATTR not in trial.user_attrs and RECIPE_ATTR in trial.user_attrs
-
-
-def parent_of(trial: FrozenTrial) -> int | None:
-    """Number of the trial that a trial repeats."""
-    history = trial.system_attrs.get(HISTORY)
-    return int(history[-1]) if history else None
-
-
-def round_of(trial: FrozenTrial) -> int:
-    """A trial's round."""
-    return int(trial.user_attrs.get(ROUND_ATTR, 0))
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a study holds when a run begins.
-
-    Args:
-        told: trials that have ended, failed ones among them.
-        failed: those that failed.
-        again: trials of killed processes, which are run again.
-        running: trials that other processes are running.
-    """
-
-    told: int
-    failed: int
-    again: int
-    running: int
-
-    def __bool__(self) -> bool:
-        return bool(self.told or self.again or self.running)
-
-    def __str__(self) -> str:
-        parts = [f"{self.told} told"]
-        parts += [f"{self.failed} of them failed"] if self.failed else []
-        parts += [f"{self.again} taken back from a killed process, to be run again"] if self.again else []
-        parts += [f"{self.running} running in another process"] if self.running else []
-        return ", ".join(parts)
-
-
-def look(study: optuna.Study) -> Found:
-    """What a study holds; nothing is changed.
-
-    Args:
-        study: any; of trials that `optimize` did not make, those that have ended are counted.
-    """
-    trials = study.get_trials(deepcopy=False)
-    told = [trial for trial in trials if has_ended_itself(trial)]
-    running = [trial for trial in trials if is_running(trial)]
-    dead = abandoned(study, running)
-    repeated = {parent_of(trial) for trial in trials if not is_gone(trial)}
-    again = sum(is_lost(trial) and trial.number not in repeated for trial in trials)
-    again += sum(RECIPE_ATTR in trial.user_attrs for trial in dead)
-    return Found(len(told), sum(t.state == TrialState.FAIL for t in told), again, len(running) - len(dead))

@@ -8,9 +8,7 @@ processes may work on one study: `claims` says which trial is whose, `lease` whi
 from __future__ import annotations
 
 import contextlib
-import datetime
 import math
-import mimetypes
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.artifacts import upload_artifact
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import RandomSampler
@@ -27,16 +24,15 @@ from torch import Tensor
 
 from surrogate_ax.bank import Draw, Terms, draw_entropy
 from surrogate_ax.conditions import Choice, Range
-from surrogate_ax.errors import MismatchError, StorageError
+from surrogate_ax.errors import MismatchError, StorageError, SurrogateError
 from surrogate_ax.evaluation import INTERRUPTED, Evaluations
 from surrogate_ax.generator import Generator
 from surrogate_ax.loop import Candidate
 from surrogate_ax.objective import Objective
 from surrogate_ax.policies import Told, Turn
-from surrogate_ax.previews import save_preview
-from surrogate_ax.recipe import Recipe
-from surrogate_ax_optuna.claims import Claim, Ledger, has_ended_itself, is_gone, is_running, round_of
+from surrogate_ax_optuna.claims import Claim, Ledger
 from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, abandoned
+from surrogate_ax_optuna.previews import PREVIEW_ATTR, upload_preview
 from surrogate_ax_optuna.sampler import ROUND_ATTR, RoundSampler, for_batches
 from surrogate_ax_optuna.search_space import (
     REASON_ATTR,
@@ -48,9 +44,10 @@ from surrogate_ax_optuna.search_space import (
     write_recipe,
     write_result,
 )
+from surrogate_ax_optuna.trials import ended_trials, in_order, is_gone, is_running, read_recipe, round_of
 
+__all__ = ["PREVIEW_ATTR", "OptunaHost", "ended_trials", "read_recipe", "upload_preview"]
 Array = np.ndarray
-PREVIEW_ATTR = "preview"
 _Read = tuple[Terms, list[float], list[float], Mapping[int, float]]  # recipe, values, estimates, checkpoints
 
 
@@ -112,7 +109,7 @@ class OptunaHost:
         """
         names = [metric.name for metric in self._objective.metrics]
         trials = self.study.get_trials(deepcopy=False)
-        ended = _in_order(trials)
+        ended = in_order(trials)
         for trial in ended:
             if trial.number not in self._read:
                 recorded = metric_values(trial, names), metric_estimates(trial, names)
@@ -266,25 +263,33 @@ class OptunaHost:
         Raises:
             StorageError: a preview could not be stored; the values of all candidates have been told.
         """
-        failures: dict[int, Exception] = {}
-        with tempfile.TemporaryDirectory() if self._previews is not None else contextlib.nullcontext("") as folder:
-            for i, candidate in enumerate(cs):
-                trial = candidate.ticket
-                with contextlib.suppress(UpdateFinishedTrialError):
-                    if self._previews is not None and ev.status[i] != "failed":
-                        try:
-                            trial.set_user_attr(
-                                PREVIEW_ATTR, upload_preview(self._previews, trial, ev, i, Path(folder))
-                            )
-                        except OSError as error:  # a value is worth more than its picture
-                            failures[trial.number] = error
-                    self._tell_one(trial, ev, i)
-                self._leases.release(trial._trial_id)
-        for number, error in failures.items():
+        failed: tuple[int, Exception] | None = None
+        for i, candidate in enumerate(cs):
+            trial = candidate.ticket
+            with contextlib.suppress(UpdateFinishedTrialError):
+                error = self._preview(trial, ev, i)
+                failed = failed or (error and (trial.number, error))
+                self._tell_one(trial, ev, i)
+            self._leases.release(trial._trial_id)
+        if failed is not None:
             raise StorageError(
-                f"previews: the picture of trial {number} could not be stored ({error}). The values of its batch are "
-                "kept. Make room or look after the artifact store, then run again: the study goes on from here."
-            ) from error
+                f"previews: the picture of trial {failed[0]} could not be stored ({failed[1]}). The values of its "
+                "batch are kept. Make room or look after the artifact store, then run again: the study goes on."
+            ) from failed[1]
+
+    def _preview(self, trial: optuna.Trial, ev: Evaluations, i: int) -> Exception | None:
+        """Upload a picture; what a disk or a store raises is handed back, as a value is worth more than its picture."""
+        if self._previews is None or ev.status[i] == "failed":
+            return None
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                artifact = upload_preview(self._previews, trial, ev, i, Path(folder))
+        except (SurrogateError, UpdateFinishedTrialError):
+            raise
+        except Exception as error:  # noqa: BLE001  each kind of store has errors of its own
+            return error
+        trial.set_user_attr(PREVIEW_ATTR, artifact)
+        return None
 
     def _tell_one(self, trial: optuna.Trial, ev: Evaluations, i: int) -> None:
         status = ev.status[i]
@@ -302,37 +307,3 @@ class OptunaHost:
             with contextlib.suppress(UpdateFinishedTrialError):  # another worker, or its own after all, was first
                 taken += self.study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         return taken
-
-
-def upload_preview(store: Any, trial: optuna.Trial, ev: Evaluations, i: int, folder: Path) -> str:
-    """The artifact id of a small file of item i's output, made in a folder and uploaded for a trial."""
-    path = save_preview(ev.outputs[i], folder / f"trial{trial.number}", rate=ev.rate)
-    mime = mimetypes.guess_type(path.name, strict=False)[0]  # Optuna's own guess knows no WebP before Python 3.13
-    return upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial, mimetype=mime)
-
-
-def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Ended trials in the order in which they ended, without those that were broken off before they had a result."""
-    return _in_order(study.get_trials(deepcopy=False))
-
-
-def read_recipe(trial: FrozenTrial) -> Recipe:
-    """The recipe of a trial.
-
-    Raises:
-        MismatchError: the trial has none, so something else made it.
-    """
-    if RECIPE_ATTR not in trial.user_attrs:
-        raise MismatchError(
-            f"study: trial {trial.number} has no recipe, so something else made it. Use a study of its own."
-        )
-    return Recipe.from_json(trial.user_attrs[RECIPE_ATTR])
-
-
-def _in_order(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    return sorted(filter(has_ended_itself, trials), key=_when)
-
-
-def _when(trial: FrozenTrial) -> tuple[float, int]:
-    ended: datetime.datetime | None = trial.datetime_complete
-    return (ended.timestamp() if ended else math.inf, trial.number)

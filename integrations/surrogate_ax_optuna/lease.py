@@ -142,7 +142,8 @@ def _beaten(study: optuna.Study) -> set[int]:
     """Ids of running trials that have a heartbeat, which Optuna's stale check takes for granted."""
     from sqlalchemy import text
 
-    engine = getattr(study._storage, "_backend", study._storage).engine  # below the cache that studies put before it
+    storage: Any = study._storage
+    engine = getattr(storage, "_backend", storage).engine  # below the cache that studies put before it
     query = """SELECT h.trial_id FROM trial_heartbeats h JOIN trials t ON t.trial_id = h.trial_id
         WHERE t.study_id = :study AND t.state = 'RUNNING'"""
     with engine.connect() as connection:

@@ -20,7 +20,7 @@ from surrogate_ax.errors import MismatchError
 from surrogate_ax.evaluation import INTERRUPTED, Evaluations
 from surrogate_ax.loop import Batch, Candidate
 from surrogate_ax.recipe import Recipe
-from surrogate_ax_optuna.host import PREVIEW_ATTR, upload_preview
+from surrogate_ax_optuna.previews import PREVIEW_ATTR, upload_preview
 from surrogate_ax_optuna.sampler import ROUND_ATTR
 from surrogate_ax_optuna.search_space import RECIPE_ATTR, distributions, objective_values, write_result
 

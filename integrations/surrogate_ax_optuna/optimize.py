@@ -26,12 +26,12 @@ from surrogate_ax.plan import Plan, plan
 from surrogate_ax.policies import Policy, fixed
 from surrogate_ax.recipe import check_fingerprint, seed_to_json
 from surrogate_ax.space import SurrogateSpace
-from surrogate_ax_optuna.claims import is_gone, look
 from surrogate_ax_optuna.host import OptunaHost
 from surrogate_ax_optuna.progress import ProgressBar
 from surrogate_ax_optuna.sampler import in_generations
 from surrogate_ax_optuna.search_space import check_directions
 from surrogate_ax_optuna.storage import reachable, warn_of_journal
+from surrogate_ax_optuna.trials import is_gone, look
 
 _logger = logging.getLogger(__name__)
 STUDY_ATTR = "surrogate:study"
@@ -112,7 +112,8 @@ def optimize(
     if overlap:
         check_overlap(checkpoints)
     searched = check_searched(conditions or {})
-    facts = {"metrics": objective.describe(), "conditions": {name: repr(value) for name, value in searched.items()}}
+    facts: dict[str, Any] = {"metrics": objective.describe()}
+    facts |= {"conditions": {name: repr(value) for name, value in searched.items()}}
     facts |= _parts(space) if space else {"space": "by a policy" if policy else "planned", "rng": rng}
     planned = plan(total_trials, dim=generator.prior.dim, searched=bool(searched))
     with reachable(), _stoppable(study):

@@ -16,8 +16,9 @@ from surrogate_ax.generator import Generator
 from surrogate_ax.objective import Metric, Objective
 from surrogate_ax.portfolio import choose
 from surrogate_ax.recipe import Recipe, render
-from surrogate_ax_optuna.host import OptunaHost, ended_trials, read_recipe
+from surrogate_ax_optuna.host import OptunaHost
 from surrogate_ax_optuna.optimize import STUDY_ATTR
+from surrogate_ax_optuna.trials import ended_trials, read_recipe
 
 
 @dataclass(frozen=True)

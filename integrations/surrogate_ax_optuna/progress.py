@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from surrogate_ax.loop import Batch
 from surrogate_ax.objective import Objective
 from surrogate_ax.policies import Told
-from surrogate_ax_optuna.claims import Found
+from surrogate_ax_optuna.trials import Found
 
 
 class ProgressBar:

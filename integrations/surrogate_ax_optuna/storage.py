@@ -1,35 +1,24 @@
-"""Opening Optuna storages: SQLite set up for studies that many look at, and others by their address.
-
-A storage that cannot be opened is refused with one message, before anything is written.
-"""
+"""SQLite opened for studies that go on for long and that others look at; and storages that fail, in plain words."""
 
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import optuna
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from surrogate_ax.errors import ArgumentError, StorageError
-from surrogate_ax.objective import Objective
 from surrogate_ax_optuna.lease import GRACE, INTERVAL
 from surrogate_ax_optuna.sqlite_storage import SqliteStorage, WritingAhead, failures, is_tested, transaction
 
 WAIT = 60.0  # seconds for another writer to finish
-CONNECT = 10.0  # seconds for a gRPC proxy to answer
-JOURNALS = (".journal", ".log")  # how the name of a journal file ends
 TRIES = 10  # to open a database in which other processes are making the same tables
 
 
@@ -65,75 +54,14 @@ def sqlite(path: Path | str, *, heartbeat: int | None = INTERVAL, **engine: Any)
             pass  # a file that can only be read is found out now, not at the first trial
         if not is_tested(storage):
             storage = RDBStorage(address, options)
-        return _with_heartbeat(storage, heartbeat)
+        storage.heartbeat_interval = heartbeat  # a constructor that is given it warns of an experiment
+        storage.grace_period = None if heartbeat is None else heartbeat * GRACE // INTERVAL
+        return storage
     except failures(OSError) as error:
         raise ArgumentError(
             f"path: expected a database that can be written, or a place for a new one, got {path} "
             f"({_reason(error)}). Check the path and its permissions."
         ) from error
-
-
-def open_storage(address: Path | str) -> BaseStorage:
-    """A storage by its address.
-
-    Args:
-        address: an SQLite file (`study.db`, `sqlite:///study.db`), a journal file (`study.journal`, `study.log`), a
-            gRPC proxy (`grpc://localhost:13000`), or a database of SQLAlchemy's (`postgresql://...`).
-
-    Returns:
-        A storage for `optuna.create_study(storage=...)`, with heartbeats where it keeps them.
-
-    Raises:
-        ArgumentError: it cannot be reached or written, or its kind is not known.
-    """
-    scheme, found, rest = str(address).partition("://")
-    if not found or scheme == "sqlite":
-        path = Path(rest.removeprefix("/") if found else address)
-        return _journal(path) if path.suffix in JOURNALS else sqlite(path)
-    if scheme == "grpc":
-        return _proxy(str(address))
-    try:
-        return _with_heartbeat(RDBStorage(str(address)), INTERVAL)
-    except failures(ImportError, ValueError) as error:
-        raise ArgumentError(
-            f"storage: expected a file or the address of a database that can be reached, got {_shown(address)} "
-            f"({_reason(error)}). Check the address, and that its server runs."
-        ) from error
-
-
-def open_study(
-    storage: BaseStorage,
-    name: str,
-    objective: Objective,
-    *,
-    sampler: BaseSampler | None = None,
-    pruner: BasePruner | None = None,
-) -> optuna.Study:
-    """The study of a name, to go on with, or a new one.
-
-    Args:
-        storage: where it is kept.
-        name: its name.
-        objective: its optimised metrics give the directions of a new study.
-        sampler: proposes; Optuna's default if left out.
-        pruner: stops trials at checkpoints; Optuna's default if left out.
-
-    Raises:
-        ArgumentError: there is a study of that name with other directions.
-        StorageError: the storage does not answer.
-    """
-    wanted = [metric.goal for metric in objective.optimised]
-    with reachable():
-        study = optuna.create_study(
-            storage=storage, study_name=name, directions=wanted, sampler=sampler, pruner=pruner, load_if_exists=True
-        )
-        found = [direction.name.lower() for direction in study.directions]
-    if found != wanted:
-        raise ArgumentError(
-            f"study {name!r}: there is one of this name with directions {found}, the metrics "
-            f"{[metric.name for metric in objective.optimised]} want {wanted}. Choose another name."
-        )
-    return study
 
 
 @contextlib.contextmanager
@@ -166,39 +94,6 @@ def warn_of_journal(storage: BaseStorage) -> None:
         )
 
 
-def _with_heartbeat(storage: RDBStorage, interval: int | None) -> RDBStorage:
-    """Set what Optuna's constructor takes as well, but with a warning of an experiment."""
-    storage.heartbeat_interval = interval
-    storage.grace_period = None if interval is None else interval * GRACE // INTERVAL
-    return storage
-
-
-def _journal(path: Path) -> JournalStorage:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path)))
-    except (OSError, ValueError) as error:  # Optuna reads it at once; a torn line is a ValueError
-        raise ArgumentError(
-            f"storage: expected a journal file that can be read and written, got {path} ({error}). Check the path and "
-            "its permissions; a torn file is lost."
-        ) from error
-
-
-def _proxy(address: str) -> BaseStorage:
-    try:
-        parts = urlsplit(address)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            storage = GrpcStorageProxy(host=parts.hostname or "localhost", port=parts.port or 13000)
-        storage.wait_server_ready(timeout=CONNECT)
-    except (ImportError, OSError, ValueError) as error:
-        raise ArgumentError(
-            f"storage: expected the address of Optuna's gRPC proxy, as grpc://localhost:13000, got {address} "
-            f"({error}). Check that it runs, and that grpcio and protobuf are installed."
-        ) from error
-    return storage
-
-
 def _server_failures() -> tuple[type[Exception], ...]:
     """What a gRPC proxy raises, if its library was imported."""
     grpc = sys.modules.get("grpc")
@@ -210,11 +105,6 @@ def _reason(error: BaseException) -> str:
     inner = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
     details = getattr(inner, "details", None)  # of gRPC
     return str(details() if callable(details) else getattr(inner, "orig", inner)).strip()
-
-
-def _shown(address: Path | str) -> str:
-    """An address without its password."""
-    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", str(address))
 
 
 def _open(address: str, options: dict[str, Any], attempts: int = TRIES) -> SqliteStorage:

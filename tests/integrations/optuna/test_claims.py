@@ -20,13 +20,13 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from surrogate_ax import Evaluator, Range, Recipe, SurrogateSpace, Turn
-from surrogate_ax_optuna import OptunaHost, look, sqlite
-from surrogate_ax_optuna import claims as claims_module
+from surrogate_ax_optuna import Found, OptunaHost, look, sqlite
 from surrogate_ax_optuna import lease as lease_module
-from surrogate_ax_optuna.host import ended_trials
+from surrogate_ax_optuna.claims import FIRST
 from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, has_ended, owner
 from surrogate_ax_optuna.sampler import FIXED_ATTR, ROUND_ATTR
 from surrogate_ax_optuna.search_space import RECIPE_ATTR
+from surrogate_ax_optuna.trials import HISTORY, ended_trials
 
 K = 4
 NOBODY = "/".join((*owner().split("/")[:1], "1", "0"))  # this machine's process 1, started at another time
@@ -131,7 +131,7 @@ def test_a_killed_processs_trials_are_run_again_as_they_were(study, make_host, m
         recipe = Recipe.from_json(new.user_attrs[RECIPE_ATTR])
         assert recipe.terms == Recipe.from_json(old.user_attrs[RECIPE_ATTR]).terms
         assert recipe.batch == 6
-        assert new.system_attrs == {claims_module.FIRST: old.number, claims_module.HISTORY: [old.number]}
+        assert new.system_attrs == {FIRST: old.number, HISTORY: [old.number]}
     assert [FIXED_ATTR in trial.user_attrs for trial in study.trials[8:]] == [False] * 2  # no exact row twice
     _tell(second, again, make_generator(conditional=True), objective, space)
     assert [trial.number for trial in ended_trials(study)] == [4, 5, 6, 7, 8, 9]
@@ -161,7 +161,7 @@ def test_a_child_that_is_killed_too_has_a_child_of_its_own(study, make_host, spa
         terms.append(host.ask(1, _turn(space))[0].terms)
         _orphan(study, host)
     assert terms == terms[:1] * 3
-    assert study.trials[2].system_attrs[claims_module.HISTORY] == [0, 1]
+    assert study.trials[2].system_attrs[HISTORY] == [0, 1]
     assert look(study).again == 1
 
 
@@ -173,7 +173,7 @@ def test_a_process_killed_inside_ask_leaves_nothing_to_run_again(study, make_hos
         first.ask(1, _turn(space, first=np.eye(K)))
     _orphan(study, first)
     second = make_host(study)
-    assert look(study) == claims_module.Found(0, 0, 0, 0)
+    assert look(study) == Found(0, 0, 0, 0)
     assert second.reclaim() == 1
     assert second.ask(1, _turn(space, first=np.eye(K)))[0].terms == _turn(space, first=np.eye(K)).exact[0]
     assert study.trials[1].system_attrs == {}
@@ -377,7 +377,7 @@ def test_of_two_that_repeat_the_same_trial_the_later_gives_way(study, make_host,
     one.reclaim()
     _slow_reader(one, monkeypatch, lambda: two.ask(1, _turn(space)))
     (candidate,) = one.ask(1, _turn(space))
-    assert [trial.system_attrs.get(claims_module.HISTORY) for trial in study.trials] == [None, [0], [0], None]
+    assert [trial.system_attrs.get(HISTORY) for trial in study.trials] == [None, [0], [0], None]
     assert candidate.ticket.number == 3
 
 
@@ -397,7 +397,7 @@ def test_a_child_keeps_what_the_sampler_knows_and_none_of_the_result(make_study,
     new = study.trials[-1].system_attrs
     sampled = {key: value for key, value in kept.items() if key.startswith("cma")}
     assert sampled
-    assert new == sampled | {claims_module.FIRST: 8, claims_module.HISTORY: [8]}
+    assert new == sampled | {FIRST: 8, HISTORY: [8]}
 
 
 def test_two_processes_share_a_study_to_its_exact_end(tmp_path):
@@ -405,7 +405,7 @@ def test_two_processes_share_a_study_to_its_exact_end(tmp_path):
     sqlite(path).engine.dispose()
     script = Path(__file__).with_name("worker.py")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
-    workers = [
+    workers = [  # each waits in its first batch until the other is in its own
         subprocess.Popen([sys.executable, str(script), str(path), "40", str(log)], env=environment) for _ in range(2)
     ]
     assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
