@@ -1,9 +1,13 @@
 """A kernel on latents: points of boxes are compared by where they lie, other parameters by their values.
 
-k(x, x') = Matérn-5/2(d) exp(-Σ_c [x_c ≠ x'_c] / (m ℓ_c)), d² = Σ_k s² (φ_k - φ'_k)² / ℓ_k² + Σ_j (x_j - x'_j)² / ℓ_j²:
-φ are the features of `Geometry` (K lengthscales for the present axes, one for the rest), x_j ordered parameters on
-[0, 1], x_c the m categorical ones. s = √K / 2 makes a feature vary about as much as a uniform u does, so that BoTorch's
-priors fit.
+k(x, x') = Matérn-5/2(d) exp(-Σ_c [x_c ≠ x'_c] / (m ℓ_c)),
+d² = Σ_k s² (φ_k - φ'_k)² / (ℓ r_k)² + Σ_j (x_j - x'_j)² / ℓ_j²:
+φ are the features of `Geometry`, x_j ordered parameters on [0, 1], x_c the m categorical ones. s = √K / 2 makes a
+feature vary about as much as a uniform u does, so that BoTorch's prior fits ℓ and ℓ_j.
+
+Axes of a box are draws of one law, and no draw is special before scores are known: one lengthscale ℓ serves all
+directions, and the ratios r_k (K for the present axes, one for the rest) are held near 1 by their prior. With a
+lengthscale of its own for every axis the model takes chance for structure until it has told points by the hundred.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from torch import Tensor
 from surrogate_ax_botorch.geometry import Geometry
 
 LEAST = 0.025  # lengthscales stay above, as BoTorch's do
+RATIO = 0.25  # sd of log r_k under its prior
 
 
 class CoefficientKernel(Kernel):  # type: ignore[misc]
@@ -54,14 +59,17 @@ class CoefficientKernel(Kernel):  # type: ignore[misc]
         self._ordered = dict(ordered or {})
         self._categorical = list(categorical)
         self._seen: list[tuple[Tensor, Tensor]] = []
-        size = geometry.axes + 1 + len(self._ordered)
-        self._add("lengthscale", size, shape, math.sqrt(2) + math.log(size - 1) / 2)
+        loc, scale = math.sqrt(2) + math.log(geometry.axes + len(self._ordered)) / 2, math.sqrt(3)  # BoTorch's prior
+        self._add("lengthscale", 1, shape, loc, scale)
+        self._add("ratio", geometry.axes + 1, shape, 0.0, RATIO)
+        if self._ordered:
+            self._add("ordered_lengthscale", len(self._ordered), shape, loc, scale)
         if self._categorical:
-            self._add("categorical_lengthscale", len(self._categorical), shape, 0.0)
+            self._add("categorical_lengthscale", len(self._categorical), shape, 0.0, 1.0)
 
-    def _add(self, name: str, size: int, shape: torch.Size, loc: float) -> None:
-        """A parameter with BoTorch's prior for lengthscales, begun at its mode."""
-        prior = LogNormalPrior(loc=loc, scale=math.sqrt(3) if name == "lengthscale" else 1.0)
+    def _add(self, name: str, size: int, shape: torch.Size, loc: float, scale: float) -> None:
+        """A positive parameter with a log-normal prior, begun at its mode."""
+        prior = LogNormalPrior(loc=loc, scale=scale)
         begin = max(float(prior.mode), 2 * LEAST)
         self.register_parameter(
             f"raw_{name}", torch.nn.Parameter(torch.full((*shape, 1, size), math.log(begin - LEAST)).double())
@@ -76,17 +84,29 @@ class CoefficientKernel(Kernel):  # type: ignore[misc]
             lambda module, value: module.initialize(**{f"raw_{name}": torch.log(value - LEAST)}),
         )
 
+    def _value(self, name: str) -> Tensor:
+        value: Tensor = getattr(self, f"raw_{name}_constraint").transform(getattr(self, f"raw_{name}"))
+        return value
+
     @property
     def lengthscale(self) -> Tensor:
-        """(..., 1, K + 1 + ordered): of the present axes, of all other directions, of the ordered parameters."""
-        scale: Tensor = self.raw_lengthscale_constraint.transform(self.raw_lengthscale)
-        return scale
+        """(..., 1, 1): of every direction of latents, before the ratios."""
+        return self._value("lengthscale")
+
+    @property
+    def ratio(self) -> Tensor:
+        """(..., 1, K + 1): of the present axes and of all other directions."""
+        return self._value("ratio")
+
+    @property
+    def ordered_lengthscale(self) -> Tensor:
+        """(..., 1, ordered)."""
+        return self._value("ordered_lengthscale")
 
     @property
     def categorical_lengthscale(self) -> Tensor:
         """(..., 1, categorical)."""
-        scale: Tensor = self.raw_categorical_lengthscale_constraint.transform(self.raw_categorical_lengthscale)
-        return scale
+        return self._value("categorical_lengthscale")
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
         """k(x1, x2) (..., n1, n2), or its diagonal."""
@@ -107,10 +127,9 @@ class CoefficientKernel(Kernel):  # type: ignore[misc]
     def _scaled(self, x: Tensor) -> Tensor:
         """Features and ordered parameters, each divided by its lengthscale (..., n, p)."""
         rows, k = self._rows(x), self.geometry.axes
-        scale = self.lengthscale
-        rest = rows.shape[-1] - k - len(self._ordered)
-        parts = [scale[..., :k], scale[..., k : k + 1].expand(*scale.shape[:-1], rest), scale[..., k + 1 :]]
-        return rows / torch.cat(parts, dim=-1)
+        ratio, rest = self.ratio, rows.shape[-1] - k - len(self._ordered)
+        scale = self.lengthscale * torch.cat([ratio[..., :k], ratio[..., k:].expand(*ratio.shape[:-1], rest)], dim=-1)
+        return rows / (torch.cat([scale, self.ordered_lengthscale], dim=-1) if self._ordered else scale)
 
     def _rows(self, x: Tensor) -> Tensor:
         """What lengthscales divide (..., n, p).
