@@ -7,6 +7,7 @@ except ImportError as error:
 
     raise MissingExtraError("surrogate_ax_platform needs Ax 1.3: pip install 'surrogate-ax[ax]'.") from error
 
+from surrogate_ax_platform.drive import BatchRunner, RecordedMetric, configure_runner
 from surrogate_ax_platform.host import AxHost, Ticket
 from surrogate_ax_platform.optimize import configure_experiment, optimize
 from surrogate_ax_platform.search_space import parameters
@@ -15,8 +16,11 @@ from surrogate_ax_platform.strategy import generation_strategy
 
 __all__ = [
     "AxHost",
+    "BatchRunner",
+    "RecordedMetric",
     "Ticket",
     "configure_experiment",
+    "configure_runner",
     "generation_strategy",
     "load_client",
     "optimize",

@@ -31,7 +31,7 @@ from surrogate_ax.bank import Seed
 from surrogate_ax_botorch import Box, CoefficientKernel, Geometry, Placed
 from surrogate_ax_platform import records
 from surrogate_ax_platform.rounds import RoundSpec
-from surrogate_ax_platform.search_space import LAST_ROUND, ROUND
+from surrogate_ax_platform.search_space import LAST_ROUND, ROUND, box_names
 
 Array = np.ndarray
 STEPS = 20  # of the acquisition's optimiser: with 200 it finds the same maxima in twice the time
@@ -123,7 +123,7 @@ def geometry(experiment: Experiment) -> Geometry:
 
 
 def _axes(params: dict[str, Any]) -> int:
-    return 1 + sum(name[:1] == "u" and name[1:].isdigit() for name in params)
+    return 1 + len(box_names(params))
 
 
 def _gram(seeds: Sequence[Seed], measured: dict[str, dict[str, float]]) -> Array:
@@ -135,11 +135,8 @@ def _gram(seeds: Sequence[Seed], measured: dict[str, dict[str, float]]) -> Array
 
 def scales(space: SearchSpace) -> dict[str, Scale]:
     """How the searched conditions are compared, as Ax's transforms leave them."""
-    return {name: _scale(p) for name, p in space.parameters.items() if name != ROUND and not _is_box(name)}
-
-
-def _is_box(name: str) -> bool:
-    return name[:1] == "u" and name[1:].isdigit()
+    box = box_names(space.parameters)
+    return {name: _scale(p) for name, p in space.parameters.items() if name != ROUND and name not in box}
 
 
 def _scale(parameter: Parameter) -> Scale:

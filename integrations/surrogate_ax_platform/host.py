@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from ax.api.client import Client
-from ax.core.parameter import ChoiceParameter, RangeParameter
 from ax.core.trial import Trial
 from ax.core.trial_status import TrialStatus
 from ax.exceptions.core import AxError
@@ -35,13 +34,15 @@ from surrogate_ax.previews import save_preview
 from surrogate_ax.recipe import Recipe
 from surrogate_ax.space import SurrogateSpace
 from surrogate_ax_platform import records
-from surrogate_ax_platform.search_space import LAST_ROUND, ROUND, check_client, conditions_of
+from surrogate_ax_platform.experiment import begin_round
+from surrogate_ax_platform.points import coordinates, random_point
+from surrogate_ax_platform.search_space import ROUND, check_client, conditions_of
 from surrogate_ax_platform.snapshot import save_client
 from surrogate_ax_platform.strategy import sees_one_round
 
 _logger = logging.getLogger(__name__)
 Array = np.ndarray
-INSIDE = 1e-9  # a row this near to a point of the box is that point
+STATUS = {"done": TrialStatus.COMPLETED, "stopped": TrialStatus.EARLY_STOPPED, "failed": TrialStatus.ABANDONED}
 BEGIN = 3  # results that a model of one round needs before it proposes
 
 
@@ -96,9 +97,7 @@ class AxHost:
         self._previews = None if previews is None else Path(previews)
         self._snapshot = snapshot
         self._tensors = dict(tensors or {})
-        self._read: dict[
-            int, tuple[Terms, list[float], list[float], int]
-        ] = {}  # of ended trials, which do not change any more
+        self._read: dict[int, records.Row] = {}  # of ended trials, which do not change any more
         self._asked: set[int] = set()
         self._end: int | None = None  # progression of results, behind those of estimates
         ended = [trial.run_metadata.get(records.ORDER, -1) for trial in records.ended_trials(self._experiment)]
@@ -110,22 +109,8 @@ class AxHost:
         ended = records.ended_trials(self._experiment)
         for trial in ended:
             if trial.index not in self._read:
-                self._read[trial.index] = (
-                    records.read_recipe(trial).terms,
-                    records.metric_values(trial, names),
-                    records.metric_estimates(trial, names),
-                    records.round_of(trial),
-                )
-        rows = [self._read[trial.index] for trial in ended]
-        values, estimates = (np.array([row[i] for row in rows]).reshape(len(rows), len(names)) for i in (1, 2))
-        return Told(
-            self._objective,
-            [row[0] for row in rows],
-            dict(zip(names, values.T, strict=True)),
-            np.array([row[3] for row in rows], dtype=np.int64),
-            tensors=self._tensors,
-            estimates={} if np.isnan(estimates).all() else dict(zip(names, estimates.T, strict=True)),
-        )
+                self._read[trial.index] = records.read_row(trial, names)
+        return records.told([self._read[trial.index] for trial in ended], self._objective, self._tensors)
 
     def ask(self, n: int, turn: Turn) -> Sequence[Candidate[Ticket]]:
         """Trials left by a dead worker, exact rows of the turn that nobody has run yet, then what Ax proposes.
@@ -135,12 +120,12 @@ class AxHost:
             ArgumentError: a trial that somebody attached lies outside the box.
             GenerationError: Ax proposes nothing.
         """
-        self._begin(turn)
-        left = self._left(turn)[:n]
+        self.begin(turn)
+        left = self.left(turn)[:n]
         exact = self._exact_left(turn)[: n - len(left)]
         candidates: list[Candidate[Ticket]] = []
         try:
-            candidates.extend(self._candidate(trial, turn, n) for trial in left)
+            candidates.extend(self.candidate(trial, turn, n) for trial in left)
             candidates.extend(self._ask_exact(turn, row, n) for row in exact)
             wanted = n - len(candidates)
             if wanted and self._proposes(turn):
@@ -152,34 +137,20 @@ class AxHost:
             raise
         if not candidates:
             raise GenerationError("client: Ax's generation strategy proposed no trial, and none is running.")
-        self._save()
+        self.save()
         return candidates
 
-    def _begin(self, turn: Turn) -> None:
-        """Record the turn's space, or refuse one that is not the experiment's."""
-        if turn.space.axes != self.axes:
-            raise MismatchError(
-                f"policy: the client was configured with K = {self.axes} axes, and its parameters stay the same for "
-                f"life, got K = {turn.space.axes}. Use a policy of the same K, or a new Client."
-            )
-        if not 0 <= turn.round <= LAST_ROUND:
-            raise ArgumentError(f"policy: expected rounds from 0 to {LAST_ROUND}, got {turn.round}.")
-        properties = self._experiment._properties
-        spaces = properties.setdefault(records.SPACES, {})
-        known = spaces.get(str(turn.round))
-        if known is None:
-            spaces[str(turn.round)] = records.space_to_json(turn.space)
-            records.measure_gram(properties.setdefault(records.GRAM, {}), turn.space.bank)
-        elif known["fingerprint"] != turn.space.fingerprint:
-            raise MismatchError(
-                f"space: round {turn.round} of the client was begun with {known['fingerprint']}, "
-                f"got {turn.space.fingerprint}. Use the same space, seeds and rng, or a new Client."
-            )
-        if known is None or properties.get(records.CURRENT) != turn.round:
-            properties[records.CURRENT] = turn.round
+    def begin(self, turn: Turn) -> None:
+        """Record the turn's space, or refuse one that is not the experiment's.
+
+        Raises:
+            MismatchError: another K than the client's, or another space than its round was begun with.
+            ArgumentError: a round beyond the bounds of the parameter.
+        """
+        if begin_round(self._experiment, turn, axes=self.axes):
             self.client._save_experiment_to_db_if_possible(experiment=self._experiment)
 
-    def _left(self, turn: Turn) -> list[Trial]:
+    def left(self, turn: Turn) -> list[Trial]:
         """Running trials that nobody evaluates."""
         found = []
         for trial in records.trials(self._experiment):
@@ -202,20 +173,14 @@ class AxHost:
 
     def _point(self, turn: Turn) -> dict[str, Any]:
         """A uniform point of the search space; of a plain draw, outside the round's box."""
+        number = turn.round if turn.space.fresh < 1 else -1 - turn.round
         rng = np.random.default_rng([self._rng, len(self._experiment.trials)])
-        u = {f"u{k}": float(value) for k, value in enumerate(rng.uniform(size=self.axes - 1))}
-        rounds = turn.round if turn.space.fresh < 1 else -1 - turn.round
-        return {**u, ROUND: rounds, **self._random_conditions(rng)}
-
-    def _random_conditions(self, rng: np.random.Generator) -> dict[str, Any]:
-        space = self._experiment.search_space
-        return {name: _draw(space.parameters[name], rng) for name in self._conditions}
+        return random_point(self._experiment.search_space, self._conditions, round=number, rng=rng)
 
     def _ask_exact(self, turn: Turn, row: tuple[int, Terms], n: int) -> Candidate[Ticket]:
         number, terms = row
         point = self._point(turn)
-        u = _inside(turn.space, terms)
-        point |= {ROUND: -1 - turn.round} if u is None else {f"u{k}": float(value) for k, value in enumerate(u)}
+        point |= coordinates(turn.space, terms) or {ROUND: -1 - turn.round}
         return self._attach(turn, point, n, exact=(number, terms))
 
     def _attach(
@@ -225,7 +190,7 @@ class AxHost:
             if point[ROUND] < 0:
                 warnings.filterwarnings("ignore", message=".*out-of-design", category=RuntimeWarning)  # it is meant
             index = self.client.attach_trial(parameters=dict(point))
-        return self._candidate(self._trial(index), turn, n, exact)
+        return self.candidate(self._trial(index), turn, n, exact)
 
     def _propose(self, n: int, turn: Turn, batch: int) -> list[Candidate[Ticket]]:
         """What Ax proposes: n points or fewer."""
@@ -238,14 +203,24 @@ class AxHost:
             return [self._attach(turn, self._point(turn), batch) for _ in range(n)]
         candidates: list[Candidate[Ticket]] = []
         try:
-            candidates.extend(self._candidate(self._trial(index), turn, batch) for index in asked)
+            candidates.extend(self.candidate(self._trial(index), turn, batch) for index in asked)
         except BaseException:
             self._give_back([Ticket(index, {}) for index in asked])
             raise
         return candidates
 
-    def _candidate(self, trial: Trial, turn: Turn, n: int, exact: tuple[int, Terms] | None = None) -> Candidate[Ticket]:
-        """The candidate of a trial; its recipe is recorded if it has none yet."""
+    def candidate(self, trial: Trial, turn: Turn, n: int, exact: tuple[int, Terms] | None = None) -> Candidate[Ticket]:
+        """The candidate of a trial; its recipe is recorded if it has none yet.
+
+        Args:
+            trial: with one arm.
+            turn: where a trial without a recipe lies.
+            n: items of its batch.
+            exact: number and terms of the exact row that it stands for.
+
+        Raises:
+            ArgumentError: the trial lies outside the box.
+        """
         params = records.parameters_of(trial)
         condition = {name: params[name] for name in self._conditions}
         self._asked.add(trial.index)
@@ -280,6 +255,7 @@ class AxHost:
         self._end = max(step + 1, self._end or 0)
         for i, candidate in enumerate(cs):
             row = {name: float(column[i]) for name, column in values.items() if np.isfinite(column[i])}
+            records.note_estimate(self._trial(candidate.ticket.index), step, row)
             self.client.attach_data(candidate.ticket.index, raw_data=row, progression=step)
         return np.array([self.client.should_stop_trial_early(candidate.ticket.index) for candidate in cs])
 
@@ -288,32 +264,40 @@ class AxHost:
         for i, candidate in enumerate(cs):
             trial = self._trial(candidate.ticket.index)
             if trial.status == TrialStatus.RUNNING:
-                self._tell_one(trial, ev, i)
-        self._save()
+                self._tell_one(trial, candidate.ticket, ev, i)
+        self.save()
 
-    def _tell_one(self, trial: Trial, ev: Evaluations, i: int) -> None:
-        self._asked.discard(trial.index)
+    def _tell_one(self, trial: Trial, ticket: Ticket, ev: Evaluations, i: int) -> None:
         if ev.reasons.get(i) == INTERRUPTED:
-            self._give_back([Ticket(trial.index, {})])
+            self._give_back([ticket])
             return
-        written: dict[str, Any] = {records.ORDER: self._order}
-        self._order += 1
-        if ev.status[i] == "failed":
-            trial.update_run_metadata(written | {records.REASON: ev.reasons[i]})
-            trial.mark_abandoned(reason=ev.reasons[i])  # a failed trial may be suggested again, an abandoned one not
+        status = self.record(ticket, ev, i)
+        if status == TrialStatus.ABANDONED:
+            trial.mark_abandoned(reason=ev.reasons[i])
             self._store(trial)
-            return
-        if self._previews is not None:
-            written[records.PREVIEW] = self._preview(trial, ev, i)
-        values = {name: float(column[i]) for name, column in ev.values.items()}
-        costs: dict[str, Any] = {"nfe": float(ev.nfe[i]), "seconds": round(float(ev.seconds[i]), 6)}
-        if ev.status[i] == "stopped":
-            costs["stopped"] = int(ev.step[i])
-        trial.update_run_metadata(written | {records.RESULT: {"values": values, **costs}})  # stored with the data
-        if ev.status[i] == "stopped":
+        elif status == TrialStatus.EARLY_STOPPED:
             self.client.mark_trial_early_stopped(trial.index)
         else:
+            values = {name: float(column[i]) for name, column in ev.values.items()}
             self.client.complete_trial(trial.index, raw_data=values, progression=self._end)
+
+    def record(self, ticket: Ticket, ev: Evaluations, i: int) -> TrialStatus:
+        """Note in a trial's metadata what came of it, its picture first.
+
+        Args:
+            ticket: of the i-th trial of the batch.
+            ev: of the batch; the trial was not interrupted.
+            i: its place.
+
+        Returns:
+            The status that the trial is to be given: Ax may suggest a failed point again, an abandoned one not.
+        """
+        trial = self._trial(ticket.index)  # anew: storing a trial in a database replaces the object
+        self._asked.discard(trial.index)
+        picture = None if self._previews is None or ev.status[i] == "failed" else self._preview(trial, ev, i)
+        trial.update_run_metadata(records.result(ev, i, order=self._order, preview=picture))  # stored with the status
+        self._order += 1
+        return STATUS[ev.status[i]]
 
     def _preview(self, trial: Trial, ev: Evaluations, i: int) -> str:
         folder = self._previews or Path()
@@ -324,6 +308,10 @@ class AxHost:
         """How many running trials a dead process has left; `ask` gives them out again."""
         running = [trial for trial in records.trials(self._experiment) if trial.status == TrialStatus.RUNNING]
         return sum(trial.index not in self._asked for trial in running)
+
+    def forget(self, cs: Sequence[Candidate[Ticket]]) -> None:
+        """Let running trials be given out again."""
+        self._asked.difference_update(candidate.ticket.index for candidate in cs)
 
     def _give_back(self, tickets: Sequence[Ticket]) -> None:
         for ticket in tickets:
@@ -342,34 +330,7 @@ class AxHost:
     def _store(self, trial: Trial) -> None:
         self.client._save_or_update_trial_in_db_if_possible(experiment=self._experiment, trial=trial)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Bring the snapshot up to date, if there is one."""
         if self._snapshot is not None:
             save_client(self.client, self._snapshot)
-
-
-def _inside(space: SurrogateSpace, terms: Terms) -> Array | None:
-    """u (K-1,) of a coefficient row if it is a point of the box."""
-    known = set(space.bank.seeds)
-    if space.fresh > 0 or any(seed not in known for seed, _ in terms):
-        return None
-    row = space.bank.rows([terms]).toarray()
-    w = np.linalg.lstsq(space.frame.T, row[0], rcond=None)[0]
-    if (w < -INSIDE).any() or not (w > INSIDE).any():
-        return None
-    if np.abs(w @ space.frame - row[0]).max() > INSIDE:
-        return None
-    return np.asarray(space.chart.coordinates(np.clip(w, 0, None)[None])[0])
-
-
-def _draw(parameter: Any, rng: np.random.Generator) -> Any:
-    """A uniform value of a searched condition."""
-    if isinstance(parameter, ChoiceParameter):
-        return parameter.values[int(rng.integers(len(parameter.values)))]
-    if not isinstance(parameter, RangeParameter):
-        raise MismatchError(f"client: {parameter} is neither a range nor a choice. Use `parameters`.")
-    low, high = float(parameter.lower), float(parameter.upper)
-    whole = parameter.parameter_type.name == "INT"
-    end = high + 1 if whole else high
-    drawn = np.exp(rng.uniform(np.log(low), np.log(end))) if parameter.log_scale else rng.uniform(low, end)
-    value = min(float(drawn), high)
-    return int(value) if whole else value

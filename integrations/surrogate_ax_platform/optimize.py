@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from ax.api.client import Client
@@ -20,11 +18,11 @@ from surrogate_ax.generator import Generator
 from surrogate_ax.loop import Batch, Direct, Line, check_counts, run
 from surrogate_ax.objective import Objective
 from surrogate_ax.overlap import Overlapped, check_overlap
-from surrogate_ax.plan import Plan, plan
+from surrogate_ax.plan import Plan
 from surrogate_ax.policies import Policy, fixed
-from surrogate_ax.recipe import check_fingerprint
 from surrogate_ax.space import SurrogateSpace
 from surrogate_ax_platform import records
+from surrogate_ax_platform.experiment import begun, check_prior
 from surrogate_ax_platform.host import AxHost
 from surrogate_ax_platform.search_space import check_client, objective_text, optimization, parameters
 from surrogate_ax_platform.snapshot import check_snapshot
@@ -39,7 +37,7 @@ def configure_experiment(
     seeds: int = 8,
     space: SurrogateSpace | None = None,
     conditions: Mapping[str, Range | Choice] | None = None,
-    model: Model | GenerationStrategy = "coefficients",
+    model: Model | GenerationStrategy | None = None,
     name: str = "surrogate",
     rng: int = 0,
 ) -> None:
@@ -52,7 +50,9 @@ def configure_experiment(
         seeds: K, the axes of the boxes.
         space: the box to search, in place of `seeds`.
         conditions: searched call arguments, `{"guidance_scale": Range(1, 7, step=0.5)}`.
-        model: what proposes: "coefficients", "ax" (see `generation_strategy`), or a strategy of your own.
+        model: what proposes in the box: "coefficients", "ax" (see `generation_strategy`), or a strategy of your own.
+            Named, it also drives an `optimize` without space and policy; left out, "coefficients" stands ready for
+            spaces and policies that leave something to propose.
         name: of the experiment.
         rng: seed of the quasi-random points.
 
@@ -76,9 +76,11 @@ def configure_experiment(
     tracked = [metric.name for metric in objective.metrics if metric.goal == "track"]
     if tracked:
         client.configure_tracking_metrics(tracked)
-    strategy = model
+    strategy = model or "coefficients"
     if not isinstance(strategy, GenerationStrategy):
         strategy = generation_strategy(strategy, seed=draw_entropy(rng, "sobol") % 2**31)
+    client._experiment._properties[records.CHOSEN] = model is not None
+    client._save_experiment_to_db_if_possible(experiment=client._experiment)
     client.set_generation_strategy(strategy)
 
 
@@ -101,10 +103,13 @@ def optimize(
     snapshot: Path | str | None = None,
     device: torch.device | str = "cpu",
 ) -> None:
-    """Search a generator's outputs with the client's generation strategy, one generator call a batch.
+    """Search a generator's outputs through a client, one generator call a batch.
 
-    Without a space half the budget are plain draws, the rest is the box over the best of them (O3).
-    With one, its seeds are evaluated first, then the box is searched.
+    Without a space the budget is planned by `surrogate_ax.plan`: plain draws, then rounds of exact points that learn
+    from all told, attached to the client as trials. Where `configure_experiment` was given a model, a client came with
+    a generation strategy of its own, or conditions are searched, the strategy proposes: half the budget are plain
+    draws, the rest is the box over the best of them (O3). With a space, its seeds are evaluated first, then the
+    strategy searches the box; with a policy, the strategy proposes what its turns leave to it.
 
     Args:
         client: configured by `configure_experiment`, or loaded; run it again to go on.
@@ -147,17 +152,17 @@ def optimize(
         check_overlap(checkpoints)
     axes = check_client(client, objective)
     where = space.fingerprint if space else "by a policy" if policy else "planned"
-    begun = _begun(client, generator, objective, where, axes, total_trials)
+    record = begun(client, generator, objective, where=where, axes=axes, total_trials=total_trials)
     if snapshot is not None:
         check_snapshot(client, snapshot)
     if policy is None:
-        policy = fixed(space) if space else Plan(**begun["plan"]).policy(generator.prior, device=device)
+        policy = fixed(space) if space else Plan(**record["plan"]).policy(generator.prior, device=device)
     tensors = None if space is None else space.bank.tensors
     host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, tensors=tensors)
     line: Line = Overlapped(evaluator) if overlap else Direct(evaluator)
     if checkpoints:
         line = Checkpoints(host, evaluator, checkpoints, batch_size=batch_size)
-    client._experiment._properties[records.EXPERIMENT] = begun  # after every check, so that a refusal leaves no trace
+    client._experiment._properties[records.EXPERIMENT] = record  # after every check, so that a refusal leaves no trace
     client._save_experiment_to_db_if_possible(experiment=client._experiment)
     run(
         host,
@@ -170,49 +175,3 @@ def optimize(
         callbacks=callbacks,
         line=line,
     )
-
-
-def check_prior(space: SurrogateSpace | None, generator: Generator) -> None:
-    """Refuse a space that was made under another prior than the generator's."""
-    if space is not None and space.bank.prior.fingerprint != generator.prior.fingerprint:
-        raise MismatchError(
-            f"space: made under prior {space.bank.prior.fingerprint}, the generator's is {generator.prior.fingerprint}."
-        )
-
-
-def _begun(
-    client: Client, generator: Generator, objective: Objective, where: str, axes: int, total_trials: int
-) -> dict[str, Any]:
-    """What the experiment is made with: as it was begun by its first ended trial; refuses what differs from that."""
-    experiment = client._experiment
-    facts: dict[str, Any] = {"metrics": objective.describe(), "space": where}
-    recorded: dict[str, Any] | None = experiment._properties.get(records.EXPERIMENT)
-    ended = records.ended_trials(experiment)
-    for trial in ended:
-        records.read_recipe(trial)  # refuses what somebody else has told
-    _check_values(client)
-    if recorded is None or not ended:
-        # As if conditions were searched: the client's own strategy is to propose, in one long round.
-        planned = plan(total_trials, dim=generator.prior.dim, axes=axes, searched=True).describe()
-        return {"version": records.VERSION, "generator": dict(generator.fingerprint), "plan": planned, **facts}
-    if recorded.get("version") != records.VERSION:
-        raise MismatchError(
-            f"client: made by version {recorded.get('version')} of this record, this release reads {records.VERSION}."
-        )
-    check_fingerprint(recorded["generator"], generator, what="client")
-    differing = [f"{name}: {recorded[name]} -> {fact}" for name, fact in facts.items() if recorded[name] != fact]
-    if differing:
-        raise MismatchError(
-            f"client: its experiment was begun with other parts. {'; '.join(differing)}. Use a new Client."
-        )
-    return recorded
-
-
-def _check_values(client: Client) -> None:
-    """Refuse an experiment that somebody told NaN, which breaks Ax's models and analyses."""
-    for row in client._experiment.lookup_data().df.itertuples():
-        if not math.isfinite(row.mean):
-            raise MismatchError(
-                f"client: trial {row.trial_index} has {row.metric_name} = {row.mean}, which Ax accepts and later fails "
-                "on. Start from a snapshot before it; `optimize` marks such trials abandoned itself."
-            )

@@ -2,26 +2,32 @@
 
 Trials (run metadata): `surrogate:recipe` (written as soon as the point is known), `surrogate:round`, `surrogate:exact`
 (number of an exact row of its turn), `surrogate:result` (values of every metric, NFE,
-seconds, the step where it was stopped, if it was), `surrogate:reason` (why
-it failed), `surrogate:order` (place among the ended trials), `preview` (file name of its picture).
+seconds, the step where it was stopped, if it was), `surrogate:passed` (estimates of the metrics by checkpoint),
+`surrogate:reason` (why it failed), `surrogate:order` (place among the ended trials), `preview` (file
+name of its picture).
 Experiment (properties): `surrogate:experiment` (what it was begun with), `surrogate:spaces` (the frame of each round),
-`surrogate:round` (the round in play), `surrogate:gram` (inner products of stored seeds with the seeds of the frames).
+`surrogate:round` (the round in play), `surrogate:gram` (inner products of stored seeds with the seeds of the frames),
+`surrogate:chosen` (whether the user chose the generation strategy).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ax.core.experiment import Experiment
 from ax.core.trial import Trial
 from ax.core.trial_status import TrialStatus
+from torch import Tensor
 
 from surrogate_ax.bank import Bank, Draw, Seed, Stored, Terms
 from surrogate_ax.errors import MismatchError
-from surrogate_ax.evaluation import INTERRUPTED
+from surrogate_ax.evaluation import Evaluations
+from surrogate_ax.objective import Objective
+from surrogate_ax.policies import Told
 from surrogate_ax.recipe import Recipe, seed_from_json, seed_to_json
 from surrogate_ax.space import SurrogateSpace
 from surrogate_ax_platform.search_space import ROUND
@@ -29,9 +35,9 @@ from surrogate_ax_platform.search_space import ROUND
 VERSION = 1
 RECIPE, TRIAL_ROUND, EXACT = "surrogate:recipe", "surrogate:round", "surrogate:exact"
 RESULT, REASON, ORDER = "surrogate:result", "surrogate:reason", "surrogate:order"
-PREVIEW = "preview"
+PASSED, PREVIEW = "surrogate:passed", "preview"
 EXPERIMENT, SPACES, CURRENT = "surrogate:experiment", "surrogate:spaces", "surrogate:round"
-GRAM = "surrogate:gram"
+GRAM, CHOSEN = "surrogate:gram", "surrogate:chosen"
 ENDED = (TrialStatus.COMPLETED, TrialStatus.EARLY_STOPPED, TrialStatus.ABANDONED)
 
 
@@ -80,6 +86,86 @@ def parameters_of(trial: Trial) -> dict[str, Any]:
     return {} if trial.arm is None else dict(trial.arm.parameters)
 
 
+@dataclass(frozen=True)
+class Row:
+    """What an ended trial has told.
+
+    Args:
+        terms: its coefficient row.
+        values: of every metric, NaN where there is none.
+        estimates: the same at the checkpoint where it was stopped.
+        round: its number.
+        passed: estimates of the metrics, by the checkpoint.
+    """
+
+    terms: Terms
+    values: Sequence[float]
+    estimates: Sequence[float]
+    round: int
+    passed: Mapping[int, Mapping[str, float]]
+
+
+def read_row(trial: Trial, names: Sequence[str]) -> Row:
+    """What an ended trial has told about metrics.
+
+    Raises:
+        MismatchError: the trial has no recipe, so something else made it.
+    """
+    values, estimates = metric_values(trial, names), metric_estimates(trial, names)
+    passed = {int(step): known for step, known in trial.run_metadata.get(PASSED, {}).items()}
+    return Row(read_recipe(trial).terms, values, estimates, round_of(trial), passed)
+
+
+def told(rows: Sequence[Row], objective: Objective, tensors: Mapping[str, Tensor]) -> Told:
+    """Ended trials as policies see them.
+
+    Args:
+        rows: in the order of ending.
+        objective: ranks them.
+        tensors: inner rows (D,) of stored seeds, by SHA-256.
+    """
+    names = [metric.name for metric in objective.metrics]
+    values, estimates = (
+        np.array([getattr(row, field) for row in rows], dtype=np.float64).reshape(len(rows), len(names))
+        for field in ("values", "estimates")
+    )
+    optimised = [metric.name for metric in objective.optimised]
+    steps = sorted({step for row in rows for step in row.passed}) if len(optimised) == 1 else []
+    return Told(
+        objective,
+        [row.terms for row in rows],
+        dict(zip(names, values.T, strict=True)),
+        np.array([row.round for row in rows], dtype=np.int64),
+        tensors=tensors,
+        estimates={} if np.isnan(estimates).all() else dict(zip(names, estimates.T, strict=True)),
+        passed={s: np.array([row.passed.get(s, {}).get(optimised[0], math.nan) for row in rows]) for s in steps},
+    )
+
+
+def result(ev: Evaluations, i: int, *, order: int, preview: str | None) -> dict[str, Any]:
+    """What is noted of an evaluated trial.
+
+    Args:
+        ev: of its batch.
+        i: its place there.
+        order: its place among the ended trials.
+        preview: file name of its picture.
+    """
+    written: dict[str, Any] = {ORDER: order} | ({} if preview is None else {PREVIEW: preview})
+    if ev.status[i] == "failed":
+        return {**written, REASON: ev.reasons[i]}
+    values = {name: float(column[i]) for name, column in ev.values.items()}
+    costs: dict[str, Any] = {"nfe": float(ev.nfe[i]), "seconds": round(float(ev.seconds[i]), 6)}
+    if ev.status[i] == "stopped":
+        costs["stopped"] = int(ev.step[i])
+    return {**written, RESULT: {"values": values, **costs}}
+
+
+def note_estimate(trial: Trial, step: int, values: Mapping[str, float]) -> None:
+    """Note what a running trial was estimated at a checkpoint; it is stored with the trial's result."""
+    trial.update_run_metadata({PASSED: {**trial.run_metadata.get(PASSED, {}), str(step): dict(values)}})
+
+
 def metric_values(trial: Trial, names: Sequence[str]) -> list[float]:
     """Values of metrics on an ended trial, NaN where it has none: an estimate at a checkpoint is no result."""
     return [math.nan] * len(names) if is_stopped(trial) else _recorded(trial, names)
@@ -98,11 +184,6 @@ def is_stopped(trial: Trial) -> bool:
 def _recorded(trial: Trial, names: Sequence[str]) -> list[float]:
     values = trial.run_metadata.get(RESULT, {}).get("values", {})
     return [float(values.get(name, math.nan)) for name in names]
-
-
-def was_interrupted(trial: Trial) -> bool:
-    """Whether a trial was broken off before it had a result."""
-    return bool(trial.status == TrialStatus.FAILED and trial.run_metadata.get(REASON, INTERRUPTED) == INTERRUPTED)
 
 
 def space_to_json(space: SurrogateSpace) -> dict[str, Any]:

@@ -7,8 +7,9 @@ below the parameter's bounds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import Any, Literal
 
 from ax.api.client import Client
 from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
@@ -60,13 +61,15 @@ def _box(axes: int) -> list[RangeParameterConfig]:
 def _parameter(name: str, condition: Range | Choice) -> Parameter:
     if isinstance(condition, Choice):
         return _choice(name, condition)
-    return RangeParameterConfig(
-        name=name,
-        bounds=(condition.low, condition.high),
-        parameter_type="int" if condition.integer else "float",
-        step_size=None if condition.integer and condition.step in (None, 1) else condition.step,
-        scaling="log" if condition.log else "linear",
-    )
+    kind: Literal["int", "float"] = "int" if condition.integer else "float"
+    if condition.step is None or (condition.integer and condition.step == 1):
+        scaling: Literal["log", "linear"] = "log" if condition.log else "linear"
+        bounds = (condition.low, condition.high)
+        return RangeParameterConfig(name=name, bounds=bounds, parameter_type=kind, scaling=scaling)
+    low, high, step = (Fraction(str(number)) for number in (condition.low, condition.high, condition.step))
+    steps = [low + i * step for i in range(int((high - low) / step) + 1)]  # as written: 0.3 is three times 0.1
+    values: Any = [int(value) if condition.integer else float(value) for value in steps]
+    return ChoiceParameterConfig(name=name, values=values, parameter_type=kind, is_ordered=True)
 
 
 def _choice(name: str, condition: Choice) -> ChoiceParameterConfig:
@@ -123,7 +126,7 @@ def check_client(client: Client, objective: Objective) -> int:
     if experiment is None:
         raise MismatchError(f"client: it has no experiment yet. {advice}")
     present = experiment.search_space.parameters
-    axes = sum(name[:1] == "u" and name[1:].isdigit() for name in present) + 1
+    axes = len(box_names(present)) + 1
     if axes < 2 or ROUND not in present:
         raise MismatchError(f"client: expected the parameters u0, u1, ..., round, got {sorted(present)}. {advice}")
     for wanted in _box(axes):
@@ -153,4 +156,11 @@ def _describe(config: OptimizationConfig) -> tuple[str, ...]:
 def conditions_of(client: Client) -> list[str]:
     """Names of the searched conditions of a client's experiment."""
     names = client._experiment.search_space.parameters
-    return [name for name in names if name != ROUND and not (name[:1] == "u" and name[1:].isdigit())]
+    box = box_names(names)
+    return [name for name in names if name != ROUND and name not in box]
+
+
+def box_names(names: Iterable[str]) -> list[str]:
+    """Those of the parameters that are surrogate coordinates, in order."""
+    found = [name for name in names if name[:1] == "u" and name[1:].isdigit()]
+    return sorted(found, key=lambda name: int(name[1:]))

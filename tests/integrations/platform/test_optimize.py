@@ -71,6 +71,36 @@ def test_a_real_optimisation_improves_on_the_draws(make_client, run):
     assert best[2] == int(np.argmax(values))
 
 
+def test_without_a_model_the_plan_proposes_and_the_strategy_is_left_ready(make_client, make_generator, run, tmp_path):
+    client, file = make_client(model=None, seeds=8), tmp_path / "client.json"
+    generator = run(client, total_trials=24, snapshot=file)
+    trials = records.trials(client._experiment)
+    assert client._experiment._properties[records.EXPERIMENT]["plan"]["kind"] == "sphere"
+    assert [records.round_of(trial) for trial in trials] == [0] * 8 + [r for r in (1, 2, 3, 4) for _ in range(4)]
+    assert all(trial.generator_run._generation_node_name is None for trial in trials if trial.generator_run)
+    assert generator.sizes == [4] * 6
+    values = [records.metric_values(trial, ["first"])[0] for trial in trials]
+    assert np.mean(values[8:]) > max(np.mean(values[:8]), 0.5)
+    loaded = load_client(file)
+    run(loaded, total_trials=28)
+    assert [records.read_recipe(a).terms for a in records.trials(loaded._experiment)[:24]] == [
+        records.read_recipe(b).terms for b in trials
+    ]
+    with mock_botorch_optimize_context_manager():
+        (params,) = loaded.get_next_trials(1).values()  # Ax's user goes on by hand, in the box of the last round
+    assert params["round"] == 5
+
+
+def test_a_strategy_of_the_users_own_proposes(make_client, run):
+    client = Client(random_seed=0)
+    client.configure_experiment(parameters=parameters(K), name="mine")
+    client.configure_optimization(objective="first")
+    client.configure_generation_strategy(method="random_search")
+    run(client, total_trials=12)
+    assert client._experiment._properties[records.EXPERIMENT]["plan"]["kind"] == "o3"
+    assert [records.round_of(trial) for trial in records.trials(client._experiment)] == [0] * 6 + [1] * 6
+
+
 def test_several_objectives_a_constraint_and_conditions(make_client, make_generator, several, run):
     conditions = {"scale": Range(1, 3, step=1), "prompt": Choice(["a", "b"])}
     client = make_client(several, conditions=conditions)

@@ -1,0 +1,207 @@
+"""Ax's own drive: `client.run_trials` with a generator behind it, in full batches.
+
+Ax starts trials one by one, then polls them. Trials wait until the first poll, which generates and scores all that
+wait in one call. The box stays where it is while Ax drives; `optimize` moves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ax.api.client import Client
+from ax.api.protocols.metric import IMetric
+from ax.api.protocols.runner import IRunner
+from ax.api.types import TParameterization
+from ax.core.base_trial import BaseTrial
+from ax.core.trial_status import TrialStatus
+from ax.orchestration.orchestrator import OrchestratorInternalError
+from ax.storage.json_store.encoders import metric_to_dict, runner_to_dict
+from ax.storage.json_store.registry import CORE_DECODER_REGISTRY, CORE_ENCODER_REGISTRY
+from ax.storage.metric_registry import CORE_METRIC_REGISTRY
+from ax.storage.runner_registry import CORE_RUNNER_REGISTRY
+
+from surrogate_ax.errors import ArgumentError, SurrogateError
+from surrogate_ax.evaluation import Evaluator
+from surrogate_ax.generator import Generator
+from surrogate_ax.objective import Objective
+from surrogate_ax.policies import Policy, Told, Turn, fixed, o3
+from surrogate_ax.space import SurrogateSpace
+from surrogate_ax_platform import records
+from surrogate_ax_platform.experiment import begun, check_prior
+from surrogate_ax_platform.host import BEGIN, AxHost
+from surrogate_ax_platform.strategy import sees_one_round
+
+ENOUGH = 10**6  # evaluations left, for a policy: Ax counts them itself
+TYPES = 7301, 7302  # numbers of the runner and the metric in Ax's SQL storage
+
+
+class RecordedMetric(IMetric):
+    """A metric whose value stands in the trial's record; saved and loaded by its name."""
+
+    def fetch(self, trial_index: int, trial_metadata: Mapping[str, Any]) -> tuple[int, float]:
+        """The value, after the whole trajectory."""
+        return 0, float(trial_metadata[records.RESULT]["values"][self.name])
+
+
+class BatchRunner(IRunner):
+    """Evaluates all trials that wait in one generator call, when the first of them is polled.
+
+    Args:
+        host: records recipes and results; left out by Ax when it loads a client, which then needs `configure_runner`.
+        turn: the box that the trials lie in.
+        evaluator: generator, objective and fault policy.
+    """
+
+    def __init__(
+        self, host: AxHost | None = None, turn: Turn | None = None, evaluator: Evaluator | None = None
+    ) -> None:
+        self._parts = None if host is None or turn is None or evaluator is None else (host, turn, evaluator)
+        self._status: dict[int, TrialStatus] = {}
+
+    @classmethod
+    def serialize_init_args(cls, obj: Any) -> dict[str, Any]:
+        """Nothing: a model does not go into a snapshot."""
+        return {}
+
+    def run_trial(self, trial_index: int, parameterization: TParameterization) -> dict[str, Any]:
+        """Let a trial wait for its batch.
+
+        Raises:
+            OrchestratorInternalError: the client was loaded, and has no generator yet.
+        """
+        self._work()
+        return {}
+
+    def poll_trial(self, trial_index: int, trial_metadata: Mapping[str, Any]) -> TrialStatus:
+        """The status of a trial, once everything that waits has been evaluated.
+
+        Raises:
+            OrchestratorInternalError: something that is no single item's fault: the whole run ends.
+        """
+        if trial_index not in self._status:
+            try:
+                self._evaluate()
+            except SurrogateError as error:  # Ax would take any other for a fault of this trial
+                raise OrchestratorInternalError(f"{type(error).__name__}: {error}") from error
+        return self._status.get(trial_index, TrialStatus.RUNNING)
+
+    def poll_exception(self, trial: BaseTrial) -> str:
+        """Why a trial failed."""
+        return str(trial.run_metadata.get(records.REASON, ""))
+
+    def stop_trial(self, trial_index: int, trial_metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Nothing to do: a batch ends within the poll that began it."""
+        return {}
+
+    def _work(self) -> tuple[AxHost, Turn, Evaluator]:
+        if self._parts is None:
+            raise OrchestratorInternalError(
+                "client: it was loaded without its generator. Call `configure_runner(client, generator, objective)`."
+            )
+        return self._parts
+
+    def _evaluate(self) -> None:
+        """One batch of all running trials, those that a dead process has left among them."""
+        host, turn, evaluator = self._work()
+        waiting = host.left(turn)
+        candidates = [host.candidate(trial, turn, len(waiting)) for trial in waiting]
+        try:
+            bank = turn.space.bank.extend([seed for candidate in candidates for seed, _ in candidate.terms])
+            z = bank.latents(bank.rows(candidate.terms for candidate in candidates))
+            evaluations = evaluator(z, [candidate.condition for candidate in candidates])
+        except BaseException:
+            host.forget(candidates)
+            raise
+        for i, candidate in enumerate(candidates):
+            self._status[candidate.ticket.index] = host.record(candidate.ticket, evaluations, i)
+        host.save()
+
+
+def configure_runner(
+    client: Client,
+    generator: Generator,
+    objective: Objective,
+    *,
+    rng: int,
+    space: SurrogateSpace | None = None,
+    policy: Policy | None = None,
+    catch: tuple[type[Exception], ...] = (Exception,),
+    previews: Path | str | None = None,
+    snapshot: Path | str | None = None,
+    device: torch.device | str = "cpu",
+) -> None:
+    """Give a client a runner and metrics, so that `client.run_trials(max_trials, parallelism=4)` searches a box.
+
+    Ax runs points of one box; what policies want run exactly (seeds, plain draws, proposals) `optimize` does. So let
+    `optimize` draw first: without space and policy, the box is the one over the best of those draws.
+
+    Args:
+        client: configured by `configure_experiment`, or loaded.
+        generator: makes the outputs.
+        objective: judges them.
+        rng: seed of draws and policy.
+        space: the box.
+        policy: gives the box, as its next turn.
+        catch: exceptions of generator and score that fail single trials; `()` lets them through.
+        previews: a folder; every output's picture is written there.
+        snapshot: a JSON file, kept up to date after every batch.
+        device: where latents are made: the generator's.
+
+    Raises:
+        ArgumentError: space and policy together, a turn that has no box for Ax to search, or a model that knows
+            nothing of that box yet.
+        MismatchError: the client was begun with another generator, space, objective or K (named).
+    """
+    if space is not None and policy is not None:
+        raise ArgumentError("space, policy: expected at most one of them, got both; `fixed(space)` is a policy.")
+    check_prior(space, generator)
+    tensors = None if space is None else space.bank.tensors
+    host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, tensors=tensors)
+    recorded = client._experiment._properties.get(records.EXPERIMENT, {})
+    where = space.fingerprint if space else recorded.get("space", "by a policy")
+    record = begun(client, generator, objective, where=where, axes=host.axes, total_trials=ENOUGH)
+    told = host.told()
+    turn = _policy(policy, space, told, generator, host.axes, device)(told, ENOUGH, rng)
+    if turn is None or turn.space.fresh == 1 or turn.size <= len(turn.exact):
+        raise ArgumentError(
+            "policy: its next turn leaves nothing for Ax to propose. Let `optimize` run it, or give a space."
+        )
+    if sees_one_round(client) and len(told.terms) and told.ended(turn.round) < BEGIN:
+        raise ArgumentError(
+            f"client: its model sees one round only, and round {turn.round} has {told.ended(turn.round)} of the "
+            f"{BEGIN} trials that it needs. Let `optimize` run them, or configure it with model='coefficients'."
+        )
+    host.begin(turn)
+    client._experiment._properties[records.EXPERIMENT] = record
+    client.configure_metrics([RecordedMetric(metric.name) for metric in objective.metrics])
+    client.configure_runner(BatchRunner(host, turn, Evaluator(generator, objective, catch=catch)))
+
+
+def _policy(
+    policy: Policy | None,
+    space: SurrogateSpace | None,
+    told: Told,
+    generator: Generator,
+    axes: int,
+    device: torch.device | str,
+) -> Policy:
+    """What gives the box: a policy, a space, or the best of the first round."""
+    if policy is not None:
+        return policy
+    if space is not None:
+        return fixed(space, seeds_first=False)
+    if told.ended(0) < axes:
+        raise ArgumentError(
+            f"space, policy: expected one of them, or at least K = {axes} trials of round 0 to choose seeds from, "
+            f"got {told.ended(0)}. Let `optimize` draw first: policy=draws(generator.prior, n, axes=K)."
+        )
+    return o3(generator.prior, told.ended(0), seeds=axes, device=device)
+
+
+CORE_RUNNER_REGISTRY[BatchRunner], CORE_METRIC_REGISTRY[RecordedMetric] = TYPES
+CORE_ENCODER_REGISTRY[BatchRunner], CORE_ENCODER_REGISTRY[RecordedMetric] = runner_to_dict, metric_to_dict
+for _class in (BatchRunner, RecordedMetric):
+    CORE_DECODER_REGISTRY[_class.__name__] = _class
