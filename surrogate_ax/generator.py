@@ -217,10 +217,17 @@ def check_conditions(z: Latents, conditions: Sequence[Condition]) -> int:
 
     Raises:
         ShapeError: another number of conditions than of latents.
+        ArgumentError: conditions that are no mappings.
     """
     n = next(iter(z.values())).shape[0]
     if len(conditions) != n:
         raise ShapeError(f"conditions: expected n = {n}, one a latent, got {len(conditions)}.")
+    given: Sequence[object] = conditions
+    wrong = next((type(condition).__name__ for condition in given if not isinstance(condition, Mapping)), None)
+    if wrong is not None:
+        raise ArgumentError(
+            f"conditions: expected one mapping an item, as [{{'prompt': 'a car'}}, ...], got {wrong} among them."
+        )
     return n
 
 

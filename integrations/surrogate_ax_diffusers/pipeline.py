@@ -22,8 +22,9 @@ from surrogate_ax_diffusers.embeddings import Embeddings
 from surrogate_ax_diffusers.families import Family, Pipeline, find_family
 from surrogate_ax_diffusers.fingerprint import call_text, component_parts, weights_digest
 from surrogate_ax_diffusers.mixing import feed
+from surrogate_ax_diffusers.outputs import RowsSeen, in_order, without
 from surrogate_ax_diffusers.rates import output_rate
-from surrogate_ax_diffusers.readiness import check_size
+from surrogate_ax_diffusers.readiness import check_decoder, check_size, move
 from surrogate_ax_diffusers.schedulers import check_scheduler
 
 _CLASS: Any = DiffusionPipeline  # annotated, it would hide most of a pipeline's attributes
@@ -50,7 +51,8 @@ class PipelineGenerator:
             `output_type="np"`); conditions override them item by item.
 
     Raises:
-        ArgumentError: not a pipeline, or call arguments that it does not take or refuses.
+        ArgumentError: not a pipeline, a part or a device that is missing, or call arguments that it does not take or
+            refuses.
         UnsupportedError: no `latents`, a stochastic scheduler, or latents that cannot be found.
     """
 
@@ -87,15 +89,15 @@ class PipelineGenerator:
         self._family = find_family(type(pipe)) if family is None else family
         self._arguments = Arguments(type(pipe), self._family)
         self._arguments.check_call(call)
-        check_size(pipe, self._family, call)
+        check_size(pipe, self._family, call, self._arguments.defaults)
+        check_decoder(pipe, call)
         self._pipe = pipe
         self._call = call
         self._schedulers = {name: c for name, c in pipe.components.items() if "scheduler" in name and c is not None}
         for name, scheduler in self._schedulers.items():
             check_scheduler(scheduler, call, name=name, step_noise=step_noise)
         self._denoisers = self._find_denoisers()
-        if device is not None:
-            pipe.to(device)
+        move(pipe, device)
         self._prior: Prior
         self._draw: int | None = None  # which draw of `prepare_latents` a latent is given as
         if prior is None:
@@ -269,48 +271,6 @@ class PipelineGenerator:
                 f"counted. Pass PipelineGenerator(family=Family(..., denoisers=...)) with one of {modules}."
             )
         return found
-
-
-class RowsSeen:
-    """A forward pre-hook that counts the rows a denoiser evaluates."""
-
-    def __init__(self) -> None:
-        self._rows = 0
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Add the rows of the first input with a batch dimension."""
-        batches = (
-            v for v in (*args, *kwargs.values()) if isinstance(v, list) or (isinstance(v, Tensor) and v.ndim > 1)
-        )
-        self._rows += len(next(batches))
-
-    def take(self) -> int:
-        """The rows since the last call."""
-        rows, self._rows = self._rows, 0
-        return rows
-
-
-def in_order(parts: Sequence[tuple[Outputs, list[int]]], n: int) -> Outputs:
-    """Outputs of groups as the outputs of n items in order; arrays and tensors stay such where shapes agree."""
-    if len(parts) == 1:
-        return parts[0][0]
-    order = np.argsort([i for _, items in parts for i in items])
-    blocks: list[Any] = [outputs for outputs, _ in parts]
-    alike = len({(type(block), getattr(block, "shape", (0,))[1:]) for block in blocks}) == 1
-    if alike and isinstance(blocks[0], np.ndarray):
-        return np.concatenate(blocks)[order]
-    if alike and isinstance(blocks[0], Tensor):
-        return torch.cat(blocks)[torch.from_numpy(order)]
-    flat = [output for block in blocks for output in block]
-    return [flat[i] for i in order]
-
-
-def without(outputs: Outputs, failed: Mapping[int, str]) -> Outputs:
-    """Outputs without those of failed items."""
-    if not failed:
-        return outputs
-    keep = [i for i in range(len(outputs)) if i not in failed]
-    return outputs[keep] if isinstance(outputs, (np.ndarray, Tensor)) else [outputs[i] for i in keep]
 
 
 def _numbers(outputs: Outputs) -> Array:

@@ -35,7 +35,8 @@ from surrogate_ax_diffusers.discovery import replaced
 from surrogate_ax_diffusers.families import Pipeline
 from surrogate_ax_diffusers.fingerprint import call_text, component_parts, weights_digest
 from surrogate_ax_diffusers.noises import fed, one_shape, part_name, watched_draws
-from surrogate_ax_diffusers.pipeline import RowsSeen
+from surrogate_ax_diffusers.outputs import RowsSeen
+from surrogate_ax_diffusers.readiness import move
 
 _CLASS: Any = RFD4ProteinaPipeline
 _ARGUMENTS = ("padding_mask", "is_in_context_conditioning", "supports_local_latent", "token_type", "atom37_mask")
@@ -106,8 +107,7 @@ class ProteinGenerator:
         if atoms and len(atoms) != 37:
             raise ArgumentError(f"atoms: expected the names of 37 slots, got {len(atoms)}.")
         _check_features(pipe, features)
-        if device is not None:
-            pipe.to(device)
+        move(pipe, device)
         self._pipe = pipe
         self._features = {name: tensor.detach().clone() for name, tensor in features.items()}
         self._revision, self._atoms, self._residues = revision, tuple(atoms), tuple(residues)

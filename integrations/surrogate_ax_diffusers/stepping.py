@@ -20,7 +20,8 @@ from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax.generator import Array, Condition, Generated, Outputs
 from surrogate_ax.priors import SINGLE, Latents
 from surrogate_ax_diffusers.families import Pipeline
-from surrogate_ax_diffusers.pipeline import PipelineGenerator, in_order, without
+from surrogate_ax_diffusers.outputs import in_order, without
+from surrogate_ax_diffusers.pipeline import PipelineGenerator
 from surrogate_ax_diffusers.rows import REMEMBERED, Rows, find_remembered, select_rows
 from surrogate_ax_diffusers.walk import Walk
 

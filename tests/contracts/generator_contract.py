@@ -153,6 +153,8 @@ class GeneratorContract:
             case.generator.generate({**z, "other": z[name]}, [{}] * N)
         with pytest.raises(ShapeError, match=f"expected n = {N}"):
             case.generator.generate(z, [{}])
+        with pytest.raises(ArgumentError, match=r"one mapping an item.*got str"):
+            case.generator.generate(z, ["a cat"] * N)  # type: ignore[list-item]
         if case.unknown is not None:
             with pytest.raises(ArgumentError):
                 case.generator.generate(z, [{}, {}, case.unknown])

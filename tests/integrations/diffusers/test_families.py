@@ -14,7 +14,7 @@ from surrogate_ax_diffusers import PipelineGenerator, load_pipeline
 from surrogate_ax_diffusers.families import FAMILIES, find_family
 from tests.contracts.generator_contract import Case, GeneratorContract, draw
 from tests.contracts.steppable_contract import SteppableContract
-from tests.integrations.diffusers import tiny_families
+from tests.integrations.diffusers import tiny, tiny_families
 from tests.integrations.diffusers.tiny_families import CALLS
 
 pytestmark = tiny_families.QUIET
@@ -174,6 +174,28 @@ def test_a_missing_text_encoder_is_refused(name: str, part: str) -> None:
 def test_a_height_that_does_not_divide_is_refused(name: str) -> None:
     with pytest.raises(ArgumentError, match=r"(?i)height.*(divisible|multiple of).*\d+.*17"):
         generator(name, height=17, width=16)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"height": 16}, "width: expected it beside height"),
+        ({"height": 0, "width": 16}, "height: expected a positive whole number of pixels, got 0"),
+        ({"height": 16, "width": "16"}, "width: expected a positive whole number of pixels, got '16'"),
+        ({"device": "nowhere"}, "device: StableDiffusionPipeline cannot be moved to 'nowhere'"),
+    ],
+)
+def test_sizes_and_devices_that_do_not_exist_are_refused(call: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        generator("StableDiffusionPipeline", **call)
+
+
+def test_a_missing_decoder_is_refused_unless_latents_are_asked_for() -> None:
+    pipe = tiny.stable_diffusion()
+    pipe.register_modules(vae=None)
+    with pytest.raises(ArgumentError, match=r"pipe\.vae: it is missing.*cannot decode"):
+        generator("StableDiffusionPipeline", pipe)
+    generator("StableDiffusionPipeline", pipe, output_type="latent")
 
 
 def test_urls_are_refused() -> None:
