@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -15,9 +17,10 @@ from surrogate_ax.errors import ArgumentError, GenerationError, SurrogateError
 from surrogate_ax.evaluation import Evaluator
 from surrogate_ax.generator import Generator
 from surrogate_ax.objective import Objective
+from surrogate_ax.overlap import check_overlap
 from surrogate_ax.plan import Plan, plan
 from surrogate_ax.policies import Policy
-from surrogate_ax_cli.named import make_policy
+from surrogate_ax_cli.named import axes_of, make_policy
 from surrogate_ax_cli.places import nearest
 from surrogate_ax_cli.sweep_file import Source, SweepFile
 
@@ -31,6 +34,7 @@ class Parts:
         objective: judges them.
         policy: where to search; None for the plan.
         plan: what a new study is begun with where there is no policy.
+        axes: K, of which the parameters are one fewer.
         device: where latents are made.
     """
 
@@ -38,12 +42,8 @@ class Parts:
     objective: Objective
     policy: Policy | None
     plan: Plan
+    axes: int
     device: str
-
-    @property
-    def axes(self) -> int:
-        """K, of which the parameters are one fewer."""
-        return self.plan.axes
 
     @property
     def evaluator(self) -> Evaluator:
@@ -61,14 +61,18 @@ def assemble(sweep: SweepFile) -> Parts:
     """
     objective = Objective(*sweep.metrics, score=load_function(sweep, "score", sweep.score))
     generator = make_generator(sweep)
+    if sweep.overlap:
+        with _about(sweep, "overlap"):
+            check_overlap(sweep.checkpoints)
     if sweep.checkpoints:
-        check_checkpoints(generator, sweep.checkpoints)
+        with _about(sweep, "checkpoints"):
+            check_checkpoints(generator, sweep.checkpoints)
     device = str(getattr(generator, "device", "cpu"))
     policy = make_policy(sweep.policy, generator.prior, device) if sweep.policy else None
-    # Ax's own strategy is to propose, in one long round, as where conditions are searched.
-    searched = bool(sweep.conditions) or sweep.backend == "ax"
-    planned = plan(sweep.budget, dim=generator.prior.dim, searched=searched)
-    return Parts(generator, objective, policy, planned, device)
+    # A model of Ax's that the file names is to propose, in one long round, as where conditions are searched.
+    proposes = bool(sweep.conditions) or (sweep.backend == "ax" and sweep.sampler is not None)
+    planned = plan(sweep.budget, dim=generator.prior.dim, searched=proposes)
+    return Parts(generator, objective, policy, planned, axes_of(sweep.policy[0]) if policy else planned.axes, device)
 
 
 def load_function(sweep: SweepFile, key: str, name: str) -> Any:
@@ -110,18 +114,19 @@ def make_generator(sweep: SweepFile) -> Generator:
     if source.kind == "function":
         return _made_by(sweep, source)
     import_module("surrogate_ax_diffusers")  # names the extra to install where it is missing
-    try:
+    with _about(sweep, "generator"):
         return _embedded(sweep) if source.kind == "embedded" else _pipeline(sweep, source)
-    except SurrogateError as error:
-        about = str(error).partition(":")[0]  # messages begin with the argument's name
-        key = next((key for key in ("call", "conditions") if about in getattr(sweep, key)), "generator")
-        raise type(error)(sweep.at(key, str(error))) from error
 
 
 def _made_by(sweep: SweepFile, source: Source) -> Generator:
     factory = load_function(sweep, "generator", source.where)
     try:
-        made = factory(**sweep.call)
+        inspect.signature(factory).bind(**sweep.call)
+    except TypeError as error:
+        raise sweep.error("call", f"{source.where}: {error}.") from error
+    try:
+        with _about(sweep, "generator"):
+            made = factory(**sweep.call)
     except SurrogateError:
         raise
     except Exception as error:
@@ -167,6 +172,17 @@ def _pipeline(sweep: SweepFile, source: Source) -> Generator:
     if offload:
         pipe.enable_model_cpu_offload(device=device)
     return PipelineGenerator(pipe, device=None if offload else device, **options, **sweep.call)
+
+
+@contextmanager
+def _about(sweep: SweepFile, key: str) -> Iterator[None]:
+    """Errors with the line of a key, or of `call` or `conditions` where the message begins with a name in these."""
+    try:
+        yield
+    except SurrogateError as error:
+        name = str(error).partition(":")[0]
+        near = [each for each in ("call", "conditions") if name in getattr(sweep, each)]
+        raise type(error)(sweep.at(near[0] if near else key, str(error))) from error
 
 
 def describe(error: Exception) -> str:

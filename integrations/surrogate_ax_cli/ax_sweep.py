@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from typing import Any
 
@@ -12,9 +11,9 @@ from optuna.artifacts import FileSystemArtifactStore
 from surrogate_ax_cli import storages
 from surrogate_ax_cli.assembly import Parts
 from surrogate_ax_cli.named import build
-from surrogate_ax_cli.sweep import SWEEP_ATTR, Record, Say, check_facts, facts
+from surrogate_ax_cli.sweep import SWEEP_ATTR, Record, check_facts, facts
 from surrogate_ax_cli.sweep_file import SweepFile
-from surrogate_ax_optuna import mirror
+from surrogate_ax_optuna import Found, mirror
 from surrogate_ax_optuna.progress import ProgressBar
 from surrogate_ax_platform import (
     AxHost,
@@ -34,13 +33,12 @@ class AxSweep:
     Args:
         sweep: the file.
         parts: what it names, built.
-        say: told of what a user should know.
 
     Raises:
         ArgumentError: an unknown model, or something that only Optuna's sweeps have.
     """
 
-    def __init__(self, sweep: SweepFile, parts: Parts, *, say: Say) -> None:
+    def __init__(self, sweep: SweepFile, parts: Parts) -> None:
         if sweep.storage is not None and "://" in sweep.storage:
             raise sweep.error("storage", f"expected a file for Ax's snapshot, got {storages.shown(sweep)}.")
         if sweep.checkpoints or sweep.pruner:
@@ -48,11 +46,9 @@ class AxSweep:
             raise sweep.error(key, "needs `backend: optuna`, or Ax from Python with an early stopping strategy.")
         self._sweep = sweep
         self._parts = parts
-        self._say = say
         self._strategy = _strategy(sweep)
         self._snapshot = storages.snapshot_file(sweep)
         for library in ("ax", "botorch", "gpytorch", "linear_operator"):
-            logging.getLogger(library).setLevel(logging.ERROR)
             warnings.filterwarnings("ignore", module=rf"{library}\..*")
 
     def found(self) -> Record | None:
@@ -73,7 +69,7 @@ class AxSweep:
             [records.read_recipe(trial) for trial in ended],
             [trial.index for trial in ended],
             sum(float(result.get("nfe", 0.0)) for result in results),
-            sum(trial.status.is_running for trial in client._experiment.trials.values()),
+            _found(client),
         )
 
     def run(self) -> None:
@@ -95,7 +91,7 @@ class AxSweep:
             previews=FileSystemArtifactStore(folder) if sweep.previews else None,
         )
         told = AxHost(client, parts.generator, parts.objective).told()
-        with ProgressBar(parts.objective, told, sweep.budget) as bar:
+        with ProgressBar(parts.objective, told, sweep.budget, _found(client)) as bar:
             optimize(
                 client,
                 parts.generator,
@@ -104,6 +100,7 @@ class AxSweep:
                 batch_size=sweep.batch,
                 rng=sweep.seed,
                 policy=parts.policy,
+                overlap=sweep.overlap,
                 snapshot=self._snapshot,
                 callbacks=[bar, seen],
                 device=parts.device,
@@ -132,10 +129,17 @@ class AxSweep:
         return client
 
 
+def _found(client: Client) -> Found:
+    """What a client holds; what is still running was left by a process that died, for a client belongs to one."""
+    ended = records.ended_trials(client._experiment)
+    failed = sum(trial.status.is_abandoned for trial in ended)
+    return Found(len(ended), failed, sum(trial.status.is_running for trial in client._experiment.trials.values()), 0)
+
+
 def _strategy(sweep: SweepFile) -> Any:
     named = sweep.sampler
     if named is None:
-        return generation_strategy(seed=sweep.seed)
+        return None  # `configure_experiment` picks one
     if named.name not in MODELS:
         raise named.place.error(f"with backend ax, expected one of {', '.join(MODELS)}, got {named.name!r}.")
     return build(generation_strategy, named, model=named.name, seed=sweep.seed)

@@ -38,6 +38,7 @@ def dry_run(sweep: SweepFile, parts: Parts, record: Record | None) -> dict[str, 
         "study": sweep.name,
         "backend": sweep.backend,
         "trials": {"budget": sweep.budget, "there": done, "left": left, "batch": sweep.batch},
+        "found": None if record is None else str(record.found),
         "seed": sweep.seed,
         "plan": _plan(sweep, parts),
         "sampler": named_text(sweep.sampler) if sweep.sampler else AUTO,
@@ -52,7 +53,7 @@ def dry_run(sweep: SweepFile, parts: Parts, record: Record | None) -> dict[str, 
 def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     """The plan as text."""
     trials, pilot = plan["trials"], plan["pilot"]
-    there = f", {trials['there']} are there already" if trials["there"] else ""
+    there = f"; found {plan['found']}" if plan["found"] else ""
     lines = [
         f"study {plan['study']!r}, backend {plan['backend']}, seed {plan['seed']}",
         f"  trials      {trials['budget']} in batches of {trials['batch']}{there}",

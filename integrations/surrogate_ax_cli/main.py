@@ -7,10 +7,12 @@ Results go to standard output, progress and errors to standard error. Exit codes
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import shutil
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -97,7 +99,8 @@ def sweep(
 
         described, parts, backend = _open_sweep(file)
         record = backend.found()
-        _say(sweeps.found_line(described, record, storages.shown(described)))
+        state = "new" if record is None else f"goes on to {described.budget} trials"
+        _say(f"study {described.name!r} in {storages.shown(described)}: {state}")
         if dry_run:
             _say("timing a pilot batch")
             plan = cost.dry_run(described, parts, record)
@@ -116,8 +119,9 @@ def sweep(
             typer.echo(json.dumps({**result, "storage": storages.shown(described)}, indent=1))
             return
         typer.echo("\n".join(sweeps.summary_lines(result)))
-        for command, use in (("best", "makes the best again"), ("dashboard", "shows every trial")):
-            typer.echo(f"surrogate-ax {command} {shlex.quote(str(file))} {use}")
+        name = shlex.quote(str(file))
+        typer.echo(f"\nMake the best again, with more steps if you like\n  surrogate-ax best {name} -k 6 --out best")
+        typer.echo(f"See every trial in a browser\n  surrogate-ax dashboard {name}")
 
 
 @app.command()
@@ -199,16 +203,22 @@ def _open_sweep(file: Path) -> tuple[SweepFile, Parts, Backend]:
 
     described = read_sweep(file)
     parts = assemble(described)
-    return described, parts, backend_of(described, parts, say=_say)
+    return described, parts, backend_of(described, parts)
 
 
 @contextmanager
 def _without_noise() -> Iterator[None]:
-    """No log lines and warnings of libraries that a user of the command can do nothing about."""
+    """Warnings as one line each, and no log lines of libraries."""
     from surrogate_ax_cli.demo import quiet
 
+    level = logging.root.manager.disable
     with quiet():
-        yield
+        warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
+        logging.disable(logging.INFO)
+        try:
+            yield
+        finally:
+            logging.disable(level)
 
 
 def _what_to_open(out: Path, files: list[str], study: str, previews: str) -> str:

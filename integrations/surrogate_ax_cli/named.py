@@ -68,7 +68,8 @@ def make_policy(steps: tuple[Named, ...], prior: Prior, device: Any) -> Policy:
     Raises:
         ArgumentError: as `make_sampler`, or steps that do not agree on `axes`, or one without an end before another.
     """
-    made, axes = [], set()
+    made: list[Policy] = []
+    axes: set[int] = set()
     for i, step in enumerate(steps):
         name = step.name.lower()
         if name not in POLICIES:
@@ -76,13 +77,18 @@ def make_policy(steps: tuple[Named, ...], prior: Prior, device: Any) -> Policy:
         if i < len(steps) - 1 and name != "draws" and "until" not in step.arguments:
             raise step.place.error(f"{name} goes on for ever, so that nothing follows it. Give it `until:` trials.")
         made.append(build(POLICIES[name], step, prior=prior, device=device))
-        axes.add(step.arguments.get("seeds" if name == "o3" else "axes"))
+        axes.add(axes_of(step))
     if len(axes) > 1:
-        raise steps[0].place.error(f"expected the same number of axes in every step, got {sorted(map(str, axes))}.")
+        raise steps[0].place.error(f"expected the same number of axes in every step, got {sorted(axes)}.")
     policy = made[0]
     for following in made[1:]:
         policy = then(policy, following)
     return policy
+
+
+def axes_of(step: Named) -> int:
+    """K of a policy that was built."""
+    return int(step.arguments["seeds" if step.name.lower() == "o3" else "axes"])
 
 
 def build(make: Callable[..., T], named: Named, **given: Any) -> T:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
 
 from surrogate_ax_cli import storages
 from surrogate_ax_cli.assembly import Parts
 from surrogate_ax_cli.named import make_pruner, make_sampler
-from surrogate_ax_cli.sweep import SWEEP_ATTR, Record, Say, check_facts, facts
+from surrogate_ax_cli.sweep import SWEEP_ATTR, Record, check_facts, facts
 from surrogate_ax_cli.sweep_file import SweepFile
-from surrogate_ax_optuna import OptunaHost, optimize
+from surrogate_ax_optuna import OptunaHost, look, optimize
 from surrogate_ax_optuna.host import ended_trials, read_recipe
 from surrogate_ax_optuna.search_space import RESULT_ATTR
 
@@ -23,16 +22,14 @@ class OptunaSweep:
     Args:
         sweep: the file.
         parts: what it names, built.
-        say: told of what a user should know.
 
     Raises:
         ArgumentError: an unknown sampler or pruner, or arguments that they do not take.
     """
 
-    def __init__(self, sweep: SweepFile, parts: Parts, *, say: Say) -> None:
+    def __init__(self, sweep: SweepFile, parts: Parts) -> None:
         self._sweep = sweep
         self._parts = parts
-        self._say = say
         self._sampler = make_sampler(sweep.sampler, sweep.seed)
         self._pruner = make_pruner(sweep.pruner)
 
@@ -51,8 +48,7 @@ class OptunaSweep:
         recipes = [read_recipe(trial) for trial in ended]
         nfe = sum(float(trial.user_attrs.get(RESULT_ATTR, {}).get("nfe", 0.0)) for trial in ended)
         told = OptunaHost(study, self._parts.generator, self._parts.objective).told()
-        running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-        return Record(told, recipes, [trial.number for trial in ended], nfe, running)
+        return Record(told, recipes, [trial.number for trial in ended], nfe, look(study))
 
     def run(self) -> None:
         """Open or make the study and go on to the budget.
@@ -62,8 +58,6 @@ class OptunaSweep:
         """
         sweep, parts = self._sweep, self._parts
         storage = storages.make_storage(sweep)
-        if storages.is_journal(sweep):
-            self._say(storages.TORN)
         optimised = parts.objective.optimised
         study = optuna.create_study(
             study_name=sweep.name,
@@ -91,6 +85,7 @@ class OptunaSweep:
             policy=parts.policy,
             conditions=sweep.conditions,
             checkpoints=sweep.checkpoints,
+            overlap=sweep.overlap,
             previews=previews,
             device=parts.device,
         )

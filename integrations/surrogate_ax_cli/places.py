@@ -43,7 +43,8 @@ class Place:
 
     def at(self, message: str) -> str:
         """A message that begins with file, line and key."""
-        return f"{self.file}:{self.line}: {f'{self.key}: ' if self.key else ''}{message}"
+        named = f"{self.key}: " if self.key else ""
+        return f"{self.file}:{self.line}: {named}{message.removeprefix(named)}"
 
     def error(self, message: str) -> ArgumentError:
         """An error about this value."""

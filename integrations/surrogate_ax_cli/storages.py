@@ -30,10 +30,6 @@ from surrogate_ax_optuna import sqlite
 
 JOURNAL = ".log"
 READY_S = 5.0  # seconds that a gRPC proxy may take to answer
-TORN = (
-    "warning: a journal file does not survive a torn line (a full disk, a lost connection): Optuna then cannot read it "
-    "any more. SQLite can; leave storage out unless the folder is on a network file system."
-)
 
 
 def storage_file(sweep: SweepFile) -> Path | None:

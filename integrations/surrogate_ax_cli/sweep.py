@@ -7,7 +7,7 @@ file, to refuse another one; one output tried before anything is written; the re
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,12 +22,12 @@ from surrogate_ax.policies import Told
 from surrogate_ax.previews import save_preview
 from surrogate_ax.recipe import Recipe
 from surrogate_ax_cli.assembly import Parts
-from surrogate_ax_cli.sweep_file import Named, SweepFile
+from surrogate_ax_cli.sweep_file import AUTO, Named, SweepFile
+from surrogate_ax_optuna import Found
 
 SWEEP_ATTR = "surrogate:sweep"
 FACTS_VERSION = 1
 SHOWN = 5  # best trials in a summary
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Record:
         recipes: n.
         numbers: the host's numbers of the trials.
         nfe: network function evaluations spent on them.
-        running: trials that are running, or were left by a process that died.
+        found: how they ended, and trials that have not.
     """
 
     told: Told
     recipes: Sequence[Recipe]
     numbers: Sequence[int]
     nfe: float
-    running: int
+    found: Found
 
     @property
     def scored(self) -> int:
@@ -66,7 +66,7 @@ class Backend(Protocol):
         ...
 
 
-def backend_of(sweep: SweepFile, parts: Parts, *, say: Say) -> Backend:
+def backend_of(sweep: SweepFile, parts: Parts) -> Backend:
     """The backend that a file names; its library is imported here.
 
     Raises:
@@ -76,10 +76,10 @@ def backend_of(sweep: SweepFile, parts: Parts, *, say: Say) -> Backend:
     if sweep.backend == "ax":
         from surrogate_ax_cli.ax_sweep import AxSweep
 
-        return AxSweep(sweep, parts, say=say)
+        return AxSweep(sweep, parts)
     from surrogate_ax_cli.optuna_sweep import OptunaSweep
 
-    return OptunaSweep(sweep, parts, say=say)
+    return OptunaSweep(sweep, parts)
 
 
 def facts(sweep: SweepFile) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def facts(sweep: SweepFile) -> dict[str, Any]:
         "conditions": {name: repr(searched) for name, searched in sweep.conditions.items()},
         "score": sweep.score,
         "metrics": [[metric.name, metric.goal, metric.bound] for metric in sweep.metrics],
-        "policy": [[step.name, dict(step.arguments)] for step in sweep.policy],
+        "policy": ", then ".join(map(named_text, sweep.policy)) or AUTO,
         "seed": sweep.seed,
     }
 
@@ -159,7 +159,7 @@ def summary(sweep: SweepFile, record: Record) -> dict[str, Any]:
         }
         for row in told.order[: min(n, SHOWN)].tolist()
     ]
-    counts = {"ended": len(record.recipes), "scored": n, "running": record.running, "budget": sweep.budget}
+    counts = {"ended": len(record.recipes), "scored": n, "running": record.found.running, "budget": sweep.budget}
     return {"study": sweep.name, "backend": sweep.backend, "trials": counts, "nfe": record.nfe, "best": best}
 
 
@@ -174,17 +174,6 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
         searched = "".join(f", {name} {value!r}" for name, value in one["conditions"].items())
         lines.append(f"  trial {one['trial']}: {values}{searched}")
     return lines
-
-
-def found_line(sweep: SweepFile, record: Record | None, where: str) -> str:
-    """What a sweep found when it started, as a sentence."""
-    if record is None:
-        return f"study {sweep.name!r} in {where}: new"
-    ended, failed = len(record.recipes), len(record.recipes) - record.scored
-    notes = [f"{ended} of {sweep.budget} trials are there"]
-    notes += [f"{failed} of them without a score"] if failed else []
-    notes += [f"{record.running} running, or left by a process that died"] if record.running else []
-    return f"study {sweep.name!r} in {where}: {', '.join(notes)}"
 
 
 def named_text(named: Named) -> str:

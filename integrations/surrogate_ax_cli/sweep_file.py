@@ -83,6 +83,7 @@ class SweepFile:
         pruner: judges rows at checkpoints; None picks one.
         policy: chained from left to right; empty plans by the budget.
         checkpoints: steps at which hopeless rows are stopped.
+        overlap: whether outputs are scored while the next batch is generated.
         backend: "optuna" or "ax".
         storage: a file or the URL of an Optuna storage, None for a file beside this one.
         previews: whether a picture of each output is kept.
@@ -103,6 +104,7 @@ class SweepFile:
     pruner: Named | None = None
     policy: tuple[Named, ...] = ()
     checkpoints: tuple[int, ...] = ()
+    overlap: bool = False
     backend: str = "optuna"
     storage: str | None = None
     previews: bool = True
@@ -247,6 +249,7 @@ _KEYS: Mapping[str, Reader] = {
     "pruner": _or_auto(_named, None),
     "policy": _or_auto(_policy, ()),
     "checkpoints": places.listed(places.whole(1)),
+    "overlap": places.flag,
     "backend": places.one_of("optuna", "ax"),
     "storage": places.text,
     "previews": places.flag,
