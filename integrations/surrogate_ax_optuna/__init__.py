@@ -11,6 +11,7 @@ from surrogate_ax_optuna.host import OptunaHost
 from surrogate_ax_optuna.mirror import Mirror, mirror
 from surrogate_ax_optuna.optimize import optimize
 from surrogate_ax_optuna.portfolio import Pick, portfolio
+from surrogate_ax_optuna.report import write_report
 from surrogate_ax_optuna.sampler import RoundSampler
 from surrogate_ax_optuna.search_space import distributions, record, suggest_latents
 from surrogate_ax_optuna.storage import sqlite
@@ -30,4 +31,5 @@ __all__ = [
     "record",
     "sqlite",
     "suggest_latents",
+    "write_report",
 ]

@@ -31,7 +31,7 @@ from surrogate_ax.loop import Candidate
 from surrogate_ax.objective import Objective
 from surrogate_ax.policies import Told, Turn
 from surrogate_ax_optuna.claims import Claim, Ledger
-from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, abandoned
+from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, abandoned, owner_of
 from surrogate_ax_optuna.previews import PREVIEW_ATTR, upload_preview
 from surrogate_ax_optuna.sampler import ROUND_ATTR, RoundSampler, for_batches
 from surrogate_ax_optuna.search_space import (
@@ -98,9 +98,16 @@ class OptunaHost:
         self._ledger = Ledger(math.inf if total_trials is None else total_trials)
 
     def close(self) -> None:
-        """Give the study its own sampler back, and beat for no trial any more."""
+        """Give the study its own sampler back, and trials that are still running, whatever broke in.
+
+        An interrupt may come when a storage has made a trial and not yet said so.
+        """
         self.study.sampler = self._sampler
-        self._leases.close()
+        mine = [trial for trial in self.study.get_trials(deepcopy=False) if owner_of(trial) == self._leases.owner]
+        try:
+            self._give_back([trial._trial_id for trial in mine if not trial.state.is_finished()])
+        finally:
+            self._leases.close()
 
     def told(self) -> Told:
         """Ended trials in the order in which they ended, and the rounds of those that other processes run.
@@ -246,8 +253,9 @@ class OptunaHost:
     def _give_back(self, trial_ids: Sequence[int]) -> None:
         storage = self.study._storage
         for trial_id in trial_ids:
-            storage.set_trial_user_attr(trial_id, REASON_ATTR, INTERRUPTED)
-            storage.set_trial_state_values(trial_id, TrialState.FAIL)
+            with contextlib.suppress(UpdateFinishedTrialError):  # taken away by another worker
+                storage.set_trial_user_attr(trial_id, REASON_ATTR, INTERRUPTED)
+                storage.set_trial_state_values(trial_id, TrialState.FAIL)
             self._leases.release(trial_id)
 
     def should_stop(self, cs: Sequence[Candidate[optuna.Trial]], step: int, values: Mapping[str, Array]) -> Array:
@@ -268,7 +276,8 @@ class OptunaHost:
             trial = candidate.ticket
             with contextlib.suppress(UpdateFinishedTrialError):
                 error = self._preview(trial, ev, i)
-                failed = failed or (error and (trial.number, error))
+                if error is not None and failed is None:
+                    failed = trial.number, error
                 self._tell_one(trial, ev, i)
             self._leases.release(trial._trial_id)
         if failed is not None:

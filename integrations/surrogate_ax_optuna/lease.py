@@ -41,12 +41,16 @@ class Leases:
 
     Args:
         storage: of the study.
+
+    Attributes:
+        owner: what tells these leases from those of others.
     """
 
     def __init__(self, storage: BaseStorage) -> None:
         self._storage = storage
         self._heartbeat = heartbeat_of(storage)
         self._interval = (self._heartbeat and self._heartbeat.get_heartbeat_interval()) or INTERVAL
+        self.owner = f"{_process()}/{uuid.uuid4().hex[:8]}"
         self._held: set[int] = set()
         self._lock = threading.Lock()
         self._stop: threading.Event | None = None
@@ -59,7 +63,7 @@ class Leases:
 
     def terms(self) -> dict[str, Any]:
         """The attribute's value, for a new trial or a further beat."""
-        return {"owner": owner(), "until": round(time.time() + GRACE, 3)}
+        return {"owner": self.owner, "until": round(time.time() + GRACE, 3)}
 
     def hold(self, trial_id: int) -> None:
         """Beat for a trial that was created with `terms`, now and from time to time."""
@@ -120,7 +124,7 @@ def abandoned(study: optuna.Study, running: Iterable[FrozenTrial]) -> list[Froze
     late = [trial for trial in running if _deadline(trial) < now]
     beaten = _beaten(study) if heartbeat is not None and late else set()  # their deadline counts up to the first beat
     overdue = stale | {trial._trial_id for trial in late if trial._trial_id not in beaten}
-    return [t for t in running if t._trial_id in overdue or has_ended(t.user_attrs.get(LEASE_ATTR, {}).get("owner"))]
+    return [t for t in running if t._trial_id in overdue or has_ended(owner_of(t))]
 
 
 def heartbeat_of(storage: BaseStorage) -> BaseHeartbeat | None:
@@ -150,15 +154,20 @@ def _beaten(study: optuna.Study) -> set[int]:
         return {row[0] for row in connection.execute(text(query), {"study": study._study_id})}
 
 
-def owner() -> str:
+def owner_of(trial: FrozenTrial) -> str:
+    """Who leased a trial, as machine/process/start/number; empty for a trial without a lease."""
+    return str(trial.user_attrs.get(LEASE_ATTR, {}).get("owner", ""))
+
+
+def _process() -> str:
     """This process, as machine/process/start."""
     return "/".join((_machine(), str(os.getpid()), _start(os.getpid()) or ""))
 
 
-def has_ended(owner: str | None) -> bool:
+def has_ended(owner: str) -> bool:
     """Whether an owner was a process of this machine that has certainly ended; False where that cannot be known."""
-    parts = (owner or "").split("/")
-    if len(parts) != 3 or parts[0] != _machine() or os.name != "posix":
+    parts = owner.split("/")
+    if len(parts) != 4 or parts[0] != _machine() or os.name != "posix":
         return False
     try:
         os.kill(int(parts[1]), 0)  # signal 0 only asks

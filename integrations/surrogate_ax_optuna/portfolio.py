@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import optuna
 import torch
 from optuna.trial import FrozenTrial
 from torch import Tensor
 
-from surrogate_ax.errors import MismatchError, UnsupportedError
+from surrogate_ax.errors import MismatchError
 from surrogate_ax.generator import Generator
-from surrogate_ax.objective import Metric, Objective
+from surrogate_ax.objective import Objective
+from surrogate_ax.objective import recorded_objective as objective_of
 from surrogate_ax.portfolio import choose
 from surrogate_ax.recipe import Recipe, render
 from surrogate_ax_optuna.host import OptunaHost
@@ -87,8 +88,4 @@ def recorded_objective(study: optuna.Study) -> Objective:
         raise MismatchError(
             f"study {study.study_name!r}: no record of its metrics, which `optimize` makes; pass `objective` otherwise."
         )
-    return Objective(*(Metric(*metric) for metric in recorded["metrics"]), score=_no_score)
-
-
-def _no_score(*_: Any) -> NoReturn:
-    raise UnsupportedError("objective: read back from a study, so it ranks what was scored and scores nothing new.")
+    return objective_of(recorded["metrics"])

@@ -23,14 +23,15 @@ from surrogate_ax import Evaluator, Range, Recipe, SurrogateSpace, Turn
 from surrogate_ax_optuna import Found, OptunaHost, look, sqlite
 from surrogate_ax_optuna import lease as lease_module
 from surrogate_ax_optuna.claims import FIRST
-from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, has_ended, owner
+from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, has_ended
 from surrogate_ax_optuna.sampler import FIXED_ATTR, ROUND_ATTR
 from surrogate_ax_optuna.search_space import RECIPE_ATTR
 from surrogate_ax_optuna.trials import HISTORY, ended_trials
 
 K = 4
-NOBODY = "/".join((*owner().split("/")[:1], "1", "0"))  # this machine's process 1, started at another time
-ELSEWHERE = "another machine/1/1"
+HERE = lease_module._process()
+NOBODY = "/".join((HERE.split("/")[0], "1", "0", "1"))  # this machine's process 1, started at another time
+ELSEWHERE = "another machine/1/1/1"
 
 
 @pytest.fixture(params=["memory", "journal", "sqlite"])
@@ -91,9 +92,12 @@ def test_a_trial_is_leased_from_its_creation_on(study, make_host, space, monkeyp
 
     monkeypatch.setattr(type(study._storage), "create_new_trial", noted)
     before = time.time()
-    make_host(study).ask(2, _turn(space, first=np.eye(K), round=3))
-    assert [attributes[LEASE_ATTR]["owner"] for attributes in created] == [owner()] * 2
-    assert all(before < attributes[LEASE_ATTR]["until"] - lease_module.GRACE < time.time() for attributes in created)
+    host = make_host(study)
+    host.ask(2, _turn(space, first=np.eye(K), round=3))
+    assert host._leases.owner.startswith(HERE + "/")
+    assert [attributes[LEASE_ATTR]["owner"] for attributes in created] == [host._leases.owner] * 2
+    begun = [attributes[LEASE_ATTR]["until"] - lease_module.GRACE for attributes in created]
+    assert all(before - 0.01 < moment < time.time() + 0.01 for moment in begun)
     assert [(attributes[ROUND_ATTR], attributes[FIXED_ATTR]) for attributes in created] == [(3, 0), (3, 1)]
     assert [trial.user_attrs[LEASE_ATTR] for trial in study.trials] == [
         attributes[LEASE_ATTR] for attributes in created
@@ -272,7 +276,7 @@ def test_a_beat_that_fails_is_tried_again(make_study, make_host, space, monkeypa
 
 def test_an_owner_has_ended_when_its_process_has():
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    there = "/".join((owner().split("/")[0], str(process.pid), lease_module._start(process.pid) or ""))
+    there = "/".join((HERE.split("/")[0], str(process.pid), lease_module._start(process.pid) or "", "1"))
     assert not has_ended(there)
     process.kill()
     deadline = time.monotonic() + 20
@@ -282,9 +286,27 @@ def test_an_owner_has_ended_when_its_process_has():
     process.wait()
     process.stdin.close()
     assert has_ended(there)
-    assert not has_ended(owner())
+    assert not has_ended(f"{HERE}/1")
     assert not has_ended(ELSEWHERE)
-    assert not has_ended(None)
+    assert not has_ended("")
+
+
+def test_a_trial_whose_making_was_broken_off_is_given_back_in_the_end(study, make_host, space, monkeypatch):
+    create = type(study._storage).create_new_trial
+
+    def interrupted(self: Any, study_id: int, template_trial: Any = None) -> int:
+        create(self, study_id, template_trial)
+        raise KeyboardInterrupt
+
+    host, other = make_host(study), make_host(study)
+    other.ask(1, _turn(space))
+    monkeypatch.setattr(type(study._storage), "create_new_trial", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        host.ask(1, _turn(space))
+    assert [trial.state.name for trial in study.trials] == ["RUNNING", "RUNNING"]
+    host.close()
+    assert [trial.state.name for trial in study.trials] == ["RUNNING", "FAIL"]
+    assert look(study) == Found(0, 0, 0, 1)
 
 
 def test_trials_of_other_origin_are_neither_waited_for_nor_touched(study, make_host):
@@ -314,7 +336,7 @@ def test_optunas_own_retry_is_taken_up_with_its_recipe(make_study, make_host, sp
     second = make_host(study)
     one, two = second.ask(2, _turn(space, round=3))
     assert (one.ticket.number, one.terms, one.round) == (1, asked.terms, 2)
-    assert study.trials[1].user_attrs[LEASE_ATTR]["owner"] == owner()
+    assert study.trials[1].user_attrs[LEASE_ATTR]["owner"] == second._leases.owner
     assert (two.ticket.number, two.round) == (2, 3)
 
 

@@ -1,0 +1,142 @@
+"""`write_report`: an Optuna study as one HTML file, with Optuna's own plots and what the outputs are."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.artifacts import download_artifact, get_all_artifact_meta
+from optuna.trial import FrozenTrial, TrialState
+from torch import Tensor
+
+from surrogate_ax.errors import MismatchError
+from surrogate_ax.generator import Generator
+from surrogate_ax.objective import Objective, recorded_objective
+from surrogate_ax.report import Figure, Section, write_page
+from surrogate_ax.report_sections import Entry, common_sections, facts, ranking, with_outputs
+from surrogate_ax_optuna.mirror import METRICS_ATTR
+from surrogate_ax_optuna.optimize import STUDY_ATTR
+from surrogate_ax_optuna.previews import PREVIEW_ATTR
+from surrogate_ax_optuna.search_space import RESULT_ATTR, metric_values
+from surrogate_ax_optuna.trials import ended_trials, read_recipe
+
+
+def write_report(
+    study: optuna.Study,
+    path: Path | str,
+    *,
+    objective: Objective | None = None,
+    generator: Generator | None = None,
+    previews: Any = None,
+    items: int = 12,
+    title: str | None = None,
+    tensors: Mapping[str, Tensor] | None = None,
+) -> Path:
+    """Write a study as one self-contained HTML file: at most 6 MB beside the embedded outputs.
+
+    Args:
+        study: of `optimize`, of `mirror`, or of trials with `suggest_latents` and `record`.
+        path: where to.
+        objective: ranks what was measured; left out, the one that the study has recorded.
+        generator: remakes the best outputs where no preview of them was kept.
+        previews: the artifact store that the pictures were uploaded to.
+        items: outputs shown, at most 30.
+        title: of the page; the study's name if left out.
+        tensors: inner rows (D,) of stored seeds, by SHA-256.
+
+    Returns:
+        The file.
+
+    Raises:
+        MismatchError: the study has no record of its metrics, or was made with another generator.
+        ArgumentError: the file cannot be written.
+    """
+    objective = objective or _recorded(study)
+    trials = ended_trials(study)
+    entries = [_entry(trial, objective) for trial in trials]
+    with tempfile.TemporaryDirectory() as folder:
+        if previews is not None:
+            for i in ranking(entries, objective)[:items]:
+                entries[i] = _with_preview(entries[i], trials[i], study, previews, Path(folder))
+        if generator is not None:
+            entries = with_outputs(entries, objective, generator, Path(folder), items=items, tensors=tensors)
+        sections = common_sections(entries, objective, items=items)
+    sections.insert(-1, _plots(study, objective))
+    known = [("Study", study.study_name), ("Sampler", type(study.sampler).__name__), *facts(entries, objective)]
+    return write_page(path, title=title or study.study_name, facts=known, sections=sections, plotly=_plotly())
+
+
+def _recorded(study: optuna.Study) -> Objective:
+    """The objective that a study of `optimize` or of `mirror` was made with, without its score."""
+    attributes = study.user_attrs
+    recorded = attributes[STUDY_ATTR]["metrics"] if STUDY_ATTR in attributes else attributes.get(METRICS_ATTR)
+    if recorded is None:
+        raise MismatchError(f"study {study.study_name!r}: it has no record of its metrics; pass `objective`.")
+    return recorded_objective(recorded)
+
+
+def _entry(trial: FrozenTrial, objective: Objective) -> Entry:
+    names, result = [metric.name for metric in objective.metrics], trial.user_attrs.get(RESULT_ATTR, {})
+    return Entry(
+        f"trial {trial.number}",
+        dict(zip(names, metric_values(trial, names), strict=True)),
+        read_recipe(trial),
+        nfe=float(result.get("nfe", 0.0)),
+        seconds=float(result.get("seconds", 0.0)),
+    )
+
+
+def _with_preview(entry: Entry, trial: FrozenTrial, study: optuna.Study, store: Any, folder: Path) -> Entry:
+    artifact = trial.user_attrs.get(PREVIEW_ATTR)
+    metas = get_all_artifact_meta(trial, storage=study._storage)
+    names = {meta.artifact_id: meta.filename for meta in metas}
+    if artifact not in names:
+        return entry
+    file = folder / f"trial{trial.number}{Path(names[artifact]).suffix}"
+    download_artifact(artifact_store=store, artifact_id=artifact, file_path=str(file))
+    return Entry(entry.name, entry.values, entry.recipe, file, entry.nfe, entry.seconds)
+
+
+def _plots(study: optuna.Study, objective: Objective) -> Section:
+    """Optuna's figures, where Plotly is there to draw them."""
+    if not optuna.visualization.is_available():
+        return Section("Optuna's plots", "<p>They need Plotly: pip install plotly.</p>")
+    plots = optuna.visualization
+    done = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    searched = sorted({name for trial in done for name in trial.params if not _is_box(name)})
+    figures = list[Figure]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        figures.append(_figure("When trials ran", plots.plot_timeline(study)))
+        for i, metric in enumerate(objective.optimised if done else ()):
+            chosen: dict[str, Any] = {"target": _value(i), "target_name": metric.name}
+            figures.append(_figure(f"History of {metric.name}", plots.plot_optimization_history(study, **chosen)))
+            if searched:
+                drawn = plots.plot_slice(study, params=searched, **chosen)
+                figures.append(_figure(f"{metric.name} by call arguments", drawn))
+    return Section("Optuna's plots", figures=figures)
+
+
+def _figure(title: str, figure: Any) -> Figure:
+    return Figure(title, "", figure.update_layout(title=None).to_json())
+
+
+def _value(i: int) -> Any:
+    return lambda trial: trial.values[i]
+
+
+def _is_box(name: str) -> bool:
+    return name[:1] == "u" and name[1:].isdigit()
+
+
+def _plotly() -> str:
+    if not optuna.visualization.is_available():
+        return ""
+    from plotly.offline import get_plotlyjs
+
+    source: str = get_plotlyjs()
+    return source
