@@ -1,4 +1,4 @@
-"""Plain draws and their images, made once: a pool of 20,000, a second one of 2,000, and every repeat's first draws.
+"""Plain draws and their images, made once: two pools of 20,000, and every repeat's first draws.
 
     python pool.py          continues where it was broken off
 
@@ -17,7 +17,6 @@ from surrogate_ax.bank import Draw, draw_entropy, inner_row
 Array = np.ndarray
 CACHE = Path(os.environ.get("SEARCH_CACHE", Path.home() / ".cache/surrogate-ax-search"))
 SIZE, CHUNK = 20_000, 1_000
-SECOND = 2_000
 REPEATS, STARTS = 10, 200  # the first draws of a repeat are the same for every method
 
 
@@ -33,7 +32,7 @@ def starts(repeat: int) -> Array:
 
 
 def read(name: str) -> Array:
-    """Images of "a" (20,000, 16, 16, 3), or of "b" or "starts" (2,000, ...), float32."""
+    """Images of "a" or "b" (20,000, 16, 16, 3), or of "starts" (2,000, ...), float32."""
     files = sorted((CACHE / name).glob("*.npy"))
     return np.concatenate([np.load(file) for file in files]).astype(np.float32)
 
@@ -44,8 +43,8 @@ def main() -> None:
     os.nice(5)
     model = Model()
     jobs = [("starts", r, ("trials", r, range(STARTS))) for r in range(REPEATS)]
-    for name, size in (("a", SIZE), ("b", SECOND)):
-        jobs += [(name, k, (f"pool {name}", 0, range(k * CHUNK, (k + 1) * CHUNK))) for k in range(size // CHUNK)]
+    for name in ("a", "b"):
+        jobs += [(name, k, (f"pool {name}", 0, range(k * CHUNK, (k + 1) * CHUNK))) for k in range(SIZE // CHUNK)]
     for name, number, (purpose, rng, indices) in jobs:
         file = CACHE / name / f"{number:03d}.npy"
         if not file.exists():

@@ -141,6 +141,8 @@ def compare(found: Table, budget: int) -> list[str]:
         )
         others = {m: v for m, v in mean.items() if m != OURS}
         lines.append(say(f"mean rank N={budget} by {what}", mean[OURS], "best", mean[OURS] < min(others.values())))
+        if budget == 50:
+            continue
         ours = values[:, methods.index(OURS)]
         strongest = min(others, key=lambda m: others[m])
         for rival in dict.fromkeys([REFERENCE, strongest]):

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +40,13 @@ FIELDS = ("method", "task", "half", "budget", "repeat", "best", "best_inside", "
           "outside", "far")  # fmt: skip
 
 
-def ours(task: Task, repeat: int, n: int) -> Asking:
-    """The library's default: `plan(budget)`."""
-    planned = plan(n, dim=PRIOR.dim)
+def ours(task: Task, repeat: int, n: int, **changes: Any) -> Asking:
+    """The library's default: `plan(budget)`, with changes to it where settings are compared."""
+    planned = dataclasses.replace(plan(n, dim=PRIOR.dim), **changes)
     yield from policy_cell(task, repeat, n, policy=planned.policy(PRIOR))
 
 
-PLANNED: dict[str, Callable[[Task, int, int], Asking]] = {
+PLANNED: dict[str, Callable[..., Asking]] = {
     OURS: ours,
     "O3 + TPE": library.o3_tpe,
     "O3 + GP": library.o3_gp,
@@ -121,19 +123,21 @@ def main() -> None:
         fill_far(arguments.results)
         return
     images = Images(Model())
-    for where in arguments.tasks:
+    for n, some in product(arguments.budgets, batched(arguments.tasks)):
         done = {(r["method"], r["task"], int(r["repeat"]), int(r["budget"])) for r in read(arguments.results)}
-        wanted = [
-            c
-            for c in cells(arguments.methods, [where], arguments.budgets, arguments.repeats)
-            if (*c[:3], c[3]) not in done
-        ]
+        wanted = [c for c in cells(arguments.methods, some, arguments.budgets, arguments.repeats) if c[3] == n]
+        wanted = [c for c in wanted if c not in done]
         made = run([(task(t), METHODS[m](task(t), r, n)) for m, t, r, n in wanted], images)
         lines = [row for cell, trace in zip(wanted, made, strict=True) for row in rows(*cell, trace)]
         for (m, t, r, n), trace in zip(wanted, made, strict=True):
             keep(m, t, r, n, trace, images)
         append(arguments.results, lines)
-        print(f"{where}: {len(wanted)} cells, {len(lines)} rows", flush=True)
+        print(f"N={n}, {', '.join(some)}: {len(wanted)} cells, {len(lines)} rows", flush=True)
+
+
+def batched(names: Sequence[str], size: int = 4) -> list[Sequence[str]]:
+    """Tasks that are run together: more cells wait at once, so that fewer of the model's batches are part empty."""
+    return [names[k : k + size] for k in range(0, len(names), size)]
 
 
 def keep(m: str, t: str, r: int, n: int, trace: Trace, images: Images) -> None:

@@ -2,8 +2,8 @@
 
 A latent x (D,) is described by |x|²/D, the Kolmogorov-Smirnov distance of its entries to N(0, 1), its largest channel
 mean and its largest correlation of neighbours. Each is standardised on the pool of plain draws; one joint band holds
-99.9% of the pool. An image is judged by its distance to the nearest of the pool's 20,000 draws: inside when it is
-not farther than 99% of other plain draws, a second pool, are.
+99.9% of the pool. An image is judged by its distance to the nearest of a second pool's 20,000 draws: inside when it is
+not farther than 99% of the first pool's draws are.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def outside(x: Array) -> Array:
 
 
 def nearest(images: Array) -> Array:
-    """Root mean square distance (n,) of images to the nearest image of the pool."""
+    """Root mean square distance (n,) of images to the nearest image of the second pool."""
     reference, squares = _reference()
     x = np.asarray(images, dtype=np.float32).reshape(len(images), -1)
     found = [squares - 2 * (reference @ row) + row @ row for row in x]
@@ -61,13 +61,13 @@ def nearest(images: Array) -> Array:
 
 @cache
 def _reference() -> tuple[Array, Array]:
-    rows = pool.read("a").reshape(pool.SIZE, -1)
+    rows = pool.read("b").reshape(pool.SIZE, -1)
     return rows, (rows**2).sum(axis=1)
 
 
 @cache
 def _farthest() -> float:
-    return float(np.quantile(nearest(pool.read("b")[:SAMPLE]), NEAR))
+    return float(np.quantile(nearest(pool.read("a")[:SAMPLE]), NEAR))
 
 
 def far(images: Array) -> Array:
