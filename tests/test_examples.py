@@ -34,6 +34,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def test_none_is_left_out() -> None:
     tested = {"function_generator.py", "own_pipeline.py", "multi_objective.py", "gpu_check.py"}
     tested |= {"flux.py", "video.py", "audio.py", "proteins.py"}
+    tested |= {"conditions.py", "several_prompts.py", "slow_score.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -70,6 +71,27 @@ def test_multi_objective(run: Run) -> None:
     asymmetry = [float(line.split()[1]) for line in front]
     assert brightness == sorted(brightness, reverse=True)
     assert asymmetry == sorted(asymmetry, reverse=True)  # a front: darker ones mirror themselves better
+
+
+@tiny.NUMPY_2
+def test_conditions(run: Run, tmp_path: Path) -> None:
+    output = run("conditions.py", "--trials", 12, "--out", tmp_path)
+    assert output.count("guidance_scale") == 4
+    assert (tmp_path / "3.png").is_file()
+
+
+@tiny.NUMPY_2
+def test_several_prompts(run: Run, tmp_path: Path) -> None:
+    output = run("several_prompts.py", "--trials", 8, "--steps", 1, "--out", tmp_path)
+    assert output.count("worst contrast") == 4
+    with Image.open(tmp_path / "0.png") as picture:
+        assert picture.width == 3 * picture.height  # an avatar for each prompt
+
+
+def test_slow_score(run: Run) -> None:
+    output = run("slow_score.py", "--trials", 16, "--timeout", 0.5)
+    never = output.split(" of 16 never came to rest")[0]
+    assert int(never) >= 1
 
 
 def saved(name: str, folder: Path) -> Path:
