@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 import numpy as np
 
-from surrogate_ax.errors import ArgumentError, ScoreError
+from surrogate_ax.errors import ArgumentError, ScoreError, UnsupportedError
 
 Array = np.ndarray
 Goal = Literal["maximize", "minimize", "at_most", "at_least", "track"]
@@ -148,6 +148,19 @@ class Objective:
 
     def _names(self) -> list[str]:
         return [metric.name for metric in self.metrics]
+
+
+def recorded_objective(described: Sequence[Sequence[Any]]) -> Objective:
+    """The objective that a study has recorded: it ranks what was scored, and scores nothing new.
+
+    Args:
+        described: what `Objective.describe` gave.
+    """
+    return Objective(*(Metric(*metric) for metric in described), score=_no_score)
+
+
+def _no_score(*_: Any) -> NoReturn:
+    raise UnsupportedError("objective: read back from a study, so it ranks what was scored and scores nothing new.")
 
 
 def _column(name: str, values: Any, n: int) -> Array:

@@ -10,6 +10,7 @@ except ImportError as error:
 from surrogate_ax_platform.drive import BatchRunner, RecordedMetric, configure_runner
 from surrogate_ax_platform.host import AxHost, Ticket
 from surrogate_ax_platform.optimize import configure_experiment, optimize
+from surrogate_ax_platform.report import write_report
 from surrogate_ax_platform.search_space import parameters
 from surrogate_ax_platform.snapshot import load_client, save_client
 from surrogate_ax_platform.strategy import generation_strategy
@@ -26,4 +27,5 @@ __all__ = [
     "optimize",
     "parameters",
     "save_client",
+    "write_report",
 ]

@@ -1,0 +1,124 @@
+"""`write_report`: an Ax experiment as one HTML file, with Ax's own analyses and what the outputs are."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ax.analysis.analysis import Analysis
+from ax.analysis.plotly.plotly_analysis import PlotlyAnalysisCard
+from ax.api.client import Client
+from ax.core.analysis_card import AnalysisCard, ErrorAnalysisCard
+from ax.core.trial import Trial
+from plotly.offline import get_plotlyjs
+from torch import Tensor
+
+from surrogate_ax.errors import MismatchError
+from surrogate_ax.generator import Generator
+from surrogate_ax.objective import Objective, recorded_objective
+from surrogate_ax.report import Figure, Section, table, write_page
+from surrogate_ax.report_sections import Entry, common_sections, facts, with_outputs
+from surrogate_ax_platform import records
+
+ROWS = 40  # of a table of Ax's
+
+
+def write_report(
+    client: Client,
+    path: Path | str,
+    *,
+    generator: Generator | None = None,
+    previews: Path | str | None = None,
+    items: int = 12,
+    analyses: Sequence[Analysis] | None = None,
+    title: str | None = None,
+    tensors: Mapping[str, Tensor] | None = None,
+) -> Path:
+    """Write an experiment as one self-contained HTML file: at most 6 MB beside the embedded outputs.
+
+    Args:
+        client: with an experiment of `optimize`, or loaded.
+        path: where to.
+        generator: remakes the best outputs where no preview of them was kept.
+        previews: the folder that `optimize` wrote pictures to.
+        items: outputs shown, at most 30.
+        analyses: Ax's analyses to compute; Ax's own choice if left out, none with ().
+        title: of the page; the experiment's name if left out.
+        tensors: inner rows (D,) of stored seeds, by SHA-256.
+
+    Returns:
+        The file.
+
+    Raises:
+        MismatchError: the client has no experiment of ours, or was made with another generator.
+        ArgumentError: the file cannot be written.
+    """
+    experiment = client._maybe_experiment
+    record = None if experiment is None else experiment._properties.get(records.EXPERIMENT)
+    if experiment is None or record is None:
+        raise MismatchError("client: it has no experiment that `optimize` or `configure_runner` has begun.")
+    objective = recorded_objective(record["metrics"])
+    folder = None if previews is None else Path(previews)
+    entries = [_entry(trial, objective, folder) for trial in records.ended_trials(experiment)]
+    with tempfile.TemporaryDirectory() as made:
+        if generator is not None:
+            entries = with_outputs(entries, objective, generator, Path(made), items=items, tensors=tensors)
+        sections = common_sections(entries, objective, items=items)
+    sections.insert(-1, _analyses(client, analyses))
+    known = [("Experiment", experiment.name), *facts(entries, objective)]
+    return write_page(path, title=title or experiment.name, facts=known, sections=sections, plotly=get_plotlyjs())
+
+
+def _entry(trial: Trial, objective: Objective, folder: Path | None) -> Entry:
+    names = [metric.name for metric in objective.metrics]
+    result, name = trial.run_metadata.get(records.RESULT, {}), trial.run_metadata.get(records.PREVIEW)
+    return Entry(
+        f"trial {trial.index}",
+        dict(zip(names, records.metric_values(trial, names), strict=True)),
+        records.read_recipe(trial),
+        folder / Path(name).name if folder is not None and name else None,
+        float(result.get("nfe", 0.0)),
+        float(result.get("seconds", 0.0)),
+    )
+
+
+def _analyses(client: Client, analyses: Sequence[Analysis] | None) -> Section:
+    """Ax's cards: figures, and tables and remarks as text."""
+    figures, parts, failed = list[Figure](), list[str](), list[str]()
+    for group in client.compute_analyses(analyses=analyses, display=False):
+        for card in group.flatten():
+            if isinstance(card, ErrorAnalysisCard):
+                failed.append(f"{card.title} ({_plain(card.subtitle)})")
+            elif isinstance(card, PlotlyAnalysisCard):
+                figures.append(Figure(card.title, _plain(card.subtitle), card.blob))
+            else:
+                parts.append(_text(card))
+    if failed:
+        parts.append(f"<p>Could not be computed: {html.escape('; '.join(failed))}.</p>")
+    return Section("Ax's analyses", "".join(parts) or "<p>None were asked for.</p>", figures)
+
+
+def _text(card: AnalysisCard) -> str:
+    """A card that is no figure: its words, and its table if it has one."""
+    found = f"<h3>{html.escape(card.title)}</h3><p>{html.escape(_plain(card.subtitle))}</p>"
+    if card.df.empty:
+        return found
+    rows = [[_cell(value) for value in row] for row in card.df.head(ROWS).itertuples(index=False)]
+    more = f"<p>The first {ROWS} of {len(card.df)} rows.</p>" if len(card.df) > ROWS else ""
+    return found + table([str(name) for name in card.df.columns], rows) + more
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    return json.dumps(value) if isinstance(value, (dict, list)) else _plain(str(value))
+
+
+def _plain(text: str) -> str:
+    """Ax's words without their markup."""
+    return html.unescape(re.sub(r"<[^>]+>", " ", text)).replace("**", "").strip()

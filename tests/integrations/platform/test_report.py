@@ -1,0 +1,55 @@
+"""The report of an Ax client."""
+
+from __future__ import annotations
+
+import pytest
+from ax.analysis.plotly.utility_progression import UtilityProgressionAnalysis
+from ax.api.client import Client
+from ax.utils.testing.mock import mock_botorch_optimize_context_manager
+
+from surrogate_ax import Metric, MismatchError, Objective
+from surrogate_ax_platform import load_client, optimize, write_report
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+
+
+def _bright(outputs, _):
+    return outputs.mean(dim=(1, 2))
+
+
+def test_a_loaded_client_is_reported_with_its_pictures(make_client, make_generator, tmp_path):
+    goal, generator = Objective(Metric("bright"), score=_bright), make_generator(prior=(8, 4))
+    client = make_client(goal, generator=generator, model=None)
+    folder, file = tmp_path / "pictures", tmp_path / "client.json"
+    optimize(client, generator, goal, total_trials=12, rng=0, previews=folder, snapshot=file)
+    path = write_report(
+        load_client(file), tmp_path / "report.html", previews=folder, items=5, analyses=[UtilityProgressionAnalysis()]
+    )
+    page = path.read_text()
+    assert page.count("<img") == 5
+    assert "Utility Progression" in page
+    assert page.count('type="application/json"') == 1
+    assert page.count("plotly.js v") <= 1
+    assert path.stat().st_size < 6_000_000
+    again = write_report(client, tmp_path / "remade.html", generator=generator, items=3, analyses=())
+    assert again.read_text().count("<img") == 3
+    assert again.stat().st_size < 100_000
+    with pytest.raises(MismatchError, match="prior"):
+        write_report(client, tmp_path / "other.html", generator=make_generator(prior=(8, 5)), analyses=())
+    assert not (tmp_path / "other.html").exists()
+
+
+def test_axs_own_choice_of_analyses(make_client, make_generator, several, tmp_path):
+    client = make_client(several, model=None)
+    optimize(client, make_generator(), several, total_trials=12, rng=0)
+    with mock_botorch_optimize_context_manager(force=True):
+        page = write_report(client, tmp_path / "report.html").read_text()
+    assert page.count('class="plotly"') >= 3
+    assert "Pareto front" in page
+    assert "third (at most 1)" in page
+
+
+def test_a_client_without_an_experiment_of_ours_is_refused(make_client, tmp_path):
+    for client in (Client(), make_client()):
+        with pytest.raises(MismatchError, match="no experiment"):
+            write_report(client, tmp_path / "report.html")
