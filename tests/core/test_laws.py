@@ -23,7 +23,6 @@ from surrogate_ax import (
     Rotations,
     ZeroCentre,
 )
-from surrogate_ax.laws import _quaternions
 
 LOGISTIC = (lambda z: 1 / (1 + np.exp(-z)), lambda p: np.log(p / (1 - p)))
 LAWS = {
@@ -105,6 +104,22 @@ class NotCentred(ZeroCentre):
         return z + z[:, :1] / self.shape[0]
 
 
+class Lopsided(ZeroCentre):
+    """Mutant: the centre is taken from one point alone, so points are not as far apart in every direction."""
+
+    def from_inner(self, xi):
+        inner = xi.reshape(xi.shape[0], -1, self.shape[1])
+        return torch.cat([-inner.sum(1, keepdim=True), inner], dim=1) * self.std
+
+
+class FixedRadius(Rotations):
+    """Mutant: every radius is 2, so that combinations are no longer normal."""
+
+    def to_inner(self, z, *, rng):
+        xi = super().to_inner(z, rng=rng).reshape(z.shape[0], -1, 4)
+        return (2 * torch.nn.functional.normalize(xi, dim=-1)).flatten(1)
+
+
 class Float32(Elementwise):
     """Mutant: Φ in float32."""
 
@@ -162,10 +177,16 @@ def test_combined_entries_keep_their_law(name):
     assert scipy.stats.kstest(0.9 * z, cdf).pvalue < 1e-3  # the test can fail
 
 
-def test_points_are_as_far_apart_in_every_direction_as_independent_ones():
-    z = ZeroCentre(5).from_inner(normal(20000, 12, dtype=torch.float64))[..., 0]
+def check_directions(law):
+    z = law.from_inner(normal(20000, 12, dtype=torch.float64))[..., 0]
     centring = torch.eye(5, dtype=torch.float64) - 1 / 5
     torch.testing.assert_close(torch.cov(z.T), centring, rtol=0, atol=0.03)
+
+
+def test_points_are_as_far_apart_in_every_direction_and_a_lopsided_centre_is_seen():
+    check_directions(ZeroCentre(5))
+    with pytest.raises(AssertionError):
+        check_directions(Lopsided(5))
 
 
 def test_what_a_float32_rounds_to_an_end_of_the_support_is_taken():
@@ -184,9 +205,20 @@ def test_open_radius_and_sign_are_fixed_by_the_item_and_rng():
     xi = law.to_inner(r, rng=1)
     assert torch.equal(law.to_inner(r[[2, 0]], rng=1), xi[[2, 0]])  # not by its place in a batch
     assert not torch.allclose(law.to_inner(r, rng=2), xi)
-    signs = (xi.reshape(-1, 4) * _quaternions(r.double()).reshape(-1, 4)).sum(1) > 0
-    assert 40 < int(signs.sum()) < 110
-    assert scipy.stats.kstest(xi.reshape(-1, 4).norm(dim=1), scipy.stats.chi(4).cdf).pvalue > 1e-3
+
+
+def check_fills(law):
+    r = Rotations(50).from_inner(normal(3, 200))
+    xi = law.to_inner(r, rng=1).reshape(-1, 4)
+    assert 50 < int((xi[:, 0] > 0).sum()) < 100  # of 150
+    assert scipy.stats.kstest(xi.norm(dim=1), scipy.stats.chi(4).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("mutant", [FixedRadius, Hemisphere])
+def test_radius_and_sign_have_their_law_and_fixed_ones_are_seen(mutant):
+    check_fills(Rotations(50))
+    with pytest.raises(AssertionError):
+        check_fills(mutant(50))
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
