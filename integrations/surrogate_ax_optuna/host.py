@@ -33,6 +33,7 @@ from surrogate_ax.policies import Told, Turn
 from surrogate_ax_optuna.claims import Claim, Ledger
 from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, abandoned, owner_of
 from surrogate_ax_optuna.previews import PREVIEW_ATTR, upload_preview
+from surrogate_ax_optuna.pruning import checkpoint_estimates, report_estimates
 from surrogate_ax_optuna.sampler import ROUND_ATTR, RoundSampler, for_batches
 from surrogate_ax_optuna.search_space import (
     REASON_ATTR,
@@ -120,7 +121,7 @@ class OptunaHost:
         for trial in ended:
             if trial.number not in self._read:
                 recorded = metric_values(trial, names), metric_estimates(trial, names)
-                self._read[trial.number] = (read_recipe(trial).terms, *recorded, trial.intermediate_values)
+                self._read[trial.number] = (read_recipe(trial).terms, *recorded, checkpoint_estimates(trial))
         rows = [self._read[trial.number] for trial in ended]
         values, estimates = (np.array([row[i] for row in rows]).reshape(len(rows), len(names)) for i in (1, 2))
         stopped = not np.isnan(estimates).all()
@@ -260,9 +261,7 @@ class OptunaHost:
 
     def should_stop(self, cs: Sequence[Candidate[optuna.Trial]], step: int, values: Mapping[str, Array]) -> Array:
         """Report estimates to the study's pruner, all rows first, then ask it about each."""
-        (metric,) = self._objective.optimised  # Optuna reports one number a step
-        for candidate, value in zip(cs, values[metric.name], strict=True):
-            candidate.ticket.report(float(value), step)
+        report_estimates(self.study, [candidate.ticket for candidate in cs], step, values, self._objective)
         return np.array([candidate.ticket.should_prune() for candidate in cs])
 
     def tell(self, cs: Sequence[Candidate[optuna.Trial]], ev: Evaluations) -> None:

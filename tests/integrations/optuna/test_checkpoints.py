@@ -23,6 +23,7 @@ from surrogate_ax import (
 from surrogate_ax.evaluation import INTERRUPTED
 from surrogate_ax_optuna import OptunaHost, optimize, portfolio
 from surrogate_ax_optuna.host import PREVIEW_ATTR
+from surrogate_ax_optuna.pruning import checkpoint_estimates, report_estimates
 from surrogate_ax_optuna.sampler import in_generations
 from surrogate_ax_optuna.search_space import REASON_ATTR, RESULT_ATTR
 from tests.contracts.euler_flow import EulerFlow
@@ -214,6 +215,45 @@ def test_constraints_and_tracked_metrics_go_along(make_study):
     optimize(study, flow, objective, total_trials=40, batch_size=8, rng=0, progress=False, checkpoints=(3,))
     assert TrialState.PRUNED in _states(study)
     assert all(set(t.user_attrs[RESULT_ATTR]["values"]) == {"sum", "first", "last"} for t in study.trials)
+
+
+@pytest.mark.parametrize(("goal", "sign"), [("maximize", -1), ("minimize", 1)])
+def test_estimates_that_break_a_bound_are_reported_behind_all_others(make_study, goal, sign):
+    objective = Objective(Metric("worth", goal), Metric("size", "at_most", 1.0), score=lambda outputs, conditions: {})
+    study = make_study(directions=[goal])
+    trials = [study.ask() for _ in range(5)]
+    values = {"worth": np.array([3.0, 1.0, 9.0]), "size": np.array([0.5, 1.5, 3.0])}
+    report_estimates(study, trials[:3], 4, values, objective)
+    reported = [trial.intermediate_values[4] for trial in study.trials[:3]]
+    worst = {"maximize": 1.0, "minimize": 9.0}[goal]
+    assert reported == [3.0, worst + sign * 0.5, worst + sign * 2.0]
+    assert [checkpoint_estimates(trial) for trial in study.trials[:3]] == [{4: 3.0}, {4: 1.0}, {4: 9.0}]
+    later = {"worth": np.array([2.0, 2.5]), "size": np.array([1.25, 0.0])}
+    report_estimates(study, trials[3:], 4, later, objective)  # behind those of earlier batches as well
+    assert study.trials[3].intermediate_values == {4: worst + sign * 0.25}
+    assert study.trials[4].intermediate_values == {4: 2.5}
+    report_estimates(study, trials[3:4], 6, {"worth": later["worth"][:1], "size": later["size"][:1]}, objective)
+    assert checkpoint_estimates(study.trials[3]) == {4: 2.0, 6: 2.0}
+
+
+def test_rows_that_break_a_bound_do_not_stop_those_that_keep_it(make_study):
+    metrics = (Metric("sum"), Metric("first", "at_most", 0.0))  # half of the draws keep it
+    objective = Objective(*metrics, score=lambda x, conditions: {"sum": x.sum(dim=1) + 9 * x[:, 0], "first": x[:, 0]})
+    study, flow = make_study(pruner=PercentilePruner(50.0)), EulerFlow()
+    options = {"total_trials": 64, "batch_size": 8, "rng": 0, "progress": False, "checkpoints": (4,)}
+    optimize(study, flow, objective, policy=draws(flow.prior, 64, axes=3), **options)
+    stopped = np.array([trial.state == TrialState.PRUNED for trial in study.trials])
+    breaks = np.array([trial.user_attrs[RESULT_ATTR]["values"]["first"] > 0 for trial in study.trials])
+    assert stopped[breaks][8:].mean() > 0.9
+    assert stopped[~breaks].mean() < 0.7
+    told = OptunaHost(study, flow, objective).told()
+    np.testing.assert_allclose(
+        told.passed[4][np.isfinite(told.estimates["sum"])], told.estimates["sum"][stopped[_order(study)]]
+    )
+
+
+def _order(study):
+    return [trial.number for trial in _by_end(study)]
 
 
 # --- refusals: before anything runs, and without a trace
