@@ -16,10 +16,11 @@ from surrogate_ax.conditions import Choice
 from surrogate_ax.errors import ArgumentError, GenerationError, SurrogateError
 from surrogate_ax.evaluation import Evaluator
 from surrogate_ax.generator import Generator
-from surrogate_ax.objective import Objective
+from surrogate_ax.objective import Objective, Score
 from surrogate_ax.overlap import check_overlap
 from surrogate_ax.plan import Plan, plan
 from surrogate_ax.policies import Policy
+from surrogate_ax.subprocess_score import SubprocessScore
 from surrogate_ax_cli.named import axes_of, make_policy
 from surrogate_ax_cli.places import nearest
 from surrogate_ax_cli.sweep_file import Source, SweepFile
@@ -59,7 +60,7 @@ def assemble(sweep: SweepFile) -> Parts:
         UnsupportedError: a pipeline that cannot be driven, or checkpoints for a generator that cannot stop.
         GenerationError: the user's factory raises.
     """
-    objective = Objective(*sweep.metrics, score=load_function(sweep, "score", sweep.score))
+    objective = Objective(*sweep.metrics, score=load_score(sweep))
     generator = make_generator(sweep)
     if sweep.overlap:
         with _about(sweep, "overlap"):
@@ -106,6 +107,19 @@ def load_function(sweep: SweepFile, key: str, name: str) -> Any:
             key, f"{sys.modules[module].__file__} has no function {attribute!r}. {nearest(attribute, present)}"
         )
     return found
+
+
+def load_score(sweep: SweepFile) -> Score:
+    """The score that a file names, in a process of its own where it has a timeout.
+
+    Raises:
+        ArgumentError: as `load_function`.
+    """
+    if sweep.timeout is None:
+        function: Score = load_function(sweep, "score", sweep.score)
+        return function
+    with _about(sweep, "score"):
+        return SubprocessScore(sweep.score, timeout=sweep.timeout, folder=sweep.path.parent)
 
 
 def make_generator(sweep: SweepFile) -> Generator:

@@ -35,15 +35,12 @@ class AxSweep:
         parts: what it names, built.
 
     Raises:
-        ArgumentError: an unknown model, or something that only Optuna's sweeps have.
+        ArgumentError: an unknown model, or a storage that is no file.
     """
 
     def __init__(self, sweep: SweepFile, parts: Parts) -> None:
         if sweep.storage is not None and "://" in sweep.storage:
             raise sweep.error("storage", f"expected a file for Ax's snapshot, got {storages.shown(sweep)}.")
-        if sweep.checkpoints or sweep.pruner:
-            key = "checkpoints" if sweep.checkpoints else "pruner"
-            raise sweep.error(key, "needs `backend: optuna`, or Ax from Python with an early stopping strategy.")
         self._sweep = sweep
         self._parts = parts
         self._strategy = _strategy(sweep)

@@ -11,6 +11,7 @@ import scipy
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image, ImageDraw, ImageFont
 
 from surrogate_ax.bank import Bank
@@ -133,7 +134,9 @@ def draw_stationarity(found: Findings, path: Path) -> None:
     cosines.axline((0, 0), slope=1, color="0.5", linewidth=1)
     cosines.scatter(found.even.weights, found.even.latents, s=8, color=SEARCHED, alpha=0.5)
     cosines.set(title=f"K = {found.space.axes}: latents are as near as their weights say")
-    cosines.set(xlabel="cosine of weights", ylabel="cosine of latents")
+    least = min(found.even.weights.min(), found.even.latents.min())
+    cosines.set(xlabel="cosine of weights", ylabel="cosine of latents", xlim=(least, 1), ylim=(least, 1))
+    cosines.margins(0.04)
     angle = np.degrees(np.arccos(np.clip(found.even.latents, -1, 1)))
     steps.scatter(found.even.step, angle, s=8, color=SEARCHED, alpha=0.5)
     edges = np.quantile(found.even.step, np.linspace(0, 1, 9))
@@ -180,7 +183,7 @@ def draw_seeds(found: Findings, generator: Generator, path: Path) -> None:
     slopes.invert_yaxis()
     slopes.set(xlabel="standard deviations of the ranking per unit weight (dashed: mean of the seeds)")
     slopes.set_title(
-        f"Seeds explain {max(utility.r2, 0):.0%} of the ranking. Blue carries the score, red may go", size=11
+        f"Seeds explain {max(utility.r2, 0):.0%} of the ranking. Blue ones carry the score, purple ones may go", size=11
     )
     for row, output in enumerate(outputs):
         image = to_image(output)
@@ -193,6 +196,10 @@ def draw_seeds(found: Findings, generator: Generator, path: Path) -> None:
     shares.barh(down - 0.17, utility.best[shown], height=0.32, color=BEST, label="in the best trial")
     shares.barh(down + 0.17, utility.mean[shown], height=0.32, color=DRAWN, label="on average")
     shares.set(xlabel="share of the latent", xlim=(0, None))
+    shares.xaxis.set_major_locator(MaxNLocator(5))
+    shares.xaxis.set_major_formatter(PercentFormatter(1))
+    if len(shown) < len(order):
+        shares.set_title(f"The best and worst {SHOWN // 2} of {len(order)} seeds", size=11)
     shares.legend(frameon=False)
     figure.savefig(path, dpi=_DPI)
 
@@ -213,29 +220,33 @@ def draw_map(found: Findings, generator: Generator, path: Path, *, side: int = 9
     utility = _shared(found)
     if len(utility.seeds) < 3:
         raise ArgumentError(f"found: expected at least three shared seeds for a map, got {len(utility.seeds)}.")
-    three = np.argsort(-utility.slope)[:3]
+    three = np.sort(np.argsort(-utility.slope)[:3])  # in order of appearance, as the axes of a box of three are
     bank = Bank(generator.prior, [utility.seeds[m] for m in three], tensors=found.told.tensors)
     space = SurrogateSpace(bank, np.eye(3))
     outputs = _generate(generator, bank, space.coefficients(box_grid(side)), found.condition)
-    width = 2 * MARGIN + side * (TILE + GAP)
-    sheet = Image.new("RGB", (width, width + 30), "#ffffff")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
+    marked, inside = _marked(found, bank, space, side)
+    names = [f"#{m}" for m in three]
+    title = f"The box over seeds {', '.join(names)} of {found.name!r}"
+    notes = (
+        f"u0 runs right, u1 up. On the left edge is {names[0]}, on the right {names[1]} below and {names[2]} above.",
+        f"Framed, with their place: the best trials. Of the first 20, {inside} lie mostly between these seeds.",
+    )
+    font = ImageFont.load_default(size=15)
+    far = MARGIN + side * (TILE + GAP)
+    width = MARGIN + max(far, MARGIN + int(max(font.getlength(text) for text in (title, *notes))))
+    sheet = Image.new("RGB", (width, far + MARGIN + 30), "#ffffff")
+    draw = ImageDraw.Draw(sheet)
     for i, output in enumerate(outputs):
         corner = (MARGIN + i % side * (TILE + GAP), MARGIN + i // side * (TILE + GAP))
         sheet.paste(to_image(output).resize((TILE, TILE), Image.Resampling.NEAREST), corner)
-    far = MARGIN + side * (TILE + GAP)
-    names = [f"#{m}" for m in three]
-    draw.text((MARGIN, 14), f"The box over seeds {', '.join(names)} of {found.name!r}", fill="#1c1e21", font=font)
-    left, right = f"left edge: {names[0]}", f"right: {names[1]} below, {names[2]} above"
-    draw.text((MARGIN, far + 10), f"u0 runs right, u1 up. {left}; {right}", fill="#5c6269", font=font)
-    marked, inside = _marked(found, bank, space, side)
+    draw.text((MARGIN, 14), title, fill="#1c1e21", font=font)
     for i, place in marked.items():
         x, y = MARGIN + i % side * (TILE + GAP), MARGIN + i // side * (TILE + GAP)
         draw.rectangle((x - 3, y - 3, x + TILE + 2, y + TILE + 2), outline=BEST, width=3)
         draw.rectangle((x - 3, y - 3, x + 5 + 9 * len(str(place)), y + 15), fill=BEST)
         draw.text((x + 1, y - 2), str(place), fill="#ffffff", font=font)
-    note = f"Framed, with their place: the best trials. Of the first 20, {inside} lie mostly between these seeds."
-    draw.text((MARGIN, far + 34), note, fill="#5c6269", font=font)
+    for line, note in enumerate(notes):
+        draw.text((MARGIN, far + 10 + 24 * line), note, fill="#5c6269", font=font)
     sheet.save(path)
 
 

@@ -75,6 +75,7 @@ class SweepFile:
         call: its call arguments; the arguments of a factory.
         conditions: call arguments that are searched.
         score: "package.module:function", found in the file's folder first.
+        timeout: seconds that the score of one output may take, in a process of its own; None scores in this one.
         metrics: what the score returns, in order.
         budget: ended trials in all.
         batch: trials of one generator call.
@@ -96,6 +97,7 @@ class SweepFile:
     score: str
     metrics: tuple[Metric, ...]
     budget: int
+    timeout: float | None = None
     call: Mapping[str, Any] = field(default_factory=dict)
     conditions: Mapping[str, Range | Choice] = field(default_factory=dict)
     batch: int = 16
@@ -135,6 +137,7 @@ def read_sweep(path: Path) -> SweepFile:
             f"the file is of version {version}, this release reads {VERSION}. Upgrade surrogate-ax, or write it anew."
         )
     values = {"name": path.stem, **places.fields(_KEYS, needed=("generator", "score", "metrics", "budget"))(root)}
+    values |= values.pop("score")
     del values["version"]
     sweep = SweepFile(path=path, places=given, **values)
     twice = sorted(sweep.call.keys() & sweep.conditions.keys())
@@ -144,6 +147,9 @@ def read_sweep(path: Path) -> SweepFile:
         raise sweep.error("metrics", "expected at least one to maximize or minimize.")
     if sweep.checkpoints and len([m for m in sweep.metrics if m.goal in ("maximize", "minimize")]) > 1:
         raise sweep.error("checkpoints", "rows are stopped by one metric; bound or track the others.")
+    if sweep.backend == "ax" and (sweep.checkpoints or sweep.pruner):
+        key = "checkpoints" if sweep.checkpoints else "pruner"
+        raise sweep.error(key, "needs `backend: optuna`, or Ax from Python with an early stopping strategy.")
     return sweep
 
 
@@ -162,6 +168,21 @@ def _function(place: Place) -> str:
     if not _FUNCTION.fullmatch(name):
         raise place.expected("package.module:function")
     return name
+
+
+def _score(place: Place) -> dict[str, Any]:
+    """The fields `score` and `timeout`."""
+    if isinstance(place.value(), str):
+        return {"score": _function(place)}
+    read = places.fields({"function": _function, "timeout": _seconds}, needed=("function", "timeout"))(place)
+    return {"score": read["function"], "timeout": read["timeout"]}
+
+
+def _seconds(place: Place) -> float:
+    seconds = places.number(place)
+    if not 0 < seconds < float("inf"):
+        raise place.expected("a positive number of seconds")
+    return seconds
 
 
 def _condition(place: Place) -> Range | Choice:
@@ -240,7 +261,7 @@ _KEYS: Mapping[str, Reader] = {
     "generator": _source,
     "call": places.arguments,
     "conditions": _conditions,
-    "score": _function,
+    "score": _score,
     "metrics": _metrics,
     "budget": places.whole(1),
     "batch": places.whole(1),

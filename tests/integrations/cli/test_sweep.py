@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -18,6 +19,12 @@ from surrogate_ax_optuna.host import read_recipe
 from tests.integrations.cli.sweep_folder import Sweep
 from tests.integrations.diffusers.tiny import NUMPY_2
 
+ELSEWHERE = """
+import os
+
+def process(pictures, conditions):
+    return [float(os.getpid())] * len(pictures)
+"""
 Calls = Callable[[], list[int]]
 
 
@@ -98,6 +105,16 @@ def test_named_samplers_and_policies(sweep: Sweep, options: dict[str, str]) -> N
     answer = sweep("sweep", "--json", **options)
     assert answer.exit_code == 0, answer.output
     assert json.loads(answer.stdout)["trials"]["scored"] == 12
+
+
+def test_a_score_with_a_timeout_runs_in_another_process(sweep: Sweep) -> None:
+    (sweep.folder / "sweep_elsewhere.py").write_text(ELSEWHERE)
+    answer = sweep("sweep", "--json", score="{function: sweep_elsewhere:process, timeout: 20}")
+    assert answer.exit_code == 0, answer.output
+    assert {one["values"]["dark"] for one in json.loads(answer.stdout)["best"]}.isdisjoint({os.getpid()})
+    refused = sweep("sweep", file="b.yaml", score="{function: sweep_elsewhere:other, timeout: 20}")
+    assert refused.exit_code == 2
+    assert "b.yaml:3: score: " in refused.stderr
 
 
 def test_the_seed_decides(sweep: Sweep) -> None:

@@ -35,9 +35,9 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         conditions="{guidance: {low: 1.0, high: 7, step: 0.5}, seedless: {low: 1e-2, high: 1, log: true}, p: [a, b]}",
         metrics="{look: maximize, cost: minimize, blur: {at_most: 2}, sharp: {at_least: 0.5}, hue: track}",
         sampler="{name: tpe, n_startup_trials: 4}",
-        pruner="median",
         policy="[{name: draws, n: 8, axes: 4}, {name: reseed, axes: 4}]",
         overlap="true",
+        score="{function: scores:look, timeout: 2.5}",
         seed="7",
         backend="ax",
         storage="runs/cars.json",
@@ -52,6 +52,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         "p": Choice(["a", "b"]),
     }
     assert sweep.metrics[2:4] == (Metric("blur", "at_most", 2.0), Metric("sharp", "at_least", 0.5))
+    assert (sweep.score, sweep.timeout) == ("scores:look", 2.5)
     assert sweep.sampler is not None
     assert (sweep.sampler.name, sweep.sampler.arguments) == ("tpe", {"n_startup_trials": 4})
     assert [step.name for step in sweep.policy] == ["draws", "reseed"]
@@ -66,6 +67,9 @@ def test_whole_limits_are_whole_numbers(tmp_path: Path) -> None:
 def test_auto_is_the_default_written_out(tmp_path: Path) -> None:
     sweep = read(tmp_path, sampler="auto", policy="auto", pruner="auto")
     assert (sweep.sampler, sweep.policy, sweep.pruner) == (None, (), None)
+    named = read(tmp_path, pruner="{name: percentile, percentile: 25.0}", checkpoints="[2]").pruner
+    assert named is not None
+    assert named.arguments == {"percentile": 25.0}
 
 
 @pytest.mark.parametrize("word", ["embedded", "models/sd", "a.b:c", "./a:b"])
@@ -93,6 +97,8 @@ LAST = len(BASE) + 1  # the line of a key that is added
         ({"previews": "maybe"}, LAST, "previews: expected true or false, got 'maybe'"),
         ({"backend": "ray"}, LAST, "backend: expected one of optuna, ax, got 'ray'"),
         ({"score": "darker"}, 3, "score: expected package.module:function, got 'darker'"),
+        ({"score": "{function: a:b}"}, 3, "score: timeout is missing"),
+        ({"score": "{function: a:b, timeout: 0}"}, 3, "score.timeout: expected a positive number of seconds, got 0"),
         ({"generator": "{device: cuda}"}, 2, "generator: folder is missing"),
         ({"generator": "{folder: x, devise: cuda}"}, 2, "generator.devise: no such key. Did you mean 'device'?"),
         ({"generator": "{folder: x, dtype: int8}"}, 2, "generator.dtype: expected one of float32, bfloat16, float16"),
