@@ -101,10 +101,11 @@ def evolve(
             return more_draws(prior, axes, number, size, rng, device)
         share = _adapted(before, b)
         best = [int(i) for i in before.order[: min(PARENTS, np.count_nonzero(finite(before)))]]
-        weights = np.log(len(best) + 0.5) - np.log(np.arange(1, len(best) + 1))
         draws = fresh_draws(number, size, rng)
         bank = before.bank(prior, device).extend(draws)
-        centre = bank.normalise((weights @ bank.rows(before.terms[i] for i in best).toarray())[None]).toarray()
+        centre = bank.normalise(
+            (log_ranks(len(best)) @ bank.rows(before.terms[i] for i in best).toarray())[None]
+        ).toarray()
         children = np.sqrt(1 - share**2) * centre + share * bank.rows(((d, 1.0),) for d in draws).toarray()
         return Turn(SurrogateSpace(bank, best_axes(before, bank, axes)), number, size, children)
 
@@ -188,6 +189,11 @@ def caps(
         return Turn(dataclasses.replace(space, chart=Cap(theta * 0.5**halvings)), number, size)
 
     return policy
+
+
+def log_ranks(count: int) -> Array:
+    """Weights (count,) of the best rows, best first, when they are combined."""
+    return np.asarray(np.log(count + 0.5) - np.log(np.arange(1, count + 1)))
 
 
 def best_axes(told: Told, bank: Bank, axes: int, rows: Any = None) -> Array:

@@ -1,7 +1,9 @@
 """Bayesian optimisation on the sphere of everything told: a policy whose rounds are a Gaussian process's proposals.
 
 Proposals are combinations of told latents, moved along great circles to a larger expected improvement, a batch of
-different ones, each mixed with fresh noise. Notation as in `gaussian_process`; b the share of fresh noise ε.
+different ones, each mixed with fresh noise. The process learns globally from few rows; around the best of many,
+recombination gains more. So part of a round are children of the best rows' combination, and late in a long search all.
+Notation as in `gaussian_process`; b the share of fresh noise ε.
 """
 
 from __future__ import annotations
@@ -15,7 +17,17 @@ import torch
 from surrogate_ax.bank import Bank, draw_entropy
 from surrogate_ax.diagnostics import bank_support
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax.evolve import best_axes, finite, fresh_draws, more_draws, next_round, stalled, too_few
+from surrogate_ax.evolve import (
+    PARENTS,
+    best_axes,
+    finite,
+    fresh_draws,
+    log_ranks,
+    more_draws,
+    next_round,
+    stalled,
+    too_few,
+)
 from surrogate_ax.gaussian_process import Posterior, ascend, fit, unit
 from surrogate_ax.policies import Policy, Told, Turn
 from surrogate_ax.priors import Prior
@@ -24,7 +36,8 @@ from surrogate_ax.space import SurrogateSpace
 Array = np.ndarray
 STARTS = 32  # points that are moved, at least
 ROWS = 200  # told rows that the process is fitted to, at most
-ODD, MORE, TRIES = 0.005, 0.15, 6  # a child as odd as fewer draws than this takes so much more noise, so many times
+RECOMBINED = 24, 150  # told rows from which half of a round, and all of it, are children of the best rows' combination
+ODD, HALVINGS = 0.004, 5  # a child as odd as fewer draws than this takes more noise; bisections of how much
 WIDE, SPARED = (0.5, 0.9), 4  # range of b, for every fourth proposal, after two rounds without a new best
 APART = 0.97  # largest cosine between the proposals of a batch
 
@@ -35,7 +48,8 @@ def sphere(
     axes: int,
     size: int = 8,
     sampled: int = 0,
-    fresh: tuple[float, float] = (0.4, 0.7),
+    fresh: tuple[float, float] = (0.2, 0.5),
+    narrow: int | None = None,
     until: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Policy:
@@ -49,6 +63,8 @@ def sphere(
         size: trials a round.
         sampled: how many of them the host's sampler proposes inside the box; the others are exact proposals.
         fresh: range of b, the share of fresh noise: a proposal is √(1-b²) x + b ε.
+        narrow: told trials over which b falls from the end of its range to the beginning, since what is known grows
+            and so does what noise costs; if left out, b is drawn evenly from the range.
         until: told trials after which the policy ends.
         device: where latents are made.
 
@@ -72,8 +88,13 @@ def sphere(
         used, scores = _known(before)
         bank = used.bank(prior, device).extend(draws)
         known = bank.rows(used.terms)
-        c = proposals(bank.gram(known), scores, size, random)
+        gram = bank.gram(known)
+        learnt = size - size * sum(len(before.terms) >= enough for enough in RECOMBINED) // 2
+        parts = [proposals(gram, scores, learnt, random)] if learnt else []
+        c = np.vstack([*parts, np.repeat(_centre(used, gram), size - learnt, axis=0)])
         b = random.uniform(*fresh, size)
+        if narrow is not None:
+            b[:] = fresh[1] - (fresh[1] - fresh[0]) * min(1.0, len(before.terms) / max(narrow, 1))
         if stalled(before):
             b[::SPARED] = random.uniform(*WIDE, len(b[::SPARED]))
         combined = bank.normalise(c @ known.toarray()).toarray()
@@ -88,7 +109,7 @@ def supported(bank: Bank, combined: Array, fresh: Array, b: Array) -> Array:
     """√(1-b²) x + b ε, with more noise where a latent would look unlike a draw from the prior.
 
     Selection bends the law of latents a little at every round: an objective that likes smooth images makes smooth
-    latents. A child that stands out gets more noise until it does not.
+    latents. A child that stands out gets as much noise as it takes not to, which a bisection finds.
 
     Args:
         bank: the seeds.
@@ -96,14 +117,19 @@ def supported(bank: Bank, combined: Array, fresh: Array, b: Array) -> Array:
         fresh: (m, M) rows of the draws ε.
         b: (m,) shares of noise to begin with.
     """
-    share = b[:, None]
-    for _ in range(TRIES):
-        points = np.sqrt(1 - share**2) * combined + share * fresh
-        odd = bank_support(bank, points).joint < ODD
-        if not odd.any():
-            break
-        share = np.where(odd[:, None], np.minimum(share + MORE, 1.0), share)
-    return np.asarray(np.sqrt(1 - share**2) * combined + share * fresh)
+
+    def mixed(rows: Array, share: Array) -> Array:
+        return np.asarray(np.sqrt(1 - share[:, None] ** 2) * combined[rows] + share[:, None] * fresh[rows])
+
+    rows = np.arange(len(b))
+    rows = rows[bank_support(bank, mixed(rows, b)).joint < ODD]
+    low, high = np.array(b, dtype=float), np.array(b, dtype=float)
+    high[rows] = 1.0
+    for _ in range(HALVINGS if len(rows) else 0):
+        middle = (low[rows] + high[rows]) / 2
+        odd = bank_support(bank, mixed(rows, middle)).joint < ODD
+        low[rows], high[rows] = np.where(odd, middle, low[rows]), np.where(odd, high[rows], middle)
+    return mixed(np.arange(len(b)), high)
 
 
 def proposals(gram: Array, scores: Array, count: int, rng: np.random.Generator) -> Array:
@@ -136,6 +162,14 @@ def _beginnings(posterior: Posterior, scores: Array, count: int, rng: np.random.
             picked = order[np.minimum(rng.exponential(n / 5, rng.integers(2, 7)).astype(int), n - 1)]
             c[i, picked] += rng.uniform(0.1, 1.1, len(picked))
     return unit(c, posterior.gram)
+
+
+def _centre(told: Told, gram: Array) -> Array:
+    """The unit combination (1, n) of the best rows."""
+    best = told.order[: min(PARENTS, np.count_nonzero(finite(told)))]
+    c = np.zeros((1, len(gram)))
+    c[0, best] = log_ranks(len(best))
+    return unit(c, gram)
 
 
 def _known(told: Told) -> tuple[Told, Array]:

@@ -28,7 +28,7 @@ from surrogate_ax import (
 from surrogate_ax.charts import EDGE, chart_named
 from surrogate_ax.diagnostics import bank_support
 from surrogate_ax.gaussian_process import Kernel, ascend, fit, unit
-from surrogate_ax.sphere import apart, normal_scores, scored, supported
+from surrogate_ax.sphere import ODD, apart, normal_scores, scored, supported
 
 D = 64
 PRIOR = Gaussian((D,))
@@ -136,6 +136,45 @@ def test_proposals_stay_on_the_support_of_an_objective_that_leaves_it():
     assert (bank_support(bank, bank.rows(told.terms)).joint < 0.001).mean() <= 0.03
     first, others = bank.rows(told.terms[:3]).toarray(), bank.rows(told.terms[3:6]).toarray()
     assert supported(bank, first, others, np.zeros(3)) == pytest.approx(first)  # draws need no more noise
+
+
+def test_a_child_gets_as_much_noise_as_it_takes_to_look_like_a_draw():
+    prior = Gaussian((1, 8, 8))
+    bank = SurrogateSpace.sample(prior, seeds=40, rng=0).bank
+    mean = bank.inner(np.eye(40)).numpy().mean(axis=1)
+    smooth = bank.normalise((mean * (mean > 0))[None]).toarray()  # draws of a high mean add up to what no draw has
+    combined = np.vstack([smooth, np.eye(40)[:1]])
+    fresh = np.eye(40)[[20, 21]]
+    made = supported(bank, combined, fresh, np.array([0.2, 0.2]))
+    noise = made[:, [20, 21]].diagonal()
+    assert noise[1] == pytest.approx(0.2)
+    assert 0.3 < noise[0] < 0.99
+    assert bank_support(bank, made).joint.min() >= ODD
+    less = noise[0] - 0.1
+    nearer = np.sqrt(1 - less**2) * smooth + less * fresh[:1]
+    assert bank_support(bank, nearer).joint[0] < ODD
+
+
+def parents_and_noise(turn):
+    """Of the exact rows: their directions without fresh draws, and the share of these."""
+    new = {draw for row in turn.exact for draw, _ in row} - {Draw(5, i) for i in range(200)}
+    shares = np.array([sum(c**2 for seed, c in row if seed in new) ** 0.5 for row in turn.exact])
+    old = np.array([[dict(row).get(Draw(5, i), 0.0) for i in range(200)] for row in turn.exact])
+    return old / np.linalg.norm(old, axis=1, keepdims=True), shares
+
+
+@pytest.mark.parametrize(("rows", "alike", "share"), [(8, 1, 0.48), (60, 4, 0.35), (160, 8, 0.2)])
+def test_children_of_the_best_take_over_and_noise_falls(rows, alike, share):
+    values = {"best": np.random.default_rng(4).standard_normal(rows)}
+    rounds = np.minimum(np.arange(rows) // 8, 3)  # the last has the best, so that nothing has stalled
+    values["best"][-1] = 5.0
+    told = Told(SINGLE, [((Draw(5, i), 1.0),) for i in range(rows)], values, rounds)
+    directions, shares = parents_and_noise(sphere(PRIOR, axes=4, size=8, narrow=120)(told, 9, 0))
+    assert (directions @ directions[-1] > 1 - 1e-9).sum() >= alike
+    assert shares.min() == pytest.approx(share)  # a child that looks unlike a draw takes more
+    values["best"][0] = 6.0  # three rounds ago
+    shares = parents_and_noise(sphere(PRIOR, axes=4, size=8, narrow=120)(told, 9, 0))[1]
+    assert (shares[::4].min() >= 0.5) == (rows > 12)
 
 
 # --- then
