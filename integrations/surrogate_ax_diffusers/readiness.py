@@ -86,6 +86,6 @@ def move(pipe: Pipeline, device: str | torch.device | None) -> None:
         pipe.to(device)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
         raise ArgumentError(
-            f"device: {type(pipe).__name__} cannot be moved to {str(device)!r}: {error} Leave device out to use the "
-            "pipeline where it is."
+            f"device: {type(pipe).__name__} cannot be moved to {str(device)!r}: {str(error).rstrip('.')}. Leave device "
+            "out to use the pipeline where it is."
         ) from error
