@@ -7,8 +7,9 @@ except ImportError as error:
 
     raise MissingExtraError("surrogate_ax_botorch needs BoTorch: pip install 'surrogate-ax[botorch]'.") from error
 
+from surrogate_ax_botorch.candidates import CoefficientCandidates
 from surrogate_ax_botorch.charts import weights
 from surrogate_ax_botorch.geometry import Box, Geometry, Placed
 from surrogate_ax_botorch.kernel import CoefficientKernel
 
-__all__ = ["Box", "CoefficientKernel", "Geometry", "Placed", "weights"]
+__all__ = ["Box", "CoefficientCandidates", "CoefficientKernel", "Geometry", "Placed", "weights"]

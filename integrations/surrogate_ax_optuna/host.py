@@ -30,11 +30,12 @@ from surrogate_ax.generator import Generator
 from surrogate_ax.loop import Candidate
 from surrogate_ax.objective import Objective
 from surrogate_ax.policies import Told, Turn
+from surrogate_ax.space import SurrogateSpace
 from surrogate_ax_optuna.claims import Claim, Ledger
 from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, abandoned, owner_of
 from surrogate_ax_optuna.previews import PREVIEW_ATTR, upload_preview
 from surrogate_ax_optuna.pruning import checkpoint_estimates, report_estimates
-from surrogate_ax_optuna.sampler import ROUND_ATTR, RoundSampler, for_batches
+from surrogate_ax_optuna.sampler import ROUND_ATTR, RoundSampler, for_batches, for_round
 from surrogate_ax_optuna.search_space import (
     REASON_ATTR,
     RECIPE_ATTR,
@@ -49,7 +50,9 @@ from surrogate_ax_optuna.trials import ended_trials, in_order, is_gone, is_runni
 
 __all__ = ["PREVIEW_ATTR", "OptunaHost", "ended_trials", "read_recipe", "upload_preview"]
 Array = np.ndarray
-_Read = tuple[Terms, list[float], list[float], Mapping[int, float]]  # recipe, values, estimates, checkpoints
+_Read = tuple[
+    Terms, list[float], list[float], Mapping[int, float], Mapping[str, Any]
+]  # recipe, values, estimates, checkpoints, condition
 
 
 class OptunaHost:
@@ -115,18 +118,23 @@ class OptunaHost:
 
         Interrupted and lost trials are as if never asked: their places are free.
         """
+        return self._told()[0]
+
+    def _told(self) -> tuple[Told, list[Mapping[str, Any]]]:
+        """The same, and the conditions of the ended trials."""
         names = [metric.name for metric in self._objective.metrics]
         trials = self.study.get_trials(deepcopy=False)
         ended = in_order(trials)
         for trial in ended:
             if trial.number not in self._read:
                 recorded = metric_values(trial, names), metric_estimates(trial, names)
-                self._read[trial.number] = (read_recipe(trial).terms, *recorded, checkpoint_estimates(trial))
+                recipe = read_recipe(trial)
+                self._read[trial.number] = (recipe.terms, *recorded, checkpoint_estimates(trial), recipe.condition)
         rows = [self._read[trial.number] for trial in ended]
         values, estimates = (np.array([row[i] for row in rows]).reshape(len(rows), len(names)) for i in (1, 2))
         stopped = not np.isnan(estimates).all()
         steps = sorted({step for row in rows for step in row[3]}) if stopped else []
-        return Told(
+        told = Told(
             self._objective,
             [row[0] for row in rows],
             dict(zip(names, values.T, strict=True)),
@@ -136,6 +144,7 @@ class OptunaHost:
             estimates=dict(zip(names, estimates.T, strict=True)) if stopped else {},
             passed={step: np.array([row[3].get(step, np.nan) for row in rows]) for step in steps},
         )
+        return told, [row[4] for row in rows]
 
     def ask(self, n: int, turn: Turn) -> Sequence[Candidate[optuna.Trial]]:
         """Lost trials of killed processes, exact rows of the turn that nobody has run yet, then the sampler's points.
@@ -207,7 +216,7 @@ class OptunaHost:
         proposes = claim.exact is None and claim.repeats is None and turn.space.fresh < 1
         try:
             self.study._thread_local.cached_all_trials = None  # as in `Study.ask`: samplers see the newest
-            self.study.sampler = self._round_sampler(claim.round, proposes, parameters)
+            self.study.sampler = self._round_sampler(claim.round, proposes, parameters, turn.space)
             trial = optuna.Trial(self.study, trial_id)
             if claim.repeats is not None:
                 recipe = read_recipe(claim.repeats)
@@ -229,10 +238,13 @@ class OptunaHost:
         draws = [Draw(self._entropy, trial.number)] if turn.space.fresh > 0 else []
         return turn.space.terms(u, draws=draws)[0]
 
-    def _round_sampler(self, round: int, proposes: bool, parameters: Mapping[str, BaseDistribution]) -> RoundSampler:
+    def _round_sampler(
+        self, round: int, proposes: bool, parameters: Mapping[str, BaseDistribution], space: SurrogateSpace
+    ) -> RoundSampler:
         key = (round, proposes)
         if key not in self._samplers:
-            self._samplers[key] = RoundSampler(self._batched if proposes else self._random, parameters, round)
+            proposing = for_round(self._batched, space, self._conditions, self._told) if proposes else self._random
+            self._samplers[key] = RoundSampler(proposing, parameters, round)
         return self._samplers[key]
 
     def _check_axes(self, turn: Turn, trials: Sequence[FrozenTrial]) -> None:

@@ -16,6 +16,7 @@ had been completed. So the sampler itself decides, and keeps its settings:
 | QMCSampler | all | the round's first trial |
 | TPESampler, multivariate (default for one objective) or group | all | its `n_startup_trials` in the round |
 | TPESampler, otherwise | none: it models each parameter on its own | its `n_startup_trials` in the round |
+| BoTorchSampler with a `candidates_func` that knows rounds | all | the round's first trial |
 | GPSampler, BoTorchSampler | all | their `n_startup_trials` in the round, one of them completed |
 | NSGAIISampler, NSGAIIISampler | all | a `population_size` completed in the round |
 | PartialFixedSampler | those of its base, without the fixed | as its base |
@@ -31,7 +32,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Container, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, PartialFixedSampler
@@ -41,7 +42,10 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from surrogate_ax.conditions import Searched
 from surrogate_ax.errors import ArgumentError
+from surrogate_ax.policies import Told
+from surrogate_ax.space import SurrogateSpace
 
 ROUND_ATTR = "surrogate:round"
 FIXED_ATTR = "surrogate:exact"
@@ -145,6 +149,48 @@ def for_batches(sampler: BaseSampler, batch_size: int) -> BaseSampler:
     return _change_base(sampler, change)
 
 
+@runtime_checkable
+class KnowsRounds(Protocol):
+    """A BoTorchSampler's `candidates_func` that learns from the trials of every round."""
+
+    def in_round(
+        self,
+        space: SurrogateSpace,
+        conditions: Searched,
+        told: Callable[[], tuple[Told, Sequence[Mapping[str, Any]]]],
+    ) -> KnowsRounds:
+        """The same for one round, given its box, searched conditions, and what gives ended trials and conditions."""
+        ...
+
+
+def for_round(
+    sampler: BaseSampler,
+    space: SurrogateSpace,
+    conditions: Searched,
+    told: Callable[[], tuple[Told, Sequence[Mapping[str, Any]]]],
+) -> BaseSampler:
+    """Return the sampler as it should be in one round: a BoTorchSampler that knows rounds is told of all of them.
+
+    It proposes from the round's first trial on, because what it needs it may know from earlier rounds.
+
+    Args:
+        sampler: The sampler of the study. It is not changed.
+        space: The box of the round.
+        conditions: What is searched beside it.
+        told: Gives the ended trials of all rounds and their conditions.
+
+    Returns:
+        A changed copy, or `sampler` itself where nothing has to change.
+    """
+
+    def change(base: BaseSampler) -> BaseSampler:
+        if not (_is_botorch(base) and isinstance(known := vars(base)["_candidates_func"], KnowsRounds)):
+            return base
+        return _with(base, _candidates_func=known.in_round(space, conditions, told), _n_startup_trials=0)
+
+    return _change_base(sampler, change)
+
+
 def in_generations(sampler: BaseSampler) -> bool:
     """Tell whether a sampler needs a whole batch told before the next is asked, or wastes what is told later."""
     if isinstance(sampler, PartialFixedSampler):
@@ -195,7 +241,9 @@ def _needs_results(sampler: BaseSampler) -> bool:
     """
     if isinstance(sampler, PartialFixedSampler):
         return _needs_results(sampler._base_sampler)
-    return isinstance(sampler, GPSampler) or _is_botorch(sampler)
+    if _is_botorch(sampler):
+        return not isinstance(vars(sampler)["_candidates_func"], KnowsRounds)
+    return isinstance(sampler, GPSampler)
 
 
 def _is_botorch(sampler: BaseSampler) -> bool:
