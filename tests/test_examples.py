@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
+import numpy as np
 import optuna
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ from tests.integrations.diffusers import tiny, tiny_families
 
 Run = Callable[..., str]
 EXAMPLES = Path(__file__).parents[1] / "examples"
+AX = pytest.mark.filterwarnings("ignore::ax.exceptions.core.AxParameterWarning", "ignore::FutureWarning")
 
 
 @pytest.fixture
@@ -35,6 +37,7 @@ def test_none_is_left_out() -> None:
     tested = {"function_generator.py", "own_pipeline.py", "multi_objective.py", "gpu_check.py"}
     tested |= {"flux.py", "video.py", "audio.py", "proteins.py"}
     tested |= {"conditions.py", "several_prompts.py", "slow_score.py"}
+    tested |= {"ax_avatars.py", "ax_multi_objective.py", "ax_run_trials.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -148,3 +151,36 @@ def test_proteins_with_a_folder(run: Run, tmp_path: Path) -> None:
     run("proteins.py", *arguments, "--out", tmp_path / "b")
     loaded, built = ((tmp_path / name / "0.pdb").read_text() for name in "ab")
     assert loaded == built
+
+
+@tiny.NUMPY_2
+@AX
+def test_ax_avatars_and_again(run: Run, tmp_path: Path) -> None:
+    from ax.utils.testing.mock import mock_botorch_optimize_context_manager
+
+    arguments = ("--batch", 6, "--steps", 1, "--out", tmp_path)
+    with mock_botorch_optimize_context_manager(force=True):
+        for trials in (6, 12):
+            run("ax_avatars.py", "--trials", trials, *arguments)
+    study = optuna.load_study(study_name="warm avatars", storage=f"sqlite:///{tmp_path / 'mirror.db'}")
+    assert len(study.trials) == 12
+    assert (tmp_path / "report.html").read_text().count("<img") == 12
+
+
+@tiny.NUMPY_2
+@AX
+def test_ax_multi_objective(run: Run) -> None:
+    from ax.utils.testing.mock import mock_botorch_optimize_context_manager
+
+    with mock_botorch_optimize_context_manager():
+        front = run("ax_multi_objective.py", "--trials", 14, "--steps", 1).splitlines()[1:]
+    brightness, asymmetry = (np.array([float(line.split()[i]) for line in front]) for i in (1, 2))
+    order = np.argsort(brightness)
+    assert (np.diff(asymmetry[order]) >= 0).all()  # a front: darker ones mirror themselves better
+
+
+@tiny.NUMPY_2
+@AX
+def test_ax_run_trials(run: Run) -> None:
+    output = run("ax_run_trials.py", "--draws", 6, "--trials", 2, "--parallelism", 2, "--steps", 1)
+    assert "best: trial" in output

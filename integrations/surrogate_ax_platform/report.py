@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
+import logging
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +92,9 @@ def _entry(trial: Trial, objective: Objective, folder: Path | None) -> Entry:
 def _analyses(client: Client, analyses: Sequence[Analysis] | None) -> Section:
     """Ax's cards: figures, and tables and remarks as text."""
     figures, parts, failed = list[Figure](), list[str](), list[str]()
-    for group in client.compute_analyses(analyses=analyses, display=False):
+    with _quiet():
+        groups = client.compute_analyses(analyses=analyses, display=False)
+    for group in groups:
         for card in group.flatten():
             if isinstance(card, ErrorAnalysisCard):
                 failed.append(f"{card.title} ({_plain(card.subtitle)})")
@@ -101,6 +105,22 @@ def _analyses(client: Client, analyses: Sequence[Analysis] | None) -> Section:
     if failed:
         parts.append(f"<p>Could not be computed: {html.escape('; '.join(failed))}.</p>")
     return Section("Ax's analyses", "".join(parts) or "<p>None were asked for.</p>", figures)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Ax logs the traceback of every analysis that it cannot compute; the page names them instead."""
+    loggers = [
+        logging.getLogger(name) for name in ("ax", *logging.root.manager.loggerDict) if name.partition(".")[0] == "ax"
+    ]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _text(card: AnalysisCard) -> str:
