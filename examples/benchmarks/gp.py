@@ -1,9 +1,12 @@
 """The model on coefficients against models on u: how well it predicts, what it finds in 60 evaluations, what it costs.
 
-Run `python examples/benchmarks/gp.py --out gp.csv` with one torch thread; finished cells are read from the CSV, so it
-can be stopped and gone on with. `--quick` takes one repeat of all parts but `best`, `--parts predict,time` some parts
-only. The embedded avatar model without a prompt, 8 steps, six objectives. A line of the CSV: part, K, objective,
-repeat, method, value.
+    python examples/benchmarks/gp.py             # goes on with results/gp.csv, then prints what is in it
+    python examples/benchmarks/gp.py --report    # prints only
+    python examples/benchmarks/gp.py --quick     # computes three committed cells again: under 5 minutes
+
+Finished cells are read from the CSV, so it can be stopped and gone on with; `--parts predict,time` computes some parts
+only. One torch thread. The embedded avatar model without a prompt, 8 steps, six objectives. A line of the CSV: part, K,
+objective, repeat, method, value.
 
 predict  Held-out R² (200 points) of BoTorch's SingleTaskGP on 100 points of one box: with our kernel on coefficients,
          with the same kernel, priors and optimiser on u, and as BoTorch makes it by default.
@@ -19,6 +22,7 @@ import argparse
 import csv
 import logging
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -29,8 +33,6 @@ from types import SimpleNamespace
 import numpy as np
 import optuna
 import torch
-from ax.api.client import Client
-from ax.api.configs import RangeParameterConfig
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
 from botorch.models.transforms import Standardize
@@ -38,24 +40,24 @@ from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scal
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from safetensors.torch import load_file
 
-from surrogate_ax import Draw, Generator, Metric, Objective, Policy, SurrogateSpace, Turn
+from surrogate_ax import Draw, Generator, SurrogateSpace
 from surrogate_ax.bank import Terms, draw_entropy
 from surrogate_ax_botorch import Box, CoefficientKernel, Geometry
 from surrogate_ax_cli.palette import palette_objective
 from surrogate_ax_diffusers import avatar_generator
-from surrogate_ax_platform import configure_experiment, optimize, records
 
 sys.path.append(str(Path(__file__).parents[1] / "train_avatars"))
+from box_search import BATCH, BUDGET, box_client, images, tell_box, with_ax, with_coefficients, with_gpsampler
 from classifier import WEIGHTS, Classifier
 from dataset import held_out
 
 Array = np.ndarray
-Score = Callable[[Array], Array]
 DUSK = {"#2b2d5b": 0.4, "#d9576b": 0.35, "#f2b25c": 0.25}
 SEA, LUMINANCE = np.array([0.2, 0.55, 0.6]), np.array([0.299, 0.587, 0.114])
 NAMES = ("palette", "symmetry", "target", "contrast", "colour", "conjunction")
-TRAIN, TEST, BUDGET, BATCH, BEGIN = 100, 200, 60, 4, 12
+TRAIN, TEST, BEGIN = 100, 200, 12
 EARLIER, OWN = 80, (20, 40)
+RESULTS = Path(__file__).parent / "results" / "gp.csv"
 METHODS = ("coefficients", "ax", "gpsampler")
 
 
@@ -104,11 +106,6 @@ class Table:
 
     def column(self, part: str, method: str) -> dict[tuple[str, ...], float]:
         return {key[1:4]: value for key, value in self.rows.items() if key[0] == part and key[4] == method}
-
-
-def images(generator: Generator, space: SurrogateSpace, u: Array) -> Array:
-    parts = np.array_split(u, -(-len(u) // 32))
-    return np.concatenate([np.asarray(generator.generate(space.latents(p), [{}] * len(p)).outputs) for p in parts])
 
 
 def box(space: SurrogateSpace) -> Box:
@@ -181,69 +178,6 @@ def reseeded(space: SurrogateSpace, best: Sequence[Terms], repeat: int, number: 
     new = [Draw(draw_entropy(repeat, "fresh axes"), number * len(best) + i) for i in range(len(best))]
     bank = space.bank.extend(new)
     return SurrogateSpace(bank, np.vstack([bank.rows(best).toarray(), np.eye(len(bank.seeds))[-len(new) :]]))
-
-
-def fixed_turn(turn: Turn) -> Policy:
-    return lambda *_: turn
-
-
-def box_client(d: int, rng: int) -> Client:
-    """A client as Ax makes it, with its default strategy, for the box alone."""
-    client = Client(random_seed=rng)
-    u = [RangeParameterConfig(name=f"u{j}", parameter_type="float", bounds=(0.0, 1.0)) for j in range(d)]
-    client.configure_experiment(parameters=u)
-    client.configure_optimization(objective="score")
-    client.configure_generation_strategy(initialize_with_center=False, initialization_random_seed=rng)
-    return client
-
-
-def tell_box(client: Client, u: Array, values: Array) -> None:
-    for row, value in zip(u, values, strict=True):
-        params = {f"u{j}": float(x) for j, x in enumerate(row)}
-        client.complete_trial(client.attach_trial(parameters=params), raw_data={"score": float(value)})
-
-
-def with_coefficients(
-    generator: Generator, score: Score, space: SurrogateSpace, begin: Array, rng: int, total: int
-) -> tuple[Client, Array]:
-    """A client of ours after `total` evaluations, the given points first, and their values."""
-    client = Client(random_seed=rng)
-    objective = Objective(Metric("score"), score=lambda outputs, _: score(outputs))
-    configure_experiment(client, generator, objective, space=space, rng=rng)
-    policy = fixed_turn(Turn(space, 0, total, space.coefficients(begin)))
-    optimize(client, generator, objective, total_trials=total, batch_size=BATCH, rng=rng, policy=policy)
-    return client, np.array([records.metric_values(t, ["score"])[0] for t in records.trials(client._experiment)])
-
-
-def with_ax(generator: Generator, score: Score, space: SurrogateSpace, begin: Array, rng: int) -> Array:
-    client, values = box_client(space.axes - 1, rng), list(score(images(generator, space, begin)))
-    tell_box(client, begin, np.array(values))
-    while len(values) < BUDGET:
-        asked = client.get_next_trials(max_trials=BATCH)
-        u = np.array([[params[f"u{j}"] for j in range(space.axes - 1)] for params in asked.values()])
-        found = score(images(generator, space, u))
-        for index, value in zip(asked, found, strict=True):
-            client.complete_trial(index, raw_data={"score": float(value)})
-        values += list(found)
-    return np.array(values)
-
-
-def with_gpsampler(generator: Generator, score: Score, space: SurrogateSpace, begin: Array, rng: int) -> Array:
-    sampler = optuna.samplers.GPSampler(seed=rng, deterministic_objective=True, n_startup_trials=0)
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    box = {f"u{j}": optuna.distributions.FloatDistribution(0, 1) for j in range(space.axes - 1)}
-    values = list(score(images(generator, space, begin)))
-    for u, value in zip(begin, values, strict=True):
-        params = {name: float(x) for name, x in zip(box, u, strict=True)}
-        study.add_trial(optuna.create_trial(params=params, distributions=box, value=float(value)))
-    while len(values) < BUDGET:
-        asked = [study.ask(box) for _ in range(BATCH)]
-        u = np.array([[trial.params[name] for name in box] for trial in asked])
-        found = score(images(generator, space, u))
-        for trial, value in zip(asked, found, strict=True):
-            study.tell(trial, float(value))
-        values += list(found)
-    return np.array(values)
 
 
 def best(table: Table, generator: Generator, scores: Scores, repeats: int, methods: Sequence[str] = METHODS) -> None:
@@ -351,27 +285,39 @@ def report_best(table: Table) -> None:
             result(f"{name}_high95", float(high), "-", True)
 
 
+def again(table: Table, generator: Generator, scores: Scores) -> None:
+    """Compute three cells anew and compare them with what is committed."""
+    with tempfile.TemporaryDirectory() as folder:
+        anew = Table(Path(folder) / "gp.csv")
+        predict(anew, generator, scores, 1, ["contrast"])
+        rounds(anew, generator, scores, 1, ["contrast"])
+    away = max(abs(value - table.rows[key]) for key, value in anew.rows.items())
+    result(f"computed_again_differ[{len(anew.rows)}_values]", away, "<=0.02", away <= 0.02)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("gp.csv"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--parts", default="predict,rounds,time,best")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--methods", default=",".join(METHODS), help="of the part `best`")
-    parser.add_argument("--quick", action="store_true", help="one repeat, without the part `best`")
+    parser.add_argument("--report", action="store_true", help="print what the CSV holds")
+    parser.add_argument("--quick", action="store_true", help="compute three committed cells again and compare")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.INFO)
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    parts = {"predict": predict, "rounds": rounds, "time": timed}
-    wanted = ["predict", "rounds", "time"] if arguments.quick else arguments.parts.split(",")
-    repeats = 1 if arguments.quick else arguments.repeats
-    table, generator, scores = Table(arguments.out), avatar_generator("", steps=8, guidance=1.0), Scores()
-    for part in wanted:
-        if part == "best":
-            best(table, generator, scores, repeats, arguments.methods.split(","))
+    table = Table(arguments.out)
+    if not arguments.report:
+        generator, scores = avatar_generator("", steps=8, guidance=1.0), Scores()
+        if arguments.quick:
+            again(table, generator, scores)
         else:
-            parts[part](table, generator, scores, repeats)
+            parts = {"predict": predict, "rounds": rounds, "time": timed}
+            parts["best"] = partial(best, methods=arguments.methods.split(","))
+            for part in arguments.parts.split(","):
+                parts[part](table, generator, scores, arguments.repeats)
     report(table)
 
 
