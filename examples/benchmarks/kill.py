@@ -14,6 +14,7 @@ Every line `RESULT name value goal ok|short`, per storage:
     STORAGE_orphans_untold   trials of killed processes that no told trial repeats with the same recipe
     STORAGE_left_running     trials still running or waiting once a study had its trials
     STORAGE_wrong_total      studies that ended with another number of told trials than was asked for
+    interrupts_without_effect   searches that went on, or ended otherwise
     interrupts_left_running  trials that still ran after Ctrl-C
     interrupts_wrong_in_the_end, full_lost, read_only_lost   the sum of all of the above where the study then went on to
                              its end; for faults also a message that is not `StorageError`'s
@@ -51,7 +52,15 @@ MOMENTS = ("asked", "generating", "uploaded", "taken back")
 LATEST = 50  # moments after which a process is killed from outside; a search that is let be comes to 140
 EACH = 5  # kills at each of the moments, at least
 NOBODY = 65534  # the user whom a read-only folder stops, where root runs this
-PRELOADED = ["torch", "PIL.Image", "alembic.command", "optuna.storages._rdb.models", "surrogate_ax_optuna"]
+PRELOADED = [
+    "torch",
+    "PIL.Image",
+    "alembic.command",
+    "optuna.storages._rdb.models",
+    "surrogate_ax_optuna",
+    "scipy.stats",
+    "scipy.sparse",
+]
 
 
 @dataclass(frozen=True)
@@ -211,6 +220,7 @@ def serve(folder: Path, port: int) -> None:
 def quietly(*arguments: Any) -> None:
     """`search` in a process of its own; an error is noted, and what was interrupted ends with 130."""
     folder: Path = arguments[0]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs this in the background ignores it
     try:
         search(*arguments)
     except KeyboardInterrupt:
@@ -406,6 +416,7 @@ def interrupt(context: Any, root: Path, times: int, rng: random.Random) -> Count
         study = Study(context, root / f"interrupted{i}", proxied=False)
         code, moment = study.run(after=rng.randint(0, LATEST), send=signal.SIGINT)
         left = sum(not trial.state.is_finished() for trial in study.look())
+        wrong["not_interrupted"] += code != 130
         print(f"# Ctrl-C at {moment!r}: exit code {code}, {left} trials left running", flush=True)
         wrong["left_running"] += left
         study.run()
@@ -495,6 +506,7 @@ def main() -> None:
                 killed(context, root, kills, proxied=part == "proxy", rng=rng, table=table)
         if arguments.only in (None, "interrupts"):
             wrong = interrupt(context, root, interrupts, rng)
+            report("interrupts_without_effect", wrong["not_interrupted"], 0)
             report("interrupts_left_running", wrong["left_running"], 0)
             report("interrupts_wrong_in_the_end", wrong["wrong_in_the_end"], 0)
         if arguments.only in (None, "faults"):

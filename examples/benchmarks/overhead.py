@@ -15,6 +15,16 @@ a ratio is one of sums over a run, and the median of the runs counts. Every line
     peak_sqlite_ratio     the same for a study in SQLite with pictures; SQLAlchemy and alembic alone take 25 MB
     import_seconds        `import surrogate_ax` once torch is imported
 
+Studies of 1,000 trials of a plain function in SQLite, in seconds of the processor: what a trial costs at the end (the
+last tenth of them) over what it costs at the start (the second tenth; the first makes seeds and warms up):
+
+    long_loop_ratio       a box and a random sampler, so nearly all is storage, host and loop
+    long_cma_ratio        a box and CMA-ES, with what Optuna's sampler takes
+    long_tpe_ratio        a box and TPE, with what Optuna's sampler takes
+    long_plan_ratio       the default plan, without what its policy takes to choose rounds
+    long_search_ratio     the default plan, all of it
+    resume_seconds        from opening the plan's study again, in a new process, to the first new batch; without imports
+
     python examples/benchmarks/overhead.py            # 256 trials, three runs of each: 10 to 20 minutes
     python examples/benchmarks/overhead.py --quick    # 64 trials, one or two runs: under 5 minutes
     python examples/benchmarks/overhead.py --only study_sqlite
@@ -210,11 +220,16 @@ def hand(quick: bool) -> None:
 
 def child(*arguments: str) -> float:
     """The number that a process of its own prints last."""
+    return printed(*arguments)[-1]
+
+
+def printed(*arguments: str) -> list[float]:
+    """The numbers that a process of its own prints."""
     command = [sys.executable, *arguments]
     quiet = {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
     environment = {**os.environ, **quiet, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
-    printed = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return float(printed.split()[-1])
+    output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return [float(number) for number in output.split()]
 
 
 def peak_of(kind: str) -> None:
@@ -252,6 +267,105 @@ def peak_memory(quick: bool) -> None:
     report("peak_sqlite_ratio", database / bare, 1.10)
 
 
+# long studies
+
+LENGTH, BOX, ENTRIES = 1000, 8, 64
+
+
+def long_search(kind: str, path: str, trials: int, called: Callable[[Any], Any], chose: Callable[[float], Any]) -> None:
+    """Search a plain function; `called` with each batch's latents, `chose` with the seconds that a policy took."""
+    import optuna
+
+    from surrogate_ax import FunctionGenerator, Metric, Objective, SurrogateSpace, fixed, plan
+    from surrogate_ax_optuna import optimize, sqlite
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    samplers = {"cma": optuna.samplers.CmaEsSampler, "tpe": optuna.samplers.TPESampler}
+    study = optuna.create_study(
+        study_name=kind,
+        storage=sqlite(path),
+        direction="maximize",
+        sampler=samplers.get(kind, optuna.samplers.RandomSampler)(seed=0),
+        load_if_exists=True,
+    )
+    generator = FunctionGenerator(called, (ENTRIES,), revision="1")
+    planned = plan(LENGTH, dim=ENTRIES).policy(generator.prior)
+    where = planned if kind == "plan" else fixed(SurrogateSpace.sample(generator.prior, seeds=BOX, rng=0))
+
+    def policy(told: Any, left: int, rng: int) -> Any:
+        begun = time.process_time()
+        turn = where(told, left, rng)
+        chose(time.process_time() - begun)
+        return turn
+
+    objective = Objective(Metric("sum", "maximize"), score=lambda outputs, _: outputs[:, :8].sum(dim=1))
+    options: dict[str, Any] = {"policy": policy, "batch_size": BATCH, "rng": 0, "progress": False}
+    optimize(study, generator, objective, total_trials=trials, **options)
+
+
+def long_of(kind: str, path: str) -> None:
+    """Run in a process of its own: print milliseconds a trial at the start and at the end, whole and without policy."""
+    trials: list[int] = [0]
+    clocks, choosing, chosen = [time.process_time()], [0.0], 0.0
+
+    def called(z: Any) -> Any:
+        clocks.append(time.process_time())
+        trials.append(trials[-1] + len(z))
+        choosing.append(chosen)
+        return z
+
+    def chose(spent: float) -> None:
+        nonlocal chosen
+        chosen += spent
+
+    long_search(kind, path, LENGTH, called, chose)
+    n = np.diff(trials)[1:]  # from the making of one batch to that of the next: told, chosen and asked
+    spent, policy, at = np.diff(clocks)[1:], np.diff(choosing)[1:], np.array(trials[1:-1]) / LENGTH
+    parts = [(at >= 0.1) & (at < 0.2), at >= 0.9]
+    for cost in (spent, spent - policy):
+        print(*(f"{cost[part].sum() / n[part].sum() * 1e3:.3f}" for part in parts))
+
+
+class Begun(BaseException):
+    """The first new batch has come to the generator."""
+
+
+def resume_of(path: str) -> None:
+    """Run in a process of its own: print the seconds until a study's first new batch."""
+    import surrogate_ax_optuna  # noqa: F401
+    from surrogate_ax import sphere  # noqa: F401
+
+    def called(z: Any) -> Any:
+        raise Begun
+
+    begun, clock = time.process_time(), time.perf_counter()
+    try:
+        long_search("plan", path, LENGTH + BATCH, called, lambda spent: None)
+    except Begun:
+        print(time.perf_counter() - clock, time.process_time() - begun)
+
+
+def long(quick: bool) -> None:
+    kinds = (
+        {"random": "loop", "plan": "plan"} if quick else {"random": "loop", "cma": "cma", "tpe": "tpe", "plan": "plan"}
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/study.db"
+        for kind, name in kinds.items():
+            start, end, own_start, own_end = printed(__file__, "--long-of", kind, path)
+            print(
+                f"# {kind}: a trial takes {start:.1f} ms at the start, {end:.1f} ms at the end; without the policy ",
+                end="",
+            )
+            print(f"{own_start:.1f} and {own_end:.1f}", flush=True)
+            report(f"long_{name}_ratio", own_end / own_start, 1.5)
+            if kind == "plan":
+                report("long_search_ratio", end / start, 1.5)
+        waited, worked = printed(__file__, "--resume-of", path)
+        print(f"# resumed after {waited:.2f} s on the clock, at a load of {os.getloadavg()[0]:.1f}")
+        report("resume_seconds", worked, 3.0)
+
+
 IMPORT = "import time, torch; start = time.perf_counter(); import surrogate_ax; print(time.perf_counter() - start)"
 
 
@@ -260,7 +374,7 @@ def import_time(quick: bool) -> None:
     report("import_seconds", statistics.median(child("-c", IMPORT) for _ in range(3 if quick else 9)), 0.3)
 
 
-PARTS = {part.__name__: part for part in (latents, study_memory, study_sqlite, hand, peak_memory, import_time)}
+PARTS = {part.__name__: part for part in (latents, study_memory, study_sqlite, hand, peak_memory, import_time, long)}
 
 
 def main() -> None:
@@ -268,10 +382,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer trials and runs")
     parser.add_argument("--only", choices=sorted(PARTS), help="one part")
     parser.add_argument("--peak-of", choices=("plain", "memory", "sqlite"), help=argparse.SUPPRESS)
+    parser.add_argument("--long-of", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--resume-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.peak_of:
         peak_of(arguments.peak_of)
+        return
+    if arguments.long_of:
+        long_of(*arguments.long_of)
+        return
+    if arguments.resume_of:
+        resume_of(arguments.resume_of)
         return
     import optuna
 

@@ -75,7 +75,8 @@ class Ledger:
 
     def __init__(self, total: float) -> None:
         self._total = total
-        self._read: set[int] = set()
+        self._settled = 0  # so many first trials have ended, and been read
+        self._read: set[int] = set()  # of those behind
         self._ended: Counter[int] = Counter()  # by round
         self._lost: dict[int, FrozenTrial] = {}
         self._repeated: set[int | None] = set()  # numbers of trials that an ended one repeats
@@ -83,20 +84,26 @@ class Ledger:
         self._open: list[FrozenTrial] = []
 
     def read(self, trials: Sequence[FrozenTrial]) -> None:
-        """Note all trials of the study."""
-        self._open = [trial for trial in trials if not trial.state.is_finished()]
-        for trial in trials:
-            if trial.number in self._read or not trial.state.is_finished():
-                continue
-            self._read.add(trial.number)
-            if is_gone(trial):
-                continue
-            if is_lost(trial):
-                self._lost[trial.number] = trial
-            else:
-                self._ended[round_of(trial)] += 1
-            self._repeated.add(parent_of(trial))
-            self._exact.add(_row(trial))
+        """Note all trials of the study, in the order of their numbers."""
+        unsettled = trials[self._settled :]
+        self._open = [trial for trial in unsettled if not trial.state.is_finished()]
+        for trial in unsettled:
+            if trial.state.is_finished() and trial.number not in self._read:
+                self._read.add(trial.number)
+                self._note(trial)
+        self._settled = self._open[0].number if self._open else len(trials)
+        self._read = {number for number in self._read if number >= self._settled}
+
+    def _note(self, trial: FrozenTrial) -> None:
+        """Count a trial that has ended."""
+        if is_gone(trial):
+            return
+        if is_lost(trial):
+            self._lost[trial.number] = trial
+        else:
+            self._ended[round_of(trial)] += 1
+        self._repeated.add(parent_of(trial))
+        self._exact.add(_row(trial))
 
     @property
     def waiting(self) -> bool:

@@ -27,7 +27,7 @@ def test_ten_kills_two_interrupts_and_two_faults_of_the_disk_lose_nothing():
     )
     assert ran.returncode == 0, ran.stderr
     results = {name: (float(value), met) for _, name, value, _, met in map(str.split, _results(ran.stdout))}
-    assert len(results) == 18
+    assert len(results) == 19
     assert {name: met for name, (_, met) in results.items() if met != "ok"} == {}, ran.stdout
     for storage in ("sqlite", "proxy"):
         assert results[f"{storage}_kills"][0] >= 5
