@@ -63,10 +63,10 @@ def assemble(sweep: SweepFile) -> Parts:
     objective = Objective(*sweep.metrics, score=load_score(sweep))
     generator = make_generator(sweep)
     if sweep.overlap:
-        with _about(sweep, "overlap"):
+        with about(sweep, "overlap"):
             check_overlap(sweep.checkpoints)
     if sweep.checkpoints:
-        with _about(sweep, "checkpoints"):
+        with about(sweep, "checkpoints"):
             check_checkpoints(generator, sweep.checkpoints)
     device = str(getattr(generator, "device", "cpu"))
     policy = make_policy(sweep.policy, generator.prior, device) if sweep.policy else None
@@ -118,7 +118,7 @@ def load_score(sweep: SweepFile) -> Score:
     if sweep.timeout is None:
         function: Score = load_function(sweep, "score", sweep.score)
         return function
-    with _about(sweep, "score"):
+    with about(sweep, "score"):
         return SubprocessScore(sweep.score, timeout=sweep.timeout, folder=sweep.path.parent)
 
 
@@ -128,7 +128,7 @@ def make_generator(sweep: SweepFile) -> Generator:
     if source.kind == "function":
         return _made_by(sweep, source)
     import_module("surrogate_ax_diffusers")  # names the extra to install where it is missing
-    with _about(sweep, "generator"):
+    with about(sweep, "generator"):
         return _embedded(sweep) if source.kind == "embedded" else _pipeline(sweep, source)
 
 
@@ -139,7 +139,7 @@ def _made_by(sweep: SweepFile, source: Source) -> Generator:
     except TypeError as error:
         raise sweep.error("call", f"{source.where}: {error}.") from error
     try:
-        with _about(sweep, "generator"):
+        with about(sweep, "generator"):
             made = factory(**sweep.call)
     except SurrogateError:
         raise
@@ -189,14 +189,20 @@ def _pipeline(sweep: SweepFile, source: Source) -> Generator:
 
 
 @contextmanager
-def _about(sweep: SweepFile, key: str) -> Iterator[None]:
-    """Errors with the line of a key, or of `call` or `conditions` where the message begins with a name in these."""
+def about(sweep: SweepFile, key: str) -> Iterator[None]:
+    """Errors with the line of what they are about: messages begin with the name of an argument.
+
+    Args:
+        sweep: with lines.
+        key: of the file, where the message begins with no other and with nothing in `call` or `conditions`.
+    """
     try:
         yield
     except SurrogateError as error:
         name = str(error).partition(":")[0]
         near = [each for each in ("call", "conditions") if name in getattr(sweep, each)]
-        raise type(error)(sweep.at(near[0] if near else key, str(error))) from error
+        near += [name] if name in sweep.places else []
+        raise type(error)(sweep.at([*near, key][0], str(error))) from error
 
 
 def describe(error: Exception) -> str:

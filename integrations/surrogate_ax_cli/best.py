@@ -62,7 +62,12 @@ def best(parts: Parts, record: Record, *, k: int, max_cosine: float, overrides: 
     """
     rows = choose(record.told, parts.generator.prior, k=k, max_cosine=max_cosine)
     recipes = [record.recipes[row] for row in rows]
-    outputs, recipes = render(recipes, parts.generator, device=parts.device, **overrides)
+    try:
+        outputs, recipes = render(recipes, parts.generator, device=parts.device, **overrides)
+    except ArgumentError as error:
+        if not overrides:
+            raise
+        raise ArgumentError(f"--steps, --set: {overrides} cannot be set. {error}") from error
     conditions = [{**recipe.condition, **(recipe.overrides or {})} for recipe in recipes]
     judged = parts.evaluator.judge(Generated(outputs, np.zeros(len(rows)), 0.0), conditions)
     return [

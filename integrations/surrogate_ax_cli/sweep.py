@@ -21,7 +21,7 @@ from surrogate_ax.evaluation import Evaluations, Evaluator
 from surrogate_ax.policies import Told
 from surrogate_ax.previews import save_preview
 from surrogate_ax.recipe import Recipe
-from surrogate_ax_cli.assembly import Parts
+from surrogate_ax_cli.assembly import Parts, about
 from surrogate_ax_cli.sweep_file import AUTO, Named, SweepFile
 from surrogate_ax_optuna import Found
 
@@ -136,7 +136,8 @@ def try_out(sweep: SweepFile, parts: Parts, n: int = 1, evaluator: Evaluator | N
     rng = np.random.default_rng(entropy)
     bank = Bank(parts.generator.prior, [Draw(entropy, i) for i in range(n)], device=parts.device)
     conditions = [{name: _any(searched, rng) for name, searched in sweep.conditions.items()} for _ in range(n)]
-    evaluations = (evaluator or parts.evaluator)(bank.latents(np.eye(n)), conditions)
+    with about(sweep, "generator"):
+        evaluations = (evaluator or parts.evaluator)(bank.latents(np.eye(n)), conditions)
     made = [i for i in range(n) if evaluations.status[i] != "failed"]
     if sweep.previews and made:
         with tempfile.TemporaryDirectory() as folder:
@@ -159,7 +160,14 @@ def summary(sweep: SweepFile, record: Record) -> dict[str, Any]:
         }
         for row in told.order[: min(n, SHOWN)].tolist()
     ]
-    counts = {"ended": len(record.recipes), "scored": n, "running": record.found.running, "budget": sweep.budget}
+    found = record.found
+    counts = {
+        "budget": sweep.budget,
+        "ended": found.told,
+        "scored": n,
+        "failed": found.failed,
+        "running": found.running,
+    }
     return {"study": sweep.name, "backend": sweep.backend, "trials": counts, "nfe": record.nfe, "best": best}
 
 

@@ -37,7 +37,7 @@ def test_a_sweep_runs_goes_on_and_is_mirrored(sweep: Sweep) -> None:
     assert again.exit_code == 0, again.output
     assert "Found 8 told" in again.stderr
     result = json.loads(again.stdout)
-    assert result["trials"] == {"ended": 12, "scored": 12, "running": 0, "budget": 12}
+    assert result["trials"] == {"budget": 12, "ended": 12, "scored": 12, "failed": 0, "running": 0}
     assert result["nfe"] == 12
     assert len(load_client("s.json")._experiment.trials) == 12
     mirrored = optuna.load_study(study_name="s", storage=sqlite("s.db"))

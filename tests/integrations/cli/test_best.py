@@ -88,7 +88,10 @@ def test_outputs_that_are_no_pictures_are_arrays(sweep: Sweep) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--steps", "9"), "this function takes none"),
+        (
+            ("--steps", "9"),
+            "--steps, --set: {'num_inference_steps': 9} cannot be set. conditions: this function takes none",
+        ),
         (("--set", "steps"), "--set: expected name=value, as guidance_scale=3.0, got 'steps'"),
         (("--set", "a b=3"), "--set: expected name=value"),
         (("--set", "a=[1"), "--set: expected name=value"),

@@ -36,7 +36,7 @@ def test_a_sweep_runs_to_its_budget(sweep: Sweep, calls: Calls) -> None:
     answer = sweep("sweep", "--json")
     assert answer.exit_code == 0, answer.output
     result = json.loads(answer.stdout)
-    assert result["trials"] == {"ended": 12, "scored": 12, "running": 0, "budget": 12}
+    assert result["trials"] == {"budget": 12, "ended": 12, "scored": 12, "failed": 0, "running": 0}
     assert result["nfe"] == 12
     study = study_of()
     assert result["best"][0]["trial"] == study.best_trial.number
@@ -187,8 +187,11 @@ REFUSED = [
     ({"call": "{revisoin: x}"}, "s.yaml:7: call: sweep_parts:make: got an unexpected keyword argument 'revisoin'"),
     ({"checkpoints": "[2]"}, "s.yaml:7: checkpoints: expected a generator that can stop between steps"),
     ({"checkpoints": "[2]", "overlap": "true"}, "overlap, checkpoints: expected one of them"),
-    ({"score": "sweep_parts:two"}, "score: expected exactly the declared metrics ['dark'], got ['dark', 'mean']"),
-    ({"conditions": "{light: [1, 2]}"}, "this function takes none"),
+    (
+        {"score": "sweep_parts:two"},
+        "s.yaml:3: score: expected exactly the declared metrics ['dark'], got ['dark', 'mean']",
+    ),
+    ({"conditions": "{light: [1, 2]}"}, "s.yaml:7: conditions: this function takes none"),
     ({"generator": "sweep_parts:vectors", "score": "sweep_parts:first"}, "previews: no preview can be made"),
     ({"storage": "sweep_parts.py"}, "s.yaml:7: storage: sweep_parts.py cannot be read as an SQLite database"),
     ({"storage": "sweep_parts.py/x.db"}, "s.yaml:7: storage: "),
