@@ -16,7 +16,7 @@ from tests.integrations.diffusers import tiny
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"(?:<!-- (?P<note>[^\n]*) -->\n)?```python\n(?P<code>.*?)```", re.DOTALL)
-PIPELINE, FUNCTION, DEFINE_BY_RUN = (match["code"] for match in BLOCK.finditer(README))
+PIPELINE, FUNCTION, DEFINE_BY_RUN, AX = (match["code"] for match in BLOCK.finditer(README))
 
 
 def _run(code: str, names: dict[str, Any]) -> dict[str, Any]:
@@ -30,6 +30,7 @@ def test_every_block_says_how_it_is_tested() -> None:
         "tests run this with a tiny pipeline at path/to/pipeline",
         "tests run this as it is",
         "tests run this after the one above",
+        "tests run this after the function block",
     ]
 
 
@@ -51,6 +52,18 @@ def test_the_pipeline_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert {trial.state.name for trial in study.trials} == {"COMPLETE"}
     with Image.open(tmp_path / "best0.png") as best:
         assert names["warmth"]([best], [{}])[0] == pytest.approx(study.best_value, abs=1.0)  # of 255 levels
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_the_ax_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ax.utils.testing.mock import mock_botorch_optimize_context_manager
+
+    monkeypatch.chdir(tmp_path)
+    with mock_botorch_optimize_context_manager(force=True):  # for Ax's analyses
+        names = _run(AX, _run(FUNCTION, {}))
+    assert len(names["client"]._experiment.trials) == 48
+    assert (tmp_path / "report.html").read_text().count("<img") == 12
+    assert (tmp_path / "client.json.previous").exists()
 
 
 def test_the_function_blocks() -> None:
