@@ -27,6 +27,7 @@ BASE = "best-of-N"
 SCORES = pool.CACHE / "scores"
 RESAMPLES = 200
 REFERENCE = "O3 + TPE"
+PERFECT = {"palette": 0.0, "symmetry": 0.0, "target": 0.0}  # no image is worth more
 HEAD = """# What searches find at equal cost
 
 Made by `python pool.py`, `python run.py`, `python run.py --far`, `python report.py` in this folder. The embedded model
@@ -156,6 +157,18 @@ def compare(found: Table, budget: int) -> list[str]:
     return lines
 
 
+def limits() -> list[str]:
+    """How far from the pool's mean a score can be, and how many plain draws stand for the neighbourhood of an image."""
+    perfect = ", ".join(f"{name} {deviations(name, best):.2f}" for name, best in PERFECT.items())
+    single = [name for name in NAMES if len(task(name).objective.metrics) == 1]
+    best = ", ".join(f"{name} {deviations(name, max(next(iter(scores(name).values())))):.2f}" for name in single)
+    return [
+        f"pool standard deviations of a perfect score: {perfect}",
+        f"pool standard deviations of the best of 20,000 draws: {best}",
+        f"nearest neighbours are looked for among {len(pool.read('b')):,} draws of the second pool",
+    ]
+
+
 def law() -> list[str]:
     """Whether the law of latents is kept when scores say nothing about them; by round, as many tests as latents."""
     noise = Objective(Metric("noise"), score=lambda outputs, _: outputs)
@@ -283,7 +296,7 @@ def plot(found: Table, path: Path) -> None:
 
 def main() -> None:
     found = table()
-    lines = law()
+    lines = limits() + law()
     for budget in BUDGETS:
         if any(m == OURS and n == budget for m, _, n in found):
             lines += worths(found, budget) + compare(found, budget)

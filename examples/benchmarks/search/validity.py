@@ -61,7 +61,8 @@ def nearest(images: Array) -> Array:
 
 @cache
 def _reference() -> tuple[Array, Array]:
-    rows = pool.read("b").reshape(pool.SIZE, -1)
+    rows = pool.read("b")
+    rows = rows.reshape(len(rows), -1)
     return rows, (rows**2).sum(axis=1)
 
 
