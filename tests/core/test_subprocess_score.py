@@ -260,7 +260,7 @@ def test_a_worker_ends_with_its_parent_even_in_the_middle_of_a_call(tmp_path):
     worker = subprocess.Popen(
         [sys.executable, score_worker.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
-    with worker:
+    try:
         start = {"function": "scores_of_tests:faulty", "path": [str(FOLDER), *sys.path]}
         score_worker.send(worker.stdin, start, [])
         assert score_worker.receive(worker.stdout) == ({}, [])
@@ -271,6 +271,10 @@ def test_a_worker_ends_with_its_parent_even_in_the_middle_of_a_call(tmp_path):
             time.sleep(0.01)
         worker.stdin.close()  # as when the parent is killed
         assert worker.wait(SOON) == -signal.SIGKILL
+    finally:
+        worker.kill()
+        worker.wait()
+        worker.stdout.close()
 
 
 # --- bad input
