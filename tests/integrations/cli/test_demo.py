@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from PIL import Image
 from typer.testing import CliRunner
 
-from surrogate_ax import Draw, FunctionGenerator, __version__
+from surrogate_ax import Draw, FunctionGenerator, __version__, plan
 from surrogate_ax_cli import demo
 from surrogate_ax_cli.main import app
 from surrogate_ax_cli.pictures import chosen_seeds, count_draws
@@ -151,6 +151,7 @@ def test_an_interrupted_demo_goes_on(
     assert {json.loads(result.stdout)[side]["nfe"] for side in ("search", "plain draws")} == {960}
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used:UserWarning")  # Optuna, of the bare ask
 def test_trials_of_a_killed_demo_are_taken_back(tmp_path: Path, blocks: FunctionGenerator) -> None:
     settings = demo.Settings(evaluations=24)
     with pytest.raises(KeyboardInterrupt):
@@ -178,8 +179,9 @@ def test_the_sides_share_no_draw_and_are_themselves_plain(blocks: FunctionGenera
 
 def test_the_seeds_shown_are_the_best_of_the_searchs_draws(blocks: FunctionGenerator) -> None:
     search, _ = demo.run(blocks, demo.Settings(evaluations=48))
-    drawn = sorted(trial.values[0] for trial in search.trials[:16])
-    assert count_draws(search) == 16
+    count = plan(48, dim=blocks.prior.dim).draws
+    drawn = sorted(trial.values[0] for trial in search.trials[:count])
+    assert count_draws(search) == count
     seeds = [trial.values[0] for trial in chosen_seeds(search)]
     assert set(seeds) <= set(drawn)
     assert seeds[0] == drawn[0]
