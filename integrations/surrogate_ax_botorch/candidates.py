@@ -11,19 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from botorch.acquisition import AcquisitionFunction
+from botorch.acquisition.acquisition import AcquisitionFunction
 from botorch.acquisition.logei import qLogNoisyExpectedImprovement
 from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
 from botorch.acquisition.multi_objective.objective import IdentityMCMultiOutputObjective
 from botorch.acquisition.objective import GenericMCObjective
 from botorch.fit import fit_gpytorch_mll
-from botorch.models import ModelListGP, SingleTaskGP
+from botorch.models import SingleTaskGP
+from botorch.models.model_list_gp_regression import ModelListGP
 from botorch.models.transforms import Standardize
-from botorch.optim import optimize_acqf
+from botorch.optim.optimize import optimize_acqf
 from botorch.utils.multi_objective.hypervolume import infer_reference_point
 from botorch.utils.multi_objective.pareto import is_non_dominated
 from botorch.utils.transforms import normalize, unnormalize
@@ -236,7 +238,7 @@ def _of_all_rounds(
     bounded = [(told.values[m.name] - m.bound) * (1 if m.goal == "at_most" else -1) for m in told.objective.bounded]
     losses = told.objective.losses(told.values)
     y = np.column_stack([-losses, *bounded])
-    finished = np.flatnonzero(np.isfinite(y).all(axis=1))
+    finished = np.flatnonzero(np.isfinite(y).all(axis=1)).tolist()
     placed, x = [], []
     for i, row in enumerate(finished, 1):
         u = [i / (len(finished) + 1)] * (space.axes - 1)
@@ -270,7 +272,7 @@ def _fitted(known: Known, columns: _Columns, outcome: int) -> SingleTaskGP:
 
 def _acquisition(model: Any, known: Known, running: Tensor | None) -> AcquisitionFunction:
     m = known.objectives
-    bounds = [lambda z, j=j: z[..., j] for j in range(m, known.y.shape[1])]
+    bounds = [partial(_column, j=j) for j in range(m, known.y.shape[1])]
     options: dict[str, Any] = {
         "X_baseline": known.x,
         "X_pending": running,
@@ -278,10 +280,14 @@ def _acquisition(model: Any, known: Known, running: Tensor | None) -> Acquisitio
         "prune_baseline": True,
     }
     if m == 1:
-        first = GenericMCObjective(lambda z, X=None: z[..., 0])
-        return qLogNoisyExpectedImprovement(model, objective=first, **options)
+        return qLogNoisyExpectedImprovement(model, objective=GenericMCObjective(_column), **options)
     kept = known.y[(known.y[:, m:] <= 0).all(dim=1), :m]
     kept = kept if len(kept) else known.y[:, :m]
     worst = infer_reference_point(kept[is_non_dominated(kept)])
     several = IdentityMCMultiOutputObjective(outcomes=list(range(m)))
     return qLogNoisyExpectedHypervolumeImprovement(model, ref_point=worst, objective=several, **options)
+
+
+def _column(z: Tensor, X: Tensor | None = None, *, j: int = 0) -> Tensor:
+    """An outcome of samples (..., m + b)."""
+    return z[..., j]

@@ -98,10 +98,12 @@ class _Watched(CoefficientCandidates):
     """Keeps what each proposal was made from."""
 
     seen: ClassVar[list[module.Known]] = []  # of all copies
+    running: ClassVar[list[int]] = []
 
-    def _propose(self, known: module.Known, *rest: Any) -> Tensor:
+    def _propose(self, known: module.Known, columns: Any, pending: Tensor | None) -> Tensor:
         self.seen.append(known)
-        return super()._propose(known, *rest)
+        self.running.append(0 if pending is None else len(pending))
+        return super()._propose(known, columns, pending)
 
 
 def test_optimize_learns_from_the_trials_of_every_round():
@@ -114,7 +116,7 @@ def test_optimize_learns_from_the_trials_of_every_round():
     ]
     generator = FunctionGenerator(lambda z: z.clone(), PRIOR)
     objective = Objective(Metric("along"), score=lambda z, _: z.double().numpy() @ DIRECTION)
-    _Watched.seen = []
+    _Watched.seen, _Watched.running = [], []
     study = optuna.create_study(direction="maximize", sampler=_sampler(_Watched()))
     optimize(
         study,
@@ -126,6 +128,7 @@ def test_optimize_learns_from_the_trials_of_every_round():
         policy=lambda told, *_: turns[int(told.ended(0) >= 8)],
     )
     assert [len(known.x) for known in _Watched.seen] == [8] * 4 + [12] * 4  # the model is asked from the first trial on
+    assert _Watched.running == [0, 1, 2, 3] * 2
     known = _Watched.seen[-1]
     values = np.array([trial.value for trial in study.trials])
     np.testing.assert_allclose(known.y[:, 0], values[:12])
