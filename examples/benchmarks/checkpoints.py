@@ -1,20 +1,22 @@
-"""What stopping hopeless rows mid-trajectory saves, and what it costs.
+"""What stopping hopeless rows half-way saves, and what searching costs beside generation.
 
-The avatar model, 8 steps, guidance 1, batches of 8; N = 100 full generations, 800 network evaluations (NFE). Each
-search runs twice from the same seed, with whole trajectories and with checkpoints after steps 2 and 4, where Optuna's
-pruner stops rows; the second goes on until it has spent the same NFE, rows in flight included. Searches: plain draws,
-and the default of `optimize`. Objectives: those of `search/objectives.py` with one metric to optimise. Every line
-`RESULT name value goal ok|short`:
+The avatar model, 8 steps, guidance 1; N = 100 full generations, 800 network evaluations (NFE). The default search of
+`optimize` runs from the same seed with whole trajectories, and with a checkpoint after step 4 at which
+`PercentilePruner(10)` stops rows, until it has spent the same NFE, rows in flight included. Objectives: those of
+`search/objectives.py` with one metric to optimise. Step and percentile were chosen on the development half.
 
-    <search>_share        NFE at which the checkpoints' median best reaches the other's final one, over 800; median of
-                          the objectives
-    <search>_difference   the checkpoints' mean best at 800 NFE less the other's, in standard deviations of plain draws;
-                          the worst objective
-    <search>_stopped      share of the trials that were stopped
-    overhead_ratio        time in checkpoints (estimates, scores, pruner, selection) over time in generation
+A cell (objective, repeat, with checkpoints or whole) is a row of `results/checkpoints.csv`; cells that are there are
+passed over. The whole searches are those of `search/results.csv`, whose bests were taken over. Overheads are processor seconds of `optimize` less those of generator and score, over those of the
+generator. Every line `RESULT name value goal ok|short`:
 
-    python examples/benchmarks/checkpoints.py            # 10 repeats: about 40 minutes
-    python examples/benchmarks/checkpoints.py --quick    # 2 repeats of 3 objectives: under 5 minutes
+    share              NFE at which the checkpoints' median best reaches the whole search's final one, over 800; median
+                       of the objectives
+    difference         the checkpoints' mean best at 800 NFE less the whole search's, in standard deviations of plain
+                       draws; the worst objective
+    overhead_*         of the default search at N = 100 and 400, and with checkpoints; `_1s`: where an output takes 1 s
+
+    python examples/benchmarks/checkpoints.py            # about 25 minutes of one idle core
+    python examples/benchmarks/checkpoints.py --quick    # two cells again, compared with their rows; overheads at 100
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import csv
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,25 +35,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch are impo
 import numpy as np
 import optuna
 import torch
-from optuna.pruners import BasePruner, PercentilePruner
+from optuna.pruners import NopPruner, PercentilePruner
 
-from surrogate_ax import Bank, Checkpoints, Draw, Generated, draws
+from surrogate_ax import Bank, Draw, Generated, Objective
 from surrogate_ax_diffusers import avatar_generator
 from surrogate_ax_optuna import OptunaHost, optimize
 
 sys.path.insert(0, str(Path(__file__).parent / "search"))
-from objectives import Task, task
+from objectives import DEVELOPMENT, NAMES, Task, task
 
 Array = np.ndarray
-N, STEPS, BATCH, CHECKPOINTS = 100, 8, 8, (2, 4)
-NAMES = ("palette", "symmetry", "target", "constrained", "contrast", "attribute", "conjunction")
-QUICK = ("symmetry", "target", "contrast")
-
-KEEP = 50.0  # percentile of the finished trials that a row must reach to go on
+RESULTS = Path(__file__).parent / "results" / "checkpoints.csv"
+FIELDS = ("objective", "repeat", "kind", "trials", "stopped", "best", "trace")
+N, STEPS, BATCH, REPEATS = 100, 8, 8, 5
+AT, KEPT = (4,), 10.0  # the checkpoint, and the percentage of finished trials among which a row must be to go on
+BUDGET = N * STEPS
+GRID = np.arange(0.05, 1.001, 0.05) * BUDGET  # NFE of a trace
+MOST = 5 * N  # trials; the NFE end a search with checkpoints
 
 
 class Counted:
-    """A generator that counts what it spends, and the time of it.
+    """A generator that counts what it spends, and the processor time of it.
 
     Args:
         generator: can stop between steps.
@@ -61,9 +65,6 @@ class Counted:
         self._generator = generator
         self.spent, self.seconds = 0.0, 0.0
         self.prior, self.fingerprint, self.steps = generator.prior, generator.fingerprint, generator.steps
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._generator, name)
 
     def start(self, z: Any, conditions: Any, *, step: int = 0) -> Any:
         return self._generator.start(z, conditions, step=step)
@@ -78,16 +79,16 @@ class Counted:
         return self._generator.nfe(state)
 
     def advance(self, state: Any, to: int) -> Any:
-        clock = time.perf_counter()
+        clock = time.process_time()
         ahead = self._generator.advance(state, to)
-        self.seconds += time.perf_counter() - clock
+        self.seconds += time.process_time() - clock
         self.spent += float((self._generator.nfe(ahead) - self._generator.nfe(state)).sum())
         return ahead
 
     def finish(self, state: Any) -> Generated:
-        clock = time.perf_counter()
+        clock = time.process_time()
         generated = self._generator.finish(state)
-        self.seconds += time.perf_counter() - clock
+        self.seconds += time.process_time() - clock
         self.spent += float((generated.nfe - self._generator.nfe(state)).sum())
         return generated
 
@@ -95,182 +96,156 @@ class Counted:
         return self.finish(self.start(z, conditions))
 
 
-class Replayed:
-    """A generator whose trajectories are kept by latent: the same plain draws serve every objective.
-
-    Args:
-        generator: makes a trajectory when its latent is first seen.
-    """
-
-    def __init__(self, generator: Counted) -> None:
-        self._generator = generator
-        self._kept: dict[bytes, dict[int, Array]] = {}  # images at the checkpoints and at the end
-        self.spent, self.seconds = 0.0, 0.0
-        self.prior, self.fingerprint, self.steps = generator.prior, generator.fingerprint, generator.steps
-
-    def start(self, z: Any, conditions: Any, *, step: int = 0) -> tuple[int, list[bytes]]:
-        keys = [row.numpy().tobytes() for row in z["latents"]]
-        new = [i for i, key in enumerate(keys) if key not in self._kept]
-        if new:
-            state, images = self._generator.start({"latents": z["latents"][new]}, [{}] * len(new)), {}
-            for to in CHECKPOINTS:
-                state = self._generator.advance(state, to)
-                images[to] = self._generator.estimate(state)
-            images[STEPS] = self._generator.finish(state).outputs
-            for k, i in enumerate(new):
-                self._kept[keys[i]] = {to: np.asarray(made[k]) for to, made in images.items()}
-        return step, keys
-
-    def advance(self, state: tuple[int, list[bytes]], to: int) -> tuple[int, list[bytes]]:
-        self.spent += (to - state[0]) * len(state[1])
-        return to, state[1]
-
-    def select(self, states: Any, rows: Any) -> tuple[int, list[bytes]]:
-        return states[0][0], [states[s][1][i] for s, i in rows]
-
-    def estimate(self, state: tuple[int, list[bytes]]) -> Array:
-        return np.stack([self._kept[key][state[0]] for key in state[1]])
-
-    def nfe(self, state: tuple[int, list[bytes]]) -> Array:
-        return np.full(len(state[1]), float(state[0]))
-
-    def finish(self, state: tuple[int, list[bytes]]) -> Generated:
-        done = self.advance(state, STEPS)
-        return Generated(self.estimate(done), self.nfe(done), 0.0)
-
-    def generate(self, z: Any, conditions: Any) -> Generated:
-        return self.finish(self.start(z, conditions))
+def new_study(repeat: int, *, stops: bool) -> optuna.Study:
+    pruner = PercentilePruner(KEPT) if stops else NopPruner()
+    return optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=repeat), pruner=pruner)
 
 
-def search(
-    made: Task, generator: Counted | Replayed, which: str, repeat: int, pruner: BasePruner | None
-) -> tuple[Array, float]:
-    """A search until N full generations are spent: (NFE, best) after every batch, and the share that was stopped."""
-    study = optuna.create_study(
-        direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=repeat),
-        pruner=pruner or optuna.pruners.NopPruner(),
-    )
-    policy = draws(generator.prior, 100_000, axes=2) if which == "draws" else None
-    trace, generator.spent = [], 0.0
+def cell(name: str, repeat: int, kind: str, generator: Counted) -> dict[str, Any]:
+    """A search until N full generations are spent, as a row of the CSV."""
+    made, stops = task(name), kind == "checkpoints"
+    study, trace = new_study(repeat, stops=stops), list[tuple[float, float]]()
+    generator.spent = 0.0
 
     def note(study: optuna.Study, _: Any) -> None:
+        if trace and trace[-1][0] == generator.spent:  # called for every trial of a batch
+            return
         told = OptunaHost(study, generator, made.objective).told()
         done = np.isfinite(made.objective.losses(told.values)).all(axis=1)  # the others were stopped
-        worth = made.worth({name: column[done] for name, column in told.values.items()})
+        worth = made.worth({metric: column[done] for metric, column in told.values.items()})
         trace.append((generator.spent, float(worth[-1]) if len(worth) else -np.inf))
-        if generator.spent >= N * STEPS:
+        if generator.spent >= BUDGET:
             study.stop()
 
-    # With checkpoints the NFE end the search, so more trials are allowed than these can pay.
-    trials = N if pruner is None else 4 * N
-    options: dict[str, Any] = {"policy": policy} if policy else {}
-    checkpoints = CHECKPOINTS if pruner else ()
     optimize(
-        study, generator, made.objective, total_trials=trials, rng=repeat, batch_size=BATCH, checkpoints=checkpoints,
-        callbacks=[note], progress=False, **options,
+        study, generator, made.objective, total_trials=MOST if stops else N, rng=repeat, batch_size=BATCH,
+        checkpoints=AT if stops else (), callbacks=[note], progress=False,
     )  # fmt: skip
-    states = [trial.state == optuna.trial.TrialState.PRUNED for trial in study.get_trials(deepcopy=False)]
-    return np.array(trace), float(np.mean(states))
+    spent, best = np.array(trace).T
+    at = [best[max(int(np.searchsorted(spent, nfe, side="right")) - 1, 0)] for nfe in GRID]
+    stopped = np.mean([trial.state == optuna.trial.TrialState.PRUNED for trial in study.get_trials(deepcopy=False)])
+    return {"objective": name, "repeat": repeat, "kind": kind, "trials": len(study.trials),
+            "stopped": round(float(stopped), 3), "best": round(float(at[-1]), 6),
+            "trace": " ".join(f"{value:.6g}" for value in at)}  # fmt: skip
 
 
-def at(trace: Array, nfe: float) -> float:
-    """The best within some NFE; the first batch's before that."""
-    row = int(np.searchsorted(trace[:, 0], nfe, side="right")) - 1
-    return float(trace[max(row, 0), 1])
+def cells(repeats: int) -> Iterator[tuple[str, int, str]]:
+    single = [name for name in NAMES if len(task(name).objective.optimised) == 1]
+    for repeat in range(repeats):
+        for name in single:
+            yield from ((name, repeat, kind) for kind in ("checkpoints", "whole"))
 
 
-def compare(whole: Sequence[Array], stopped: Sequence[Array], sd: float) -> tuple[float, float]:
-    """Share of the NFE at which the median best is as good, and the difference of mean bests in standard deviations.
-
-    Args:
-        whole: traces of whole trajectories, one a repeat.
-        stopped: traces with checkpoints.
-        sd: of plain draws.
-    """
-    budget = N * STEPS
-    goal = np.median([at(trace, budget) for trace in whole])
-    grid = np.arange(0.1, 1.5, 0.01) * budget
-    reached = [nfe for nfe in grid if np.median([at(trace, nfe) for trace in stopped]) >= goal]
-    share = reached[0] / budget if reached else np.inf
-    means = [np.mean([at(trace, budget) for trace in traces]) for traces in (stopped, whole)]
-    return float(share), float((means[0] - means[1]) / sd)
+def read(path: Path) -> dict[tuple[str, int, str], dict[str, str]]:
+    """Rows by cell."""
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        return {(row["objective"], int(row["repeat"]), row["kind"]): row for row in csv.DictReader(file)}
 
 
-def spread(made: Task, generator: Counted, n: int = 256) -> float:
+def append(path: Path, row: dict[str, Any]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def spread(made: Task, images: Array) -> float:
     """Standard deviation of what plain draws are worth."""
-    bank = Bank(generator.prior, [Draw(2**40, k) for k in range(n)])
-    images = [generator.generate(bank.latents(np.eye(n)[k : k + 32]), [{}] * 32).outputs for k in range(0, n, 32)]
-    values = made.values(np.concatenate(images))
     (metric,) = made.objective.optimised
-    return float(values[metric.name].std())
+    return float(made.values(images)[metric.name].std())
 
 
-def overhead(made: Task, generator: Counted) -> float:
-    """Time in checkpoints over time in generation, for one search."""
-    spent = [0.0]
-    check: Callable[..., None] = Checkpoints._check
+def plain(generator: Counted, n: int = 256) -> Array:
+    """Images of n plain draws."""
+    bank = Bank(generator.prior, [Draw(2**40, k) for k in range(n)])
+    return np.concatenate(
+        [generator.generate(bank.latents(np.eye(n)[k : k + 32]), [{}] * 32).outputs for k in range(0, n, 32)]
+    )
 
-    def timed(self: Checkpoints, *args: Any) -> None:
-        clock = time.perf_counter()
-        check(self, *args)
-        spent[0] += time.perf_counter() - clock
 
-    Checkpoints._check = timed  # type: ignore[method-assign]
-    try:
-        generator.seconds = 0.0
-        search(made, generator, "draws", 0, PercentilePruner(KEEP))
-    finally:
-        Checkpoints._check = check  # type: ignore[method-assign]
-    return spent[0] / generator.seconds
+def summarise(rows: dict[tuple[str, int, str], dict[str, str]], images: Array) -> None:
+    """Lines for every objective, and the results."""
+    shares, differences = dict[str, float](), dict[str, float]()
+    for name in dict.fromkeys(name for name, _, _ in rows):
+        pairs = [(row, rows[name, r, "whole"]) for (which, r, kind), row in rows.items()
+                 if which == name and kind == "checkpoints" and (name, r, "whole") in rows]  # fmt: skip
+        if not pairs:
+            continue
+        traces = np.array([[float(value) for value in row["trace"].split()] for row, _ in pairs])
+        whole = np.array([float(row["best"]) for _, row in pairs])
+        reached = GRID[np.median(traces, axis=0) >= np.median(whole)]
+        shares[name] = float(reached[0] / BUDGET) if len(reached) else np.inf
+        differences[name] = float((traces[:, -1].mean() - whole.mean()) / spread(task(name), images))
+        stopped = np.mean([float(row["stopped"]) for row, _ in pairs])
+        half = "development" if name in DEVELOPMENT else "held out"
+        print(f"{name:12} {half:12} {len(pairs)} repeats: share {shares[name]:.2f}, difference "
+              f"{differences[name]:+.2f}, stopped {stopped:.0%}", flush=True)  # fmt: skip
+    report("share", float(np.median(list(shares.values()))), 0.6)
+    report("difference", min(differences.values()), -0.1, at_least=True)
+
+
+def overhead(n: int, generator: Counted, *, stops: bool) -> tuple[float, float]:
+    """Processor seconds beside generator and score, and those of the generator."""
+    base, scoring = task("symmetry").objective, [0.0]
+
+    def score(images: Any, conditions: Sequence[Any]) -> Any:
+        clock = time.process_time()
+        values = base.score(images, conditions)
+        scoring[0] += time.process_time() - clock
+        return values
+
+    objective, generator.seconds, clock = Objective(*base.metrics, score=score), 0.0, time.process_time()
+    optimize(
+        new_study(0, stops=stops), generator, objective, total_trials=n, rng=0, batch_size=BATCH,
+        checkpoints=AT if stops else (), progress=False,
+    )  # fmt: skip
+    return time.process_time() - clock - generator.seconds - scoring[0], generator.seconds
+
+
+def report_overhead(generator: Counted, *, quick: bool) -> None:
+    generator.generate(Bank(generator.prior, [Draw(0, 0)]).latents(np.eye(1)), [{}])  # the first call is slower
+    for name, n, stops, goal in (("100", N, False, 0.1), ("100_checkpoints", N, True, 0.1), ("400", 400, False, 0.15)):
+        if quick and n > N:
+            continue
+        beside, generating = overhead(n, generator, stops=stops)
+        report(f"overhead_{name}", beside / generating, goal)
+        if n == N:
+            report(f"overhead_{name}_1s", beside / n, 0.01)
 
 
 def report(name: str, value: float, goal: float, *, at_least: bool = False) -> None:
     met = value >= goal if at_least else value <= goal
-    print(f"RESULT {name} {value:.3f} {'>=' if at_least else '<='}{goal:g} {'ok' if met else 'short'}", flush=True)
+    print(f"RESULT {name} {value:.4g} {'>=' if at_least else '<='}{goal:g} {'ok' if met else 'short'}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--searches", nargs="*", default=["draws", "planned"])
-    parser.add_argument("--objectives", nargs="*")
-    parser.add_argument("--repeats", type=int)
-    parser.add_argument("--keep", type=float, default=KEEP)
-    parser.add_argument("--results", type=Path)
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--only", choices=("cells", "overheads"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    names = arguments.objectives or (QUICK if arguments.quick else NAMES)
-    repeats = arguments.repeats or (2 if arguments.quick else 10)
     generator = Counted(avatar_generator("happy mouth", steps=STEPS, guidance=1.0, revision="benchmark"))
-    spreads = {name: spread(task(name), generator) for name in names}
-    replayed, rows = Replayed(generator), list[dict[str, Any]]()
-    for which in arguments.searches:
-        shares, differences, stopped = [], [], []
-        used = replayed if which == "draws" else generator
-        for name in names:
-            pairs = [
-                [search(task(name), used, which, r, pruner) for pruner in (None, PercentilePruner(arguments.keep))]
-                for r in range(repeats)
-            ]
-            share, difference = compare([w for (w, _), _ in pairs], [c for _, (c, _) in pairs], spreads[name])
-            halted = float(np.mean([fraction for _, (_, fraction) in pairs]))
-            print(
-                f"{which:8} {name:12} share {share:.2f} difference {difference:+.2f} stopped {halted:.2f}", flush=True
-            )
-            rows.append({"search": which, "objective": name, "repeats": repeats, "share": round(share, 3),
-                         "difference": round(difference, 3), "stopped": round(halted, 3)})  # fmt: skip
-            shares, differences, stopped = [*shares, share], [*differences, difference], [*stopped, halted]
-        report(f"{which}_share", float(np.median(shares)), 0.6)
-        report(f"{which}_difference", min(differences), -0.1, at_least=True)
-        print(f"{which}: {np.mean(stopped):.0%} of the trials were stopped", flush=True)
-    report("overhead_ratio", overhead(task("symmetry"), generator), 0.1)
-    if arguments.results:
-        with arguments.results.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+    done = read(arguments.results)
+    if arguments.quick:
+        for key in [("symmetry", 0, kind) for kind in ("checkpoints", "whole")]:
+            again, was = cell(*key, generator)["best"], float(done[key]["best"])
+            near = "ok" if abs(again - was) < 0.02 * abs(was) else "short"
+            print(f"RESULT {' '.join(map(str, key))} {again} committed:{was} {near}", flush=True)
+    elif arguments.only != "overheads":
+        for key in cells(arguments.repeats):
+            if key not in done:
+                append(arguments.results, cell(*key, generator))
+                print("done", *key, flush=True)
+        summarise(read(arguments.results), plain(generator))
+    if arguments.only != "cells":
+        report_overhead(generator, quick=arguments.quick)
 
 
 if __name__ == "__main__":
