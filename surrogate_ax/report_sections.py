@@ -220,8 +220,9 @@ def pareto(losses: Array) -> Array:
     Args:
         losses: (n, m), smaller is better.
     """
-    worse = (losses[:, None] >= losses[None]).all(axis=2) & (losses[:, None] > losses[None]).any(axis=2)
-    return np.flatnonzero(~worse.any(axis=1))
+    no_better, worse = losses[:, None] >= losses[None], losses[:, None] > losses[None]
+    beaten: Array = np.all(no_better, axis=2) & np.any(worse, axis=2)
+    return np.flatnonzero(~beaten.any(axis=1))
 
 
 def _recipes(entries: Sequence[Entry], best: Sequence[int], objective: Objective) -> Section:
