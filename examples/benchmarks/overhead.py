@@ -272,7 +272,9 @@ def peak_memory(quick: bool) -> None:
 LENGTH, BOX, ENTRIES = 1000, 8, 64
 
 
-def long_search(kind: str, path: str, trials: int, called: Callable[[Any], Any], chose: Callable[[float], Any]) -> None:
+def long_search(
+    kind: str, path: str, trials: int, called: Callable[[Any], None], chose: Callable[[float], Any]
+) -> None:
     """Search a plain function; `called` with each batch's latents, `chose` with the seconds that a policy took."""
     import optuna
 
@@ -288,7 +290,12 @@ def long_search(kind: str, path: str, trials: int, called: Callable[[Any], Any],
         sampler=samplers.get(kind, optuna.samplers.RandomSampler)(seed=0),
         load_if_exists=True,
     )
-    generator = FunctionGenerator(called, (ENTRIES,), revision="1")
+
+    def generate(z: Any) -> Any:
+        called(z)
+        return z
+
+    generator = FunctionGenerator(generate, (ENTRIES,), revision="1")
     planned = plan(LENGTH, dim=ENTRIES).policy(generator.prior)
     where = planned if kind == "plan" else fixed(SurrogateSpace.sample(generator.prior, seeds=BOX, rng=0))
 
@@ -308,11 +315,10 @@ def long_of(kind: str, path: str) -> None:
     trials: list[int] = [0]
     clocks, choosing, chosen = [time.process_time()], [0.0], 0.0
 
-    def called(z: Any) -> Any:
+    def called(z: Any) -> None:
         clocks.append(time.process_time())
         trials.append(trials[-1] + len(z))
         choosing.append(chosen)
-        return z
 
     def chose(spent: float) -> None:
         nonlocal chosen
@@ -335,7 +341,7 @@ def resume_of(path: str) -> None:
     import surrogate_ax_optuna  # noqa: F401
     from surrogate_ax import sphere  # noqa: F401
 
-    def called(z: Any) -> Any:
+    def called(z: Any) -> None:
         raise Begun
 
     begun, clock = time.process_time(), time.perf_counter()

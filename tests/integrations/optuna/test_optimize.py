@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -22,10 +23,13 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, TrialState
 
 from surrogate_ax import (
+    Angular,
     ArgumentError,
     Choice,
     Draw,
@@ -471,6 +475,41 @@ def test_another_space_on_resume_is_refused(make_study, make_generator, objectiv
         run(study, generator, objective)
     with pytest.raises(MismatchError, match=r"space: space-\w+ -> by a policy"):
         run(study, generator, objective, policy=fixed(_space(generator)))
+
+
+def test_what_a_box_is_made_of_is_named_where_it_differs(make_study, make_generator, objective):
+    study, generator = make_study(), make_generator()
+    run(study, generator, objective, space=_space(generator), total_trials=8)
+    with pytest.raises(MismatchError, match=r"space: space-\w+ -> space-\w+; bank: bank-\w+ -> bank-\w+\. Use"):
+        run(study, generator, objective, space=_space(generator, rng=1))
+    angular = dataclasses.replace(_space(generator), chart=Angular())
+    with pytest.raises(
+        MismatchError, match=r"space: space-\w+ -> space-\w+; chart: knothe-rosenblatt -> angular\. Use"
+    ):
+        run(study, generator, objective, space=angular)
+
+
+def test_another_seed_of_draws_is_refused_on_resume(make_study, make_generator, objective):
+    study = make_study()
+    run(study, make_generator(), objective, total_trials=8, rng=0)
+    with pytest.raises(MismatchError, match="rng: 0 -> 1"):
+        run(study, make_generator(), objective, rng=1)
+
+
+def test_a_journal_file_is_warned_of_and_works(make_study, make_generator, objective, tmp_path):
+    study = make_study(storage=JournalStorage(JournalFileBackend(str(tmp_path / "study.log"))))
+    with pytest.warns(UserWarning, match=r"journal file that is torn.*sqlite\('study\.db'\) is as simple") as caught:
+        run(study, make_generator(), objective, total_trials=8)
+    assert len(caught) == 1
+    assert len(ended_trials(study)) == 8
+
+
+def test_what_a_study_holds_is_said_above_the_bar(make_study, make_generator, objective, capsys):
+    study = make_study()
+    run(study, make_generator(), objective, total_trials=8, progress=True)
+    assert "Found" not in capsys.readouterr().err
+    run(study, make_generator(), objective, total_trials=16, progress=True)
+    assert "Found 8 told." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING])
