@@ -100,7 +100,7 @@ def _line(one: Series, across: _Axis, up: _Axis) -> str:
 def _dots(one: Series, across: _Axis, up: _Axis) -> str:
     paint = f'fill="none" stroke="{escape(one.colour)}"' if one.dashed else f'fill="{escape(one.colour)}"'
     drawn = []
-    for i in np.flatnonzero(np.isfinite(one.x * one.y)):
+    for i in np.flatnonzero(np.isfinite(one.x * one.y)).tolist():
         name = f"<title>{escape(one.names[i])}</title>" if len(one.names) else ""
         drawn.append(f'<circle cx="{across(one.x[i]):.1f}" cy="{up(one.y[i]):.1f}" r="3.5" {paint}>{name}</circle>')
     return "".join(drawn)
