@@ -6,8 +6,9 @@ The avatar model, 8 steps, guidance 1; N = 100 full generations, 800 network eva
 `search/objectives.py` with one metric to optimise. Step and percentile were chosen on the development half.
 
 A cell (objective, repeat, with checkpoints or whole) is a row of `results/checkpoints.csv`; cells that are there are
-passed over. The whole searches are those of `search/results.csv`, whose bests were taken over. Overheads are processor seconds of `optimize` less those of generator and score, over those of the
-generator. Every line `RESULT name value goal ok|short`:
+passed over. The whole searches are those of `search/results.csv`, whose bests were taken over. Overheads are processor
+seconds of `optimize` less those of generator and score, over those of the generator. Every line
+`RESULT name value goal ok|short`:
 
     share              NFE at which the checkpoints' median best reaches the whole search's final one, over 800; median
                        of the objectives
