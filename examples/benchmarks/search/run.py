@@ -157,16 +157,22 @@ def _best(where: Task, values: dict[str, Any], n: int) -> int:
 
 def fill_far(path: Path) -> None:
     """Say of every row whether its best image is farther from plain draws than they are from each other."""
-    lines = read(path)
-    for row in lines:
+    found = dict[tuple[str, ...], str]()
+    for row in read(path):
         name, n = row["method"], int(row["budget"])
         tried = [n] if name in PLANNED else [b for b in sorted(BUDGETS, reverse=True) if b >= n]
         stems = [CACHE / "traces" / f"{name}-{row['task']}-{b}-{row['repeat']}.npz" for b in tried]
-        found = next((stem for stem in stems if stem.exists()), None)
-        if found is not None:
-            row["far"] = str(int(validity.far(np.load(found)[f"best {n}"][None])[0]))
+        stem = next((stem for stem in stems if stem.exists()), None)
+        if stem is not None:
+            found[cell(row)] = str(int(validity.far(np.load(stem)[f"best {n}"][None])[0]))
+    latest = {cell(row): row for row in read(path)}  # again: others may have added cells meanwhile
     path.unlink()
-    append(path, lines)
+    append(path, [{**row, "far": found.get(cell(row), row["far"])} for row in latest.values()])
+
+
+def cell(row: dict[str, str]) -> tuple[str, ...]:
+    """What a row is known by."""
+    return row["method"], row["task"], row["budget"], row["repeat"]
 
 
 def read(path: Path) -> list[dict[str, str]]:
