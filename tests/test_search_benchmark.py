@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "examples/benchmarks/search"
-PARTS = ("embedded", "pool", "objectives", "lockstep", "library", "peers", "validity", "run", "classifier", "dataset")
+PARTS = ("embedded", "pool", "objectives", "lockstep", "library", "peers", "validity", "run", "tune", "classifier",
+         "dataset")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +73,41 @@ def test_drifting_latents_lie_outside_the_band(bench: SimpleNamespace, monkeypat
     assert bench.validity.outside(x).mean() < 0.03
     assert bench.validity.outside(1.2 * x).all()
     assert bench.validity.outside(x + 0.5).all()
+
+
+def row(run: SimpleNamespace, method: str, repeat: int, best: float) -> dict[str, object]:
+    given = {"method": method, "task": "palette", "budget": 100, "repeat": repeat, "best_inside": best, "far": ""}
+    return dict.fromkeys(run.FIELDS, 0) | given
+
+
+def test_neighbours_are_filled_in_and_the_latest_row_of_a_cell_stays(
+    bench: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, results = bench.run, tmp_path / "results.csv"
+    run.append(results, [row(run, "sep-CMA-ES", 0, 1.0), row(run, "zero-order", 0, 2.0)])
+    run.append(results, [row(run, "sep-CMA-ES", 0, 3.0)])
+    monkeypatch.setattr(run, "CACHE", tmp_path)
+    monkeypatch.setattr(bench.validity, "far", lambda images: images.sum(axis=(1, 2, 3)) > 0)
+    (tmp_path / "traces").mkdir()
+    np.savez(tmp_path / "traces/sep-CMA-ES-palette-400-0.npz", **{"best 100": np.ones((16, 16, 3))})
+    run.fill_far(results)
+    lines = {line["method"]: (float(line["best_inside"]), line["far"]) for line in run.read(results)}
+    assert lines == {"sep-CMA-ES": (3.0, "1"), "zero-order": (2.0, "")}
+
+
+def test_settings_are_ranked_over_the_cells_that_all_of_them_have(
+    bench: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune, made = bench.tune, tmp_path / "tuning.csv"
+    monkeypatch.setattr(tune, "TUNING", made)
+    monkeypatch.setattr(tune, "CONFIGURATIONS", {"sep-CMA-ES": [{}, {"size": 6}]})
+    lines = [
+        ("as written", 0, 1.0),
+        ("size 6", 0, 2.0),
+        ("as written", 1, 1.0),
+        ("size 6", 1, 3.0),
+        ("size 6", 2, -9.0),
+    ]
+    bench.run.append(made, [row(bench.run, f"sep-CMA-ES: {name}", repeat, best) for name, repeat, best in lines])
+    assert tune.table().splitlines()[2:] == ["| sep-CMA-ES | as written | 2.00 | 2 |",
+                                             "| sep-CMA-ES | size 6 | **1.00** | 2 |"]  # fmt: skip
