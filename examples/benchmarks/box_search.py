@@ -46,7 +46,7 @@ def with_coefficients(
     """A client of ours after `total` evaluations, the given points first, and their values."""
     client = Client(random_seed=rng)
     objective = Objective(Metric("score"), score=lambda outputs, _: score(outputs))
-    configure_experiment(client, generator, objective, space=space, rng=rng)
+    configure_experiment(client, generator, objective, space=space, model="coefficients", rng=rng)
     policy = fixed_turn(Turn(space, 0, total, space.coefficients(begin)))
     optimize(client, generator, objective, total_trials=total, batch_size=BATCH, rng=rng, policy=policy)
     return client, np.array([records.metric_values(t, ["score"])[0] for t in records.trials(client._experiment)])
