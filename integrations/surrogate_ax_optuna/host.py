@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from surrogate_ax.policies import Told, Turn
 from surrogate_ax.space import SurrogateSpace
 from surrogate_ax_optuna.claims import Claim, Ledger
 from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, abandoned, owner_of
-from surrogate_ax_optuna.previews import PREVIEW_ATTR, upload_preview
+from surrogate_ax_optuna.previews import PREVIEW_ATTR, encoding, upload
 from surrogate_ax_optuna.pruning import checkpoint_estimates, report_estimates
 from surrogate_ax_optuna.sampler import ROUND_ATTR, RoundSampler, for_batches, for_round
 from surrogate_ax_optuna.search_space import (
@@ -46,10 +46,11 @@ from surrogate_ax_optuna.search_space import (
     write_recipe,
     write_result,
 )
-from surrogate_ax_optuna.trials import ended_trials, in_order, is_gone, is_running, read_recipe, round_of
+from surrogate_ax_optuna.trials import HISTORY, ended_trials, in_order, is_gone, is_running, read_recipe, round_of
 
-__all__ = ["PREVIEW_ATTR", "OptunaHost", "ended_trials", "read_recipe", "upload_preview"]
+__all__ = ["PREVIEW_ATTR", "OptunaHost", "ended_trials", "read_recipe"]
 Array = np.ndarray
+TRIES = 5  # at which a trial's process may be killed before the trial counts as failed
 _Read = tuple[
     Terms, list[float], list[float], Mapping[int, float], Mapping[str, Any]
 ]  # recipe, values, estimates, checkpoints, condition
@@ -157,10 +158,8 @@ class OptunaHost:
         """
         trials = self._read_trials()
         self._check_axes(turn, trials)
-        if (
-            self._alone and len(trials) > self._made
-        ):  # another worker's, or an earlier run's: its seed gave these points
-            self._alone = False
+        if self._alone and len(trials) > self._made:
+            self._alone = False  # the seed has given these points to another worker, or to an earlier run
             self._batched.reseed_rng()
         exact, candidates = turn.exact, list[Candidate[optuna.Trial]]()
         try:
@@ -282,28 +281,27 @@ class OptunaHost:
         Raises:
             StorageError: a preview could not be stored; the values of all candidates have been told.
         """
+        shown = [i for i in range(len(cs)) if self._previews is not None and ev.status[i] != "failed"]
         failed: tuple[int, Exception] | None = None
-        for i, candidate in enumerate(cs):
-            trial = candidate.ticket
-            with contextlib.suppress(UpdateFinishedTrialError):
-                error = self._preview(trial, ev, i)
-                if error is not None and failed is None:
-                    failed = trial.number, error
-                self._tell_one(trial, ev, i)
-            self._leases.release(trial._trial_id)
+        with encoding(ev, {i: cs[i].ticket for i in shown}) if shown else contextlib.nullcontext({}) as pictures:
+            for i, candidate in enumerate(cs):
+                trial = candidate.ticket
+                with contextlib.suppress(UpdateFinishedTrialError):
+                    error = self._upload(trial, pictures[i]) if i in pictures else None
+                    if error is not None and failed is None:
+                        failed = trial.number, error
+                    self._tell_one(trial, ev, i)
+                self._leases.release(trial._trial_id)
         if failed is not None:
             raise StorageError(
                 f"previews: the picture of trial {failed[0]} could not be stored ({failed[1]}). The values of its "
                 "batch are kept. Make room or look after the artifact store, then run again: the study goes on."
             ) from failed[1]
 
-    def _preview(self, trial: optuna.Trial, ev: Evaluations, i: int) -> Exception | None:
+    def _upload(self, trial: optuna.Trial, picture: Future[Path]) -> Exception | None:
         """Upload a picture; what a disk or a store raises is handed back, as a value is worth more than its picture."""
-        if self._previews is None or ev.status[i] == "failed":
-            return None
         try:
-            with tempfile.TemporaryDirectory() as folder:
-                artifact = upload_preview(self._previews, trial, ev, i, Path(folder))
+            artifact = upload(self._previews, trial, picture.result())
         except (SurrogateError, UpdateFinishedTrialError):
             raise
         except Exception as error:  # noqa: BLE001  each kind of store has errors of its own
@@ -321,9 +319,16 @@ class OptunaHost:
             self.study.tell(trial, state=state, skip_if_finished=True)
 
     def reclaim(self) -> int:
-        """Fail trials whose process was killed, without a reason: `ask` then has them run again."""
+        """Fail trials whose process was killed, without a reason: `ask` then has them run again.
+
+        One whose process was killed at every one of `TRIES` tries is given a reason, and so counts as failed: it may be
+        what kills them.
+        """
         others, taken = self._others(self.study.get_trials(deepcopy=False)), 0
         for trial in abandoned(self.study, others):
             with contextlib.suppress(UpdateFinishedTrialError):  # another worker, or its own after all, was first
+                if len(trial.system_attrs.get(HISTORY, ())) >= TRIES - 1:
+                    reason = f"its process was killed at each of {TRIES} tries"
+                    self.study._storage.set_trial_user_attr(trial._trial_id, REASON_ATTR, reason)
                 taken += self.study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         return taken

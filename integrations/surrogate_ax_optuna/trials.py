@@ -4,7 +4,7 @@ A failed trial is of one of three kinds:
 
 | kind | reason | recipe | it |
 |---|---|---|---|
-| failed | its own | | counts |
+| failed | its own, or that its process was killed again and again | | counts |
 | gone | interrupted, or none | none, if there is no reason | is as if it had never been asked |
 | lost | none: its process was killed, another one failed it | there | is run again by a child with the same recipe |
 """

@@ -23,9 +23,10 @@ from surrogate_ax import Evaluator, Range, Recipe, SurrogateSpace, Turn
 from surrogate_ax_optuna import Found, OptunaHost, look, sqlite
 from surrogate_ax_optuna import lease as lease_module
 from surrogate_ax_optuna.claims import FIRST
+from surrogate_ax_optuna.host import TRIES
 from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, has_ended
 from surrogate_ax_optuna.sampler import FIXED_ATTR, ROUND_ATTR
-from surrogate_ax_optuna.search_space import RECIPE_ATTR
+from surrogate_ax_optuna.search_space import REASON_ATTR, RECIPE_ATTR
 from surrogate_ax_optuna.trials import HISTORY, ended_trials
 
 K = 4
@@ -167,6 +168,22 @@ def test_a_child_that_is_killed_too_has_a_child_of_its_own(study, make_host, spa
     assert terms == terms[:1] * 3
     assert study.trials[2].system_attrs[HISTORY] == [0, 1]
     assert look(study).again == 1
+
+
+def test_a_trial_that_kills_every_process_counts_as_failed_in_the_end(study, make_host, space):
+    for _ in range(TRIES):
+        host = make_host(study)
+        host.reclaim()
+        asked = host.ask(1, _turn(space))
+        assert len(ended_trials(study)) == 0
+        _orphan(study, host)
+    assert study.trials[-1].system_attrs[HISTORY] == list(range(TRIES - 1))
+    last = make_host(study)
+    assert last.reclaim() == 1
+    (failed,) = ended_trials(study)
+    assert failed.user_attrs[REASON_ATTR] == "its process was killed at each of 5 tries"
+    assert look(study).failed == 1
+    assert last.ask(1, _turn(space))[0].terms != asked[0].terms
 
 
 def test_a_process_killed_inside_ask_leaves_nothing_to_run_again(study, make_host, space, monkeypatch):
