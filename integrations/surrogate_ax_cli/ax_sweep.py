@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 from ax.api.client import Client
@@ -22,6 +23,7 @@ from surrogate_ax_platform import (
     load_client,
     optimize,
     records,
+    write_report,
 )
 
 MODELS = ("coefficients", "ax")
@@ -102,6 +104,10 @@ class AxSweep:
                 callbacks=[bar, seen],
                 device=parts.device,
             )
+
+    def report(self, path: Path, items: int) -> Path:
+        """Write the experiment as one HTML file, with so many of the best outputs."""
+        return write_report(self._load(), path, generator=self._parts.generator, items=items)
 
     def _new(self) -> Client:
         sweep, parts = self._sweep, self._parts

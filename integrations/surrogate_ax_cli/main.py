@@ -152,6 +152,21 @@ def best(
 
 
 @app.command()
+def report(
+    file: SweepPath,
+    out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("report.html"),
+    items: Annotated[int, typer.Option(min=1, max=30, help="Outputs shown, the best first.")] = 12,
+) -> None:
+    """Write a sweep as one HTML file that needs no network: best outputs, plots, trials and recipes."""
+    with _reported("interrupted: no report was written"), _without_noise():
+        described, _, backend = _open_sweep(file)
+        if backend.found() is None:
+            raise described.error("name", f"there are no trials of {described.name!r} yet. Run `surrogate-ax sweep`.")
+        _say("computing the plots")
+        typer.echo(str(backend.report(out, items)))
+
+
+@app.command()
 def dashboard(
     file: SweepPath,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of 127.0.0.1; 0 takes a free one.")] = 8080,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.study import StudyDirection
@@ -11,7 +13,7 @@ from surrogate_ax_cli.assembly import Parts
 from surrogate_ax_cli.named import make_pruner, make_sampler
 from surrogate_ax_cli.sweep import SWEEP_ATTR, Record, check_facts, facts
 from surrogate_ax_cli.sweep_file import SweepFile
-from surrogate_ax_optuna import OptunaHost, look, optimize
+from surrogate_ax_optuna import OptunaHost, look, optimize, write_report
 from surrogate_ax_optuna.host import ended_trials, read_recipe
 from surrogate_ax_optuna.search_space import RESULT_ATTR
 
@@ -88,6 +90,17 @@ class OptunaSweep:
             overlap=sweep.overlap,
             previews=previews,
             device=parts.device,
+        )
+
+    def report(self, path: Path, items: int) -> Path:
+        """Write the study as one HTML file, with so many of the best outputs."""
+        storage = storages.make_storage(self._sweep)
+        study = optuna.load_study(study_name=self._sweep.name, storage=storage)
+        folder = storages.previews_folder(self._sweep)
+        previews = FileSystemArtifactStore(folder) if folder.is_dir() else None
+        parts = self._parts
+        return write_report(
+            study, path, objective=parts.objective, generator=parts.generator, previews=previews, items=items
         )
 
     def _begun(self, study: optuna.Study) -> bool:

@@ -65,6 +65,10 @@ class Backend(Protocol):
         """Go on to the budget."""
         ...
 
+    def report(self, path: Path, items: int) -> Path:
+        """Write what `found` sees as one HTML file, with so many of the best outputs."""
+        ...
+
 
 def backend_of(sweep: SweepFile, parts: Parts) -> Backend:
     """The backend that a file names; its library is imported here.

@@ -49,6 +49,9 @@ def test_a_sweep_runs_goes_on_and_is_mirrored(sweep: Sweep) -> None:
     rows = json.loads(picked.stdout)
     assert rows[0]["trial"] == result["best"][0]["trial"]
     assert rows[0]["recipe"]["condition"].keys() == {"light"}
+    report = sweep("report", "--items", "2")
+    assert report.exit_code == 0, report.output
+    assert (sweep.folder / "report.html").read_text().count("data:image/") >= 2
 
 
 def test_a_named_model_and_policy(sweep: Sweep) -> None:

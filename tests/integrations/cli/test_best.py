@@ -124,3 +124,17 @@ def test_a_list_that_is_not_ours_is_left_alone(sweep: Sweep, tmp_path: Path) -> 
     assert answer.exit_code == 2
     assert "is not what `best` writes" in answer.stderr
     assert [path.name for path in (tmp_path / "best").iterdir()] == ["best.json"]
+
+
+def test_a_report_is_one_file_with_pictures_and_recipes(sweep: Sweep) -> None:
+    none = sweep("report")
+    assert none.exit_code == 2
+    assert "there are no trials of 's' yet. Run `surrogate-ax sweep`." in none.stderr
+    assert not (sweep.folder / "report.html").exists()
+    sweep("sweep")
+    answer = sweep("report", "--items", "3")
+    assert answer.exit_code == 0, answer.output
+    page = (sweep.folder / answer.stdout.strip()).read_text()
+    assert page.count("data:image/") >= 3
+    assert "dark" in page
+    assert 'src="http' not in page

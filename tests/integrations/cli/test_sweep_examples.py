@@ -68,7 +68,7 @@ def test_the_file_in_readme(sweep: Sweep) -> None:
 
 def test_the_commands_in_readme_are_there() -> None:
     shown = re.findall(r"^    surrogate-ax (\w+) (examples/\S+)(.*)$", README, re.MULTILINE)
-    assert {command for command, _, _ in shown} == {"sweep", "dashboard", "best"}
+    assert {command for command, _, _ in shown} == {"sweep", "dashboard", "report", "best"}
     for command, file, rest in shown:
         assert (ROOT / file).is_file()
         text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).stdout
