@@ -283,7 +283,7 @@ class OptunaHost:
         """
         shown = [i for i in range(len(cs)) if self._previews is not None and ev.status[i] != "failed"]
         failed: tuple[int, Exception] | None = None
-        with encoding(ev, {i: cs[i].ticket for i in shown}) if shown else contextlib.nullcontext({}) as pictures:
+        with encoding(ev, {i: cs[i].ticket for i in shown}) as pictures:
             for i, candidate in enumerate(cs):
                 trial = candidate.ticket
                 with contextlib.suppress(UpdateFinishedTrialError):
