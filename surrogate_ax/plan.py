@@ -1,9 +1,10 @@
 """How to spend a budget: plain draws, the box, rounds and policy.
 
-The numbers were chosen on the development half of `examples/benchmarks/search` and its two smaller budgets, on the
-embedded model and on a fast imitation of it; the table there says what they are worth on both halves. What was seen:
-eight plain draws beat sixteen at N = 50; fresh noise that falls from b = .5 to .2 beat constant .3, .5 to .1 and .6 to
-.3 by little; rounds of 8 lose little to rounds of 4, which plan twice as long and fill batches half.
+The numbers were chosen on the development half of `examples/benchmarks/search`, mostly on a fast imitation of the
+embedded model; its results.md says what they are worth on both halves. There eight plain draws beat sixteen at N = 50,
+and fresh noise that falls from b = .5 to .2 beat constant .3 by little. On the model itself, at N = 100, sixteen draws
+and rounds of 4 ranked a little better over eight cells (tuning.md); rounds of 4 plan twice as long and leave batches
+half empty.
 """
 
 from __future__ import annotations

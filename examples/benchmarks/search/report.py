@@ -296,7 +296,8 @@ def plot(found: Table, path: Path) -> None:
         panel.minorticks_off()
     panels[0, 0].set_ylabel("best, larger is better")
     panels[1, 0].set_ylabel("best, larger is better")
-    figure.supxlabel("evaluations")
+    for panel in panels[1]:
+        panel.set_xlabel("evaluations")
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
     figure.savefig(path, dpi=90)

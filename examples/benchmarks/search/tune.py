@@ -23,7 +23,8 @@ HEAD = f"""# Settings, chosen on the development half at N = {N}
 Made by `python tune.py` and `python tune.py --table`. Mean rank of a method's three configurations over the same cells,
 1 for the best. "As written" is the default in `peers.py`, `library.py` and `surrogate_ax.plan`, and what results.md
 reports. The policy behind ours was developed on the same objectives before this table, which does not count that. A
-published recipe (half of O3's budget in draws) is kept unless another is better beyond doubt.
+published recipe (half of O3's budget in draws) is kept unless another is better beyond doubt. Where another ranks
+better, ours included, that came out after results.csv was made, which was not made again.
 
 """
 CONFIGURATIONS: dict[str, list[dict[str, Any]]] = {
