@@ -159,7 +159,7 @@ def test_a_database_keeps_the_experiment(make_client, make_generator, objective,
     from ax.storage.sqa_store.db import create_all_tables, get_engine, init_engine_and_session_factory
 
     config = StorageConfig(url=f"sqlite:///{tmp_path / 'ax.db'}")
-    init_engine_and_session_factory(url=config.url)
+    init_engine_and_session_factory(url=config.url, force_init=True)  # Ax has one a process
     create_all_tables(get_engine())
     run(make_client(storage_config=config), total_trials=4)
     client = Client.load_from_database("surrogate", storage_config=config)
