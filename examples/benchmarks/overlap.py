@@ -78,15 +78,17 @@ def fit(generator: Any, score: Score) -> None:
     """Let the score of a batch take as long as its generation: in processor time, which a busy machine leaves alone."""
     import torch
 
-    os.environ[WORK] = "4"
     z, conditions = {"latents": torch.randn(BATCH, *generator.prior.shapes["latents"])}, [{}] * BATCH
     images = generator.generate(z, conditions).outputs  # the first call of a process is slower than the others
     runs: tuple[Callable[[], object], ...]
     runs = (lambda: generator.generate(z, conditions), lambda: score(images, conditions))
-    pairs = [[seconds(run, time.process_time) for run in runs] for _ in range(5)]
-    made, scored = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(f"# generating a batch takes {made:.3f} s of processor time", flush=True)
-    os.environ[WORK] = str(max(1, round(4 * made / scored)))
+    work = 4.0
+    for _ in range(3):  # again with what was found: a short score is mostly what does not repeat itself
+        os.environ[WORK] = str(max(1, round(work)))
+        pairs = [[seconds(run, time.process_time) for run in runs] for _ in range(5)]
+        made, scored = (statistics.median(column) for column in zip(*pairs, strict=True))
+        work *= made / scored
+    print(f"# a batch takes {made:.3f} s of processor time to generate, {scored:.3f} s to score", flush=True)
 
 
 def search(generator: Any, score: Any, *, overlap: bool) -> tuple[float, list[float]]:
