@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from surrogate_ax.policies import Turn
 from surrogate_ax_optuna.lease import LEASE_ATTR
-from surrogate_ax_optuna.sampler import FIXED_ATTR, ROUND_ATTR
+from surrogate_ax_optuna.round_view import FIXED_ATTR, ROUND_ATTR
 from surrogate_ax_optuna.trials import HISTORY, is_gone, is_lost, is_running, parent_of, round_of
 
 FIRST = "failed_trial"  # the first of the numbers in the history

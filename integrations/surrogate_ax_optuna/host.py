@@ -35,7 +35,8 @@ from surrogate_ax_optuna.claims import Claim, Ledger
 from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, abandoned, owner_of
 from surrogate_ax_optuna.previews import PREVIEW_ATTR, encoding, upload
 from surrogate_ax_optuna.pruning import checkpoint_estimates, report_estimates
-from surrogate_ax_optuna.sampler import ROUND_ATTR, RoundSampler, for_batches, for_round
+from surrogate_ax_optuna.round_view import ROUND_ATTR
+from surrogate_ax_optuna.sampler import RoundSampler, for_batches, for_round
 from surrogate_ax_optuna.search_space import (
     REASON_ATTR,
     RECIPE_ATTR,
@@ -200,12 +201,13 @@ class OptunaHost:
     def _adopt(self, trial_id: int, turn: Turn) -> Claim:
         """The claim of a trial that waited in Optuna's queue: a user's point, or a retry of Optuna's own."""
         storage = self.study._storage
+        trial = storage.get_trial(trial_id)
+        number = int(trial.user_attrs.get(ROUND_ATTR, turn.round))
+        storage.set_trial_user_attr(trial_id, ROUND_ATTR, number)  # first: what has a round is taken back after a kill
         storage.set_trial_user_attr(trial_id, LEASE_ATTR, self._leases.terms())
         self._leases.hold(trial_id)
-        trial = storage.get_trial(trial_id)
         self._read_trials()
-        repeats = trial if RECIPE_ATTR in trial.user_attrs else None
-        return Claim(int(trial.user_attrs.get(ROUND_ATTR, turn.round)), repeats=repeats)
+        return Claim(number, repeats=trial if RECIPE_ATTR in trial.user_attrs else None)
 
     def _ask_one(
         self, trial_id: int, claim: Claim, turn: Turn, exact: Sequence[Terms], n: int

@@ -21,7 +21,7 @@ from surrogate_ax.evaluation import INTERRUPTED, Evaluations
 from surrogate_ax.loop import Batch, Candidate
 from surrogate_ax.recipe import Recipe
 from surrogate_ax_optuna.previews import PREVIEW_ATTR, upload_preview
-from surrogate_ax_optuna.sampler import ROUND_ATTR
+from surrogate_ax_optuna.round_view import ROUND_ATTR
 from surrogate_ax_optuna.search_space import RECIPE_ATTR, distributions, objective_values, write_result
 
 TICKET_ATTR = "mirror:ticket"

@@ -31,14 +31,13 @@ Reference: the bracket study of Optuna's HyperbandPruner, which filters trials i
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, PartialFixedSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace
-from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -46,11 +45,8 @@ from surrogate_ax.conditions import Searched
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.policies import Told
 from surrogate_ax.space import SurrogateSpace
+from surrogate_ax_optuna.round_view import ROUND_ATTR, KnownSpaceView, RoundView
 
-ROUND_ATTR = "surrogate:round"
-FIXED_ATTR = "surrogate:exact"
-
-_STUDY_KEYS = "study:"  # Optuna's own facts about a study, such as its metric names
 _MIN_POPSIZE = 4  # below, CMA-ES has a single parent and its learning rates divide by zero
 
 
@@ -90,7 +86,7 @@ class RoundSampler(BaseSampler):
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Ask the inner sampler which of the known parameters it samples together."""
         view = self._view(study, trial)
-        shown = view if self._known is None else _KnownSpaceView(study, self._round, trial, self._known)
+        shown = view if self._known is None else KnownSpaceView(study, self._round, trial, self._known)
         # Asked even where the answer is not used: TPE's groups are remembered by this call.
         space = self._inner.infer_relative_search_space(shown, trial)
         if self._needs_results and not view._get_trials(False, (TrialState.COMPLETE,), use_cache=True):
@@ -113,8 +109,8 @@ class RoundSampler(BaseSampler):
         """Let the inner sampler close the trial."""
         self._inner.after_trial(self._view(study, trial), trial, state, values)
 
-    def _view(self, study: Study, trial: FrozenTrial) -> _RoundView:
-        return _RoundView(study, self._round, trial)
+    def _view(self, study: Study, trial: FrozenTrial) -> RoundView:
+        return RoundView(study, self._round, trial)
 
 
 def for_batches(sampler: BaseSampler, batch_size: int) -> BaseSampler:
@@ -267,97 +263,3 @@ def _any_value(distribution: BaseDistribution) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[0]
     return cast("FloatDistribution | IntDistribution", distribution).low
-
-
-class _RoundView(Study):
-    """A study of which only the trials of one round are seen, and the trial in hand.
-
-    Not built by `Study.__init__`, which would query the storage at every call, nor by copying all attributes of the
-    study, of which Hyperband's bracket study gives out a few only. Each method filters what its namesake in the study
-    returns, so that a bracket stays a bracket.
-    """
-
-    def __init__(self, study: Study, round: int, trial: FrozenTrial) -> None:
-        self._study = study
-        self._round = round
-        self._trial_id = trial._trial_id
-        self.study_name = study.study_name
-        self._study_id = study._study_id
-        self._directions = study._directions
-        self.sampler = study.sampler
-        self.pruner = study.pruner
-        self._thread_local = study._thread_local
-        self._storage = cast(BaseStorage, _RoundStorage(study._storage, round, self._seen))
-
-    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-        return self._seen(self._study.get_trials(deepcopy=False, states=states), deepcopy)
-
-    def _get_trials(
-        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
-    ) -> list[FrozenTrial]:
-        return self._seen(self._study._get_trials(deepcopy=False, states=states, use_cache=use_cache), deepcopy)
-
-    def stop(self) -> None:
-        self._study.stop()
-
-    def _seen(self, trials: list[FrozenTrial], deepcopy: bool) -> list[FrozenTrial]:
-        seen = [
-            t
-            for t in trials
-            if ((attrs := t.user_attrs).get(ROUND_ATTR) == self._round and FIXED_ATTR not in attrs)
-            or t._trial_id == self._trial_id
-        ]
-        return copy.deepcopy(seen) if deepcopy else seen
-
-
-class _KnownSpaceView(_RoundView):
-    """The same with a single trial, which has the known parameters: what the inner sampler infers from."""
-
-    def __init__(self, study: Study, round: int, trial: FrozenTrial, known: FrozenTrial) -> None:
-        super().__init__(study, round, trial)
-        self._known = copy.copy(known)
-        self._known.number = trial.number  # the newest: samplers remember up to which trial they looked
-
-    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-        return self._get_trials(deepcopy, states)
-
-    def _get_trials(
-        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
-    ) -> list[FrozenTrial]:
-        if states is not None and self._known.state not in states:
-            return []
-        return [copy.deepcopy(self._known) if deepcopy else self._known]
-
-
-class _RoundStorage:
-    """A storage with the same view, for samplers that go past the study; the rest is passed on.
-
-    Study attributes are kept per round. Without that, NSGA would look for the parents of round 1 in round 2, find none
-    and stay random, and a QMC sequence would go on instead of covering the new space from its start.
-    """
-
-    def __init__(
-        self, storage: BaseStorage, round: int, seen: Callable[[list[FrozenTrial], bool], list[FrozenTrial]]
-    ) -> None:
-        self._storage = storage
-        self._prefix = f"{ROUND_ATTR}:{round}:"
-        self._seen = seen
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        return self._seen(self._storage.get_all_trials(study_id, deepcopy=False, states=states), deepcopy)
-
-    def get_best_trial(self, study_id: int) -> FrozenTrial:
-        return BaseStorage.get_best_trial(cast(BaseStorage, self), study_id)
-
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        stored = self._storage.get_study_system_attrs(study_id)
-        own = {k.removeprefix(self._prefix): v for k, v in stored.items() if k.startswith(self._prefix)}
-        return {k: v for k, v in stored.items() if k.startswith(_STUDY_KEYS)} | own
-
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._storage.set_study_system_attr(study_id, self._prefix + key, value)

@@ -23,7 +23,7 @@ from surrogate_ax.errors import MismatchError
 from surrogate_ax.evaluation import INTERRUPTED
 from surrogate_ax.recipe import Recipe
 from surrogate_ax_optuna.lease import abandoned
-from surrogate_ax_optuna.sampler import ROUND_ATTR
+from surrogate_ax_optuna.round_view import ROUND_ATTR
 from surrogate_ax_optuna.search_space import REASON_ATTR, RECIPE_ATTR
 
 HISTORY = "retry_history"  # of Optuna's RetryHeartbeatStaleTrialCallback: numbers of the trials that one repeats

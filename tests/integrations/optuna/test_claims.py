@@ -25,7 +25,7 @@ from surrogate_ax_optuna import lease as lease_module
 from surrogate_ax_optuna.claims import FIRST
 from surrogate_ax_optuna.host import TRIES
 from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, has_ended
-from surrogate_ax_optuna.sampler import FIXED_ATTR, ROUND_ATTR
+from surrogate_ax_optuna.round_view import FIXED_ATTR, ROUND_ATTR
 from surrogate_ax_optuna.search_space import REASON_ATTR, RECIPE_ATTR
 from surrogate_ax_optuna.trials import HISTORY, ended_trials
 
@@ -364,6 +364,30 @@ def test_a_point_of_the_users_queue_is_run(study, make_host, space):
     (candidate,) = host.ask(1, _turn(space))
     assert candidate.terms == space.terms(np.array([[0.25, 0.5, 0.75]]))[0]
     assert host._leases.held >= {candidate.ticket._trial_id}
+
+
+def test_a_point_of_the_users_queue_is_taken_back_from_a_process_killed_before_its_lease(
+    study, make_host, space, monkeypatch
+):
+    host = make_host(study)
+    host.ask(1, _turn(space))
+    study.enqueue_trial({"u0": 0.25, "u1": 0.5, "u2": 0.75})
+    write, done = study._storage.set_trial_user_attr, []
+
+    def killed(trial_id: int, key: str, value: Any) -> None:
+        if done:
+            raise KeyboardInterrupt
+        write(trial_id, key, value)
+        done.append(key)
+
+    monkeypatch.setattr(study._storage, "set_trial_user_attr", killed)
+    with pytest.raises(KeyboardInterrupt):
+        host.ask(1, _turn(space))
+    monkeypatch.undo()
+    assert study.trials[1].state == TrialState.RUNNING
+    monkeypatch.setattr(lease_module, "GRACE", -1)
+    assert make_host(study).reclaim() == 1
+    assert study.trials[1].state == TrialState.FAIL
 
 
 def test_two_hosts_share_a_rounds_rows_and_its_places(study, make_host, space):

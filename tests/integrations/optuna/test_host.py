@@ -34,7 +34,7 @@ from surrogate_ax import (
 from surrogate_ax.evaluation import INTERRUPTED
 from surrogate_ax_optuna import OptunaHost, optimize, sqlite
 from surrogate_ax_optuna.host import PREVIEW_ATTR, ended_trials, read_recipe
-from surrogate_ax_optuna.sampler import FIXED_ATTR, ROUND_ATTR
+from surrogate_ax_optuna.round_view import FIXED_ATTR, ROUND_ATTR
 from surrogate_ax_optuna.search_space import REASON_ATTR, RECIPE_ATTR
 
 K = 4

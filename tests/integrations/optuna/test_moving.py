@@ -13,7 +13,7 @@ from optuna.study import MaxTrialsCallback
 from surrogate_ax import Gaussian, Policy, caps, draws, evolve, reseed, sphere, then
 from surrogate_ax_optuna import optimize, sqlite
 from surrogate_ax_optuna.host import read_recipe
-from surrogate_ax_optuna.sampler import ROUND_ATTR
+from surrogate_ax_optuna.round_view import ROUND_ATTR
 
 TOTAL, FIRST, SIZE = 28, 8, 4
 PRIOR = Gaussian((32,))

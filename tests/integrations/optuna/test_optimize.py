@@ -56,7 +56,7 @@ from surrogate_ax.evaluation import INTERRUPTED
 from surrogate_ax_optuna import optimize, sqlite
 from surrogate_ax_optuna.host import ended_trials, read_recipe
 from surrogate_ax_optuna.optimize import STUDY_ATTR
-from surrogate_ax_optuna.sampler import FIXED_ATTR, ROUND_ATTR
+from surrogate_ax_optuna.round_view import FIXED_ATTR, ROUND_ATTR
 from surrogate_ax_optuna.search_space import REASON_ATTR, RECIPE_ATTR, RESULT_ATTR
 
 D = 32

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from surrogate_ax import ArgumentError, Gaussian, Metric, Objective, SurrogateSpace, draws, o3
 from surrogate_ax_optuna import optimize, sqlite
 from surrogate_ax_optuna.host import PREVIEW_ATTR
-from surrogate_ax_optuna.sampler import FIXED_ATTR
+from surrogate_ax_optuna.round_view import FIXED_ATTR
 from tests.contracts.euler_flow import EulerFlow
 from tests.integrations.optuna.conftest import first_entry
 

@@ -27,7 +27,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax_optuna.sampler import FIXED_ATTR, ROUND_ATTR, RoundSampler, for_batches
+from surrogate_ax_optuna.round_view import FIXED_ATTR, ROUND_ATTR
+from surrogate_ax_optuna.sampler import RoundSampler, for_batches
 
 # Optuna marks QMCSampler, NSGAIIISampler, PartialFixedSampler and BoTorchSampler's options as experimental.
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
