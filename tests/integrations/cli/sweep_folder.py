@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,9 @@ class Sweep:
     def __call__(self, command: str, *arguments: str, file: str = "s.yaml", **changes: str | None) -> Any:
         if not (self.folder / file).exists() or changes:
             self.write(file, **changes)
-        return CliRunner().invoke(app, [command, file, *arguments])
+        answer = CliRunner().invoke(app, [command, file, *arguments])
+        gc.collect()  # a command ends with its process and its connections, whose files beside the database go then
+        return answer
 
     def write(self, file: str = "s.yaml", **changes: str | None) -> None:
         (self.folder / file).write_text(sweep_text(**changes))
