@@ -36,7 +36,7 @@ def ask(x: Array, told: Rows | None = None) -> Generator[Array, Mapping[str, Arr
     return np.vstack([told[0], x]), {name: np.concatenate([told[1][name], column]) for name, column in values.items()}
 
 
-def fixed_cmaes(task: Task, repeat: int, n: int, *, seeds: int = 8, sigma: float = 0.4, size: int = 8) -> Asking:
+def fixed_cmaes(task: Task, repeat: int, n: int, *, seeds: int = 8, sigma: float = 0.4, size: int = 5) -> Asking:
     """The surrogate space of fixed random seeds with CMA-ES on u in [0,1]^(K-1) (arXiv 2509.23800)."""
     axes = starts(repeat)[:seeds]
     told = yield from ask(axes)

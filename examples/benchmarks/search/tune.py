@@ -33,7 +33,7 @@ CONFIGURATIONS: dict[str, list[dict[str, Any]]] = {
     "zero-order": [{}, {"size": 4}, {"b": 0.4}],
     "O3 + TPE": [{}, {"share": 0.3}, {"candidates": 100}],
     "sep-CMA-ES": [{}, {"size": 6}, {"size": 16}],
-    "fixed seeds + CMA-ES": [{}, {"sigma": 0.2}, {"size": 5}],
+    "fixed seeds + CMA-ES": [{}, {"sigma": 0.2}, {"size": 8}],
     "EvoSearch": [{}, {"b": 0.35}, {"start": 16}],
     "hill climbing": [{}, {"size": 8}, {"start": 8}],
     "O3 + GP": [{}, {"share": 0.3}, {"batch": 4}],
