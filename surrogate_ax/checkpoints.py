@@ -1,7 +1,8 @@
-"""Mid-trajectory checkpoints: the host stops hopeless rows early, and the survivors go on in full batches.
+"""Mid-trajectory checkpoints: hopeless rows are stopped early, and the survivors go on in full batches.
 
-    start -> step s1 -> estimate x̂, score, host.should_stop -> queue 1 -> step s2 -> ... -> queue m -> finish
+    start -> step s1 -> estimate x̂, score, stop some -> queue 1 -> step s2 -> ... -> queue m -> finish
 
+Either a share of each batch goes on, the best by the objective's own order, or the host's pruner decides.
 Rows of several batches wait in the queue behind a checkpoint until they fill a batch. A row that is stopped ends with
 the estimate as its output, the estimate's score as its values and the NFE that it has spent.
 Source: successive halving (arXiv 1502.07943) on the estimates x̂ = x - σ v of a flow.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -52,27 +53,36 @@ class Checkpoints:
     """A way from candidates to evaluations on which the host may stop rows.
 
     Args:
-        host: asked at every checkpoint which rows to stop.
+        host: told of all estimates, and asked which rows to stop where there is no `kept`.
         evaluator: of a generator that can stop between steps.
         steps: the checkpoints, as numbers of steps done, increasing.
         batch_size: rows of one call, at most.
         merge: let survivors wait for those of later batches. Without it the survivors of a batch go on at once, in a
             smaller batch, as a sampler that works in generations needs.
+        kept: share of the rows of a batch that goes on behind each checkpoint, at least one row.
 
     Raises:
         UnsupportedError: the generator cannot stop between steps.
-        ArgumentError: no steps, or steps that do not increase between 1 and the last but one.
+        ArgumentError: no steps, steps that do not increase between 1 and the last but one, or a share outside (0, 1].
     """
 
     def __init__(
-        self, host: Host[Any], evaluator: Evaluator, steps: Sequence[int], *, batch_size: int, merge: bool = True
+        self,
+        host: Host[Any],
+        evaluator: Evaluator,
+        steps: Sequence[int],
+        *,
+        batch_size: int,
+        merge: bool = True,
+        kept: float | None = None,
     ) -> None:
-        self._generator: Steppable[Any] = check_checkpoints(evaluator.generator, steps)
+        self._generator: Steppable[Any] = check_checkpoints(evaluator.generator, steps, kept)
         self._host = host
         self._evaluator = evaluator
         self._steps = list(steps)
         self._batch_size = batch_size
         self._merge = merge
+        self._kept = kept
         self._queues: list[list[_Rows]] = [[] for _ in steps]
         self._completed: list[Completed] = []
 
@@ -131,12 +141,21 @@ class Checkpoints:
             stop = np.zeros(len(part), dtype=bool)
             if scored:
                 values = {name: column[scored] for name, column in judged.values.items()}
-                stop[scored] = self._host.should_stop([part.candidates[i] for i in scored], step, values)
+                stop[scored] = self._losers([part.candidates[i] for i in scored], step, values)
             stopped, kept = np.flatnonzero(stop).tolist(), np.flatnonzero(~stop).tolist()
             if stopped:
                 self._completed.append(([part.candidates[i] for i in stopped], _stopped(judged, stopped, part, step)))
             if kept:
                 self._queues[level].append(self._pick(part, kept))
+
+    def _losers(self, candidates: Sequence[Candidate[Any]], step: int, values: Mapping[str, Array]) -> Array:
+        """Which candidates (n,) end here."""
+        self._host.note(candidates, step, values)
+        if self._kept is None:
+            return self._host.should_stop(candidates)
+        losers = np.ones(len(candidates), dtype=bool)
+        losers[self._evaluator.objective.rank(values)[: survivors(len(candidates), self._kept)]] = False
+        return losers
 
     def _finish(self, rows: _Rows) -> None:
         for part, generated in self._attempt(rows, self._pick, lambda part: self._generator.finish(part.state)):
@@ -190,20 +209,28 @@ class Checkpoints:
             yield from self._attempt(pick(rows, half), pick, work)
 
 
-def check_checkpoints(generator: Generator, steps: Sequence[int]) -> Steppable[Any]:
+def survivors(n: int, kept: float) -> int:
+    """How many of n rows go on behind a checkpoint."""
+    return max(1, round(kept * n))
+
+
+def check_checkpoints(generator: Generator, steps: Sequence[int], kept: float | None = None) -> Steppable[Any]:
     """Refuse checkpoints that a generator cannot stop at.
 
     Args:
         generator: any.
         steps: the checkpoints, as numbers of steps done.
+        kept: share of a batch that goes on.
 
     Returns:
         The generator.
 
     Raises:
         UnsupportedError: it cannot stop between steps.
-        ArgumentError: no steps, or steps that do not increase between 1 and its last but one.
+        ArgumentError: no steps, steps that do not increase between 1 and its last but one, or a share outside (0, 1].
     """
+    if kept is not None and not 0 < kept <= 1:
+        raise ArgumentError(f"kept: expected a share of each batch above 0 and at most 1, got {kept}.")
     if not isinstance(generator, Steppable):
         raise UnsupportedError(
             f"checkpoints: expected a generator that can stop between steps (Steppable), got "

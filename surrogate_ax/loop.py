@@ -63,8 +63,12 @@ class Host(Protocol[T]):
         """
         ...
 
-    def should_stop(self, cs: Sequence[Candidate[T]], step: int, values: Mapping[str, Array]) -> Array:
-        """Which candidates (n,) to stop at a checkpoint, given estimated values there."""
+    def note(self, cs: Sequence[Candidate[T]], step: int, values: Mapping[str, Array]) -> None:
+        """Record estimated values (n,) of candidates at a checkpoint."""
+        ...
+
+    def should_stop(self, cs: Sequence[Candidate[T]]) -> Array:
+        """Which candidates (n,) to stop, by what was noted of them and others."""
         ...
 
     def tell(self, cs: Sequence[Candidate[T]], ev: Evaluations) -> None:

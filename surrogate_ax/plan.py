@@ -1,4 +1,4 @@
-"""How to spend a budget: plain draws, the box, rounds and policy.
+"""How to spend a budget: plain draws, the box, rounds, policy, and where hopeless rows are stopped.
 
 The numbers were chosen on the development half of `examples/benchmarks/search`, mostly on a fast imitation of the
 embedded model; its results.md says what they are worth on both halves. There eight plain draws beat sixteen at N = 50,
@@ -9,18 +9,23 @@ half empty.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
 
+from surrogate_ax.checkpoints import survivors
 from surrogate_ax.errors import ArgumentError
+from surrogate_ax.generator import Generator, Steppable
+from surrogate_ax.loop import check_counts
 from surrogate_ax.policies import Policy, draws, o3, o3_seeds, then
 from surrogate_ax.priors import Prior
 from surrogate_ax.sphere import sphere
 
 AXES = 8  # K, for budgets that allow it
 DRAWS = 8  # plain draws at first: proposals with fresh noise tell as much, and better rows are found sooner
+CHECKPOINT, KEPT = 0.375, 0.25  # share of the steps before the checkpoint, and of a batch that goes on behind it
+FEWEST = 4  # steps with which a trajectory can be stopped
 FRESH = (0.2, 0.5)  # range of the share of fresh noise, which falls through it over the budget
 
 
@@ -35,6 +40,9 @@ class Plan:
         size: trials a round of "sphere".
         sampled: trials of such a round that the host's sampler proposes between the proposals.
         narrow: told trials over which the share of fresh noise falls: first learn where, then refine.
+        checkpoint: step after which estimates are scored and only the best of a batch go on; 0 for none.
+        kept: share of a batch that goes on.
+        steps: T, of a whole trajectory.
     """
 
     kind: Literal["sphere", "o3"]
@@ -43,6 +51,38 @@ class Plan:
     size: int
     sampled: int
     narrow: int
+    checkpoint: int = 0
+    kept: float = 1.0
+    steps: int = 1
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """The checkpoints, as `optimize` takes them."""
+        return (self.checkpoint,) if self.checkpoint else ()
+
+    def trials(self, budget: int, batch_size: int) -> int:
+        """How many trials cost as much as so many whole outputs.
+
+        Args:
+            budget: N, whole outputs.
+            batch_size: items of one generator call, at most.
+        """
+        if not self.checkpoint:
+            return budget
+        count, left = 0, budget * self.steps
+        while True:
+            room = self.draws if count < self.draws else self.size
+            started = (count if count < self.draws else count - self.draws) % max(room, 1)
+            batch = min(batch_size, room - started)
+            while batch and self._cost(batch) > left:
+                batch -= 1
+            if not batch:
+                return count
+            count, left = count + batch, left - self._cost(batch)
+
+    def _cost(self, batch: int) -> int:
+        """Steps that a batch takes."""
+        return batch * self.checkpoint + survivors(batch, self.kept) * (self.steps - self.checkpoint)
 
     def policy(self, prior: Prior, *, device: torch.device | str = "cpu") -> Policy:
         """Plain draws, then Bayesian optimisation on the sphere of everything told, or the box over the best draws.
@@ -62,7 +102,15 @@ class Plan:
         return asdict(self)
 
 
-def plan(budget: int, *, dim: int, axes: int | None = None, searched: bool = False) -> Plan:
+def plan(
+    budget: int,
+    *,
+    dim: int,
+    axes: int | None = None,
+    searched: bool = False,
+    steps: int | None = None,
+    batch_size: int = 16,
+) -> Plan:
     """Draws, seeds and rounds for a budget.
 
     A round of "sphere" is mostly exact points, and a host shows its sampler one round at a time; call arguments that
@@ -73,6 +121,9 @@ def plan(budget: int, *, dim: int, axes: int | None = None, searched: bool = Fal
         dim: D, the dimension of the latents.
         axes: K, when the host's parameters are fixed already.
         searched: whether call arguments are searched as well.
+        steps: T, for a generator that can stop between steps: the budget then counts whole outputs, and most outputs
+            are stopped, so that there are more trials (`Plan.trials`).
+        batch_size: items of one generator call, at most.
 
     Raises:
         ArgumentError: a budget below 1, or fewer than two axes.
@@ -86,4 +137,37 @@ def plan(budget: int, *, dim: int, axes: int | None = None, searched: bool = Fal
         return Plan("o3", half, axes or min(o3_seeds(budget), half, dim), 0, 0, 0)
     first = max(2, axes or 2, min(DRAWS, budget // 3))
     size = max(4, min(8, budget // 6))
-    return Plan("sphere", first, axes or max(2, min(AXES, first, dim)), size, 0, budget)
+    whole = Plan("sphere", first, axes or max(2, min(AXES, first, dim)), size, 0, budget)
+    if steps is None or steps < FEWEST:
+        return whole
+    stopping = replace(whole, checkpoint=round(CHECKPOINT * steps), kept=KEPT, steps=steps)
+    return replace(stopping, narrow=stopping.trials(budget, batch_size))
+
+
+def check_wanted(total_trials: int | None, budget: int | None, **own: object) -> None:
+    """Refuse a run that is not told how much to do, or twice, or a planned one with parts of one's own.
+
+    Args:
+        total_trials: trials wanted.
+        budget: whole outputs' worth wanted.
+        **own: arguments in place of which the budget is planned, by name.
+
+    Raises:
+        ArgumentError: neither or both, a count below 1, or a budget beside one of the others.
+    """
+    if (total_trials is None) == (budget is None):
+        raise ArgumentError(
+            f"total_trials, budget: expected one of them, got total_trials = {total_trials} and budget = {budget}. A "
+            "budget counts whole outputs; hopeless ones may be stopped half-way, so that there are more trials."
+        )
+    check_counts(**({"total_trials": total_trials} if total_trials is not None else {"budget": budget or 0}))
+    given = sorted(name for name, value in own.items() if value is not None and value != ())
+    if budget is not None and given:
+        raise ArgumentError(
+            f"budget: it plans the search, so it does not go with {', '.join(given)}. Give total_trials in its place."
+        )
+
+
+def steps_of(generator: Generator) -> int | None:
+    """T of a generator that can stop between steps, None for the others."""
+    return generator.steps if isinstance(generator, Steppable) else None

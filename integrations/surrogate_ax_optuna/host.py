@@ -272,9 +272,13 @@ class OptunaHost:
                 storage.set_trial_state_values(trial_id, TrialState.FAIL)
             self._leases.release(trial_id)
 
-    def should_stop(self, cs: Sequence[Candidate[optuna.Trial]], step: int, values: Mapping[str, Array]) -> Array:
-        """Report estimates to the study's pruner, all rows first, then ask it about each."""
-        report_estimates(self.study, [candidate.ticket for candidate in cs], step, values, self._objective)
+    def note(self, cs: Sequence[Candidate[optuna.Trial]], step: int, values: Mapping[str, Array]) -> None:
+        """Report estimates as intermediate values, which Optuna has for studies of one objective only."""
+        if len(self._objective.optimised) == 1:
+            report_estimates(self.study, [candidate.ticket for candidate in cs], step, values, self._objective)
+
+    def should_stop(self, cs: Sequence[Candidate[optuna.Trial]]) -> Array:
+        """Ask the study's pruner about each."""
         return np.array([candidate.ticket.should_prune() for candidate in cs])
 
     def tell(self, cs: Sequence[Candidate[optuna.Trial]], ev: Evaluations) -> None:

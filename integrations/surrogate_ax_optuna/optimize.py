@@ -22,7 +22,7 @@ from surrogate_ax.generator import Generator
 from surrogate_ax.loop import Batch, Direct, Line, check_counts, run
 from surrogate_ax.objective import Objective
 from surrogate_ax.overlap import Overlapped, check_overlap
-from surrogate_ax.plan import Plan, plan
+from surrogate_ax.plan import Plan, check_wanted, plan, steps_of
 from surrogate_ax.policies import Policy, fixed
 from surrogate_ax.recipe import check_fingerprint, seed_to_json
 from surrogate_ax.space import SurrogateSpace
@@ -44,13 +44,15 @@ def optimize(
     generator: Generator,
     objective: Objective,
     *,
-    total_trials: int,
     rng: int,
+    total_trials: int | None = None,
+    budget: int | None = None,
     batch_size: int = 16,
     space: SurrogateSpace | None = None,
     policy: Policy | None = None,
     conditions: Mapping[str, Range | Choice] | None = None,
     checkpoints: Sequence[int] = (),
+    kept: float | None = None,
     overlap: bool = False,
     timeout: float | None = None,
     callbacks: Sequence[Callback] = (),
@@ -61,22 +63,27 @@ def optimize(
 ) -> None:
     """Search a generator's outputs with the study's own sampler, one generator call a batch.
 
-    Without a space the budget is planned by `surrogate_ax.plan`: plain draws, then rounds that learn from all told.
-    With one, its seeds are evaluated first, then the box is searched.
+    Without a space the search is planned by `surrogate_ax.plan`: plain draws, then rounds that learn from all told.
+    With one, its seeds are evaluated first, then the box is searched. `total_trials` or `budget` says how far.
 
     Args:
         study: any study with one direction per metric to optimise; its sampler proposes. The same call again goes on
             with it, also after a crash: trials of a killed process are run again. Several processes may share it.
         generator: makes the outputs.
         objective: judges them.
-        total_trials: ended trials wanted in the study, earlier ones and failed ones included.
         rng: seed of seeds, draws and policy; the sampler has its own.
+        total_trials: ended trials wanted in the study, earlier ones and failed ones included.
+        budget: in its place, what the search may cost in whole outputs. Where the generator can stop between steps
+            (`Steppable`), the plan has estimates scored after three eighths of the steps, and the best quarter of each
+            batch goes on: about twice as many trials at equal cost, most of them pruned, and more to learn from. Calls
+            the score for each.
         batch_size: items of one generator call, at most.
         space: a box of one's own, fixed for the study.
         policy: where to search, in place of `space`; see `surrogate_ax.policies`.
         conditions: searched call arguments, `{"guidance_scale": Range(1, 7, step=0.5)}`.
         checkpoints: numbers of steps after which estimates are scored and the study's pruner stops rows, `(3,)`. The
             generator must be `Steppable`, the metric to optimise one.
+        kept: share of each batch that goes on behind a checkpoint, in place of the pruner; for several metrics too.
         overlap: score a batch in a thread while the next one is generated, which is therefore asked for before the
             last one is told. Rounds still wait for all of their scores, so it gains where a round has several batches;
             CMA-ES wastes one batch a generation, so give it a population of several. A score in pure Python needs a
@@ -89,8 +96,9 @@ def optimize(
         device: where latents are made: the generator's.
 
     Raises:
-        ArgumentError: directions that disagree with the metrics, space and policy together, a count below 1,
-            checkpoints outside the trajectory or for several metrics, or checkpoints together with overlap.
+        ArgumentError: directions that disagree with the metrics, space and policy together, both or neither of
+            total_trials and budget, a count below 1, a budget beside parts that it plans, checkpoints outside the
+            trajectory, for several metrics without `kept`, or together with overlap.
         UnsupportedError: checkpoints for a generator that cannot stop between steps.
         MismatchError: the study was begun with another generator, space, objective or conditions (named).
         GenerationError: everything fails; the first reason is given.
@@ -99,7 +107,8 @@ def optimize(
     Reference: arXiv 2509.23800 (surrogate spaces).
     """
     evaluator = Evaluator(generator, objective, catch=catch)
-    check_counts(total_trials=total_trials, batch_size=batch_size)
+    check_counts(batch_size=batch_size)
+    check_wanted(total_trials, budget, space=space, policy=policy, checkpoints=tuple(checkpoints), kept=kept)
     check_directions(study, objective)
     if space is not None and policy is not None:
         raise ArgumentError("space, policy: expected at most one of them, got both; `fixed(space)` is a policy.")
@@ -108,18 +117,30 @@ def optimize(
             f"space: made under prior {space.bank.prior.fingerprint}, the generator's is {generator.prior.fingerprint}."
         )
     if checkpoints:
-        _check_checkpoints(generator, objective, checkpoints)
+        _check_checkpoints(generator, objective, checkpoints, kept)
     if overlap:
         check_overlap(checkpoints)
     searched = check_searched(conditions or {})
     facts: dict[str, Any] = {"metrics": objective.describe()}
     facts |= {"conditions": {name: repr(value) for name, value in searched.items()}}
     facts |= _parts(space) if space else {"space": "by a policy" if policy else "planned", "rng": rng}
-    planned = plan(total_trials, dim=generator.prior.dim, searched=bool(searched))
+    steps = None if budget is None or overlap else steps_of(generator)
+    planned = plan(
+        budget or total_trials or 0,
+        dim=generator.prior.dim,
+        searched=bool(searched),
+        steps=steps,
+        batch_size=batch_size,
+    )
     with reachable(), _stoppable(study):
         begun = _begun(study, generator, facts, planned)
+        planned = Plan(**begun["plan"])
+        if budget is not None:
+            checkpoints, kept = () if overlap else planned.checkpoints, planned.kept
+            total_trials = planned.trials(budget, batch_size)
+        assert total_trials is not None  # noqa: S101  check_wanted has seen to it
         if policy is None:
-            policy = fixed(space) if space else Plan(**begun["plan"]).policy(generator.prior, device=device)
+            policy = fixed(space) if space else planned.policy(generator.prior, device=device)
         host = OptunaHost(
             study,
             generator,
@@ -134,7 +155,7 @@ def optimize(
         line: Line = Overlapped(evaluator) if overlap else Direct(evaluator)
         if checkpoints:
             merge = not in_generations(study.sampler)
-            line = Checkpoints(host, evaluator, checkpoints, batch_size=batch_size, merge=merge)
+            line = Checkpoints(host, evaluator, checkpoints, batch_size=batch_size, merge=merge, kept=kept)
         warn_of_journal(study._storage)
         study.set_user_attr(STUDY_ATTR, begun)  # after every check, so that what is refused leaves no trace
         found = look(study)
@@ -155,13 +176,15 @@ def optimize(
             )
 
 
-def _check_checkpoints(generator: Generator, objective: Objective, checkpoints: Sequence[int]) -> None:
-    check_checkpoints(generator, checkpoints)
+def _check_checkpoints(
+    generator: Generator, objective: Objective, checkpoints: Sequence[int], kept: float | None
+) -> None:
+    check_checkpoints(generator, checkpoints, kept)
     names = [metric.name for metric in objective.optimised]
-    if len(names) > 1:
+    if len(names) > 1 and kept is None:
         raise ArgumentError(
-            f"checkpoints: Optuna's pruners judge one metric, the objective optimises {names}. Leave checkpoints out, "
-            "or optimise one metric and bound or track the others."
+            f"checkpoints: Optuna's pruners judge one metric, the objective optimises {names}. Let a share of each "
+            "batch go on, `kept=0.25`, or leave checkpoints out, or bound or track all metrics but one."
         )
 
 

@@ -30,7 +30,7 @@ from surrogate_ax.objective import Objective
 from surrogate_ax.policies import Policy, Told, Turn, fixed, o3
 from surrogate_ax.space import SurrogateSpace
 from surrogate_ax_platform import records
-from surrogate_ax_platform.experiment import begun, check_prior
+from surrogate_ax_platform.experiment import begun, check_prior, search_plan
 from surrogate_ax_platform.host import BEGIN, AxHost
 from surrogate_ax_platform.strategy import sees_one_round
 
@@ -162,7 +162,8 @@ def configure_runner(
     host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, tensors=tensors)
     recorded = client._experiment._properties.get(records.EXPERIMENT, {})
     where = space.fingerprint if space else recorded.get("space", "by a policy")
-    record = begun(client, generator, objective, where=where, axes=host.axes, total_trials=ENOUGH)
+    planned = search_plan(client, generator, ENOUGH, axes=host.axes)
+    record = begun(client, generator, objective, where=where, planned=planned)
     told = host.told()
     turn = _policy(policy, space, told, generator, host.axes, device)(told, ENOUGH, rng)
     if turn is None or turn.space.fresh == 1 or turn.size <= len(turn.exact):

@@ -11,7 +11,7 @@ from ax.core.experiment import Experiment
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.generator import Generator
 from surrogate_ax.objective import Objective
-from surrogate_ax.plan import plan
+from surrogate_ax.plan import Plan, plan
 from surrogate_ax.policies import Turn
 from surrogate_ax.recipe import check_fingerprint
 from surrogate_ax.space import SurrogateSpace
@@ -27,9 +27,7 @@ def check_prior(space: SurrogateSpace | None, generator: Generator) -> None:
         )
 
 
-def begun(
-    client: Client, generator: Generator, objective: Objective, *, where: str, axes: int, total_trials: int
-) -> dict[str, Any]:
+def begun(client: Client, generator: Generator, objective: Objective, *, where: str, planned: Plan) -> dict[str, Any]:
     """What an experiment is made with: as it was begun by its first ended trial; refuses what differs from that.
 
     Args:
@@ -37,8 +35,7 @@ def begun(
         generator: makes the outputs.
         objective: judges them.
         where: says what is searched.
-        axes: K.
-        total_trials: what the budget is planned for, when the experiment begins.
+        planned: the search, when the experiment begins.
 
     Raises:
         MismatchError: another generator, objective or `where` (named), trials of somebody else, or NaN told.
@@ -51,9 +48,8 @@ def begun(
         records.read_recipe(trial)  # refuses what somebody else has told
     _check_values(client)
     if recorded is None or not ended:
-        searched = bool(conditions_of(client)) or proposes(client)
-        planned = plan(total_trials, dim=generator.prior.dim, axes=axes, searched=searched).describe()
-        return {"version": records.VERSION, "generator": dict(generator.fingerprint), "plan": planned, **facts}
+        made = {"version": records.VERSION, "generator": dict(generator.fingerprint), "plan": planned.describe()}
+        return made | facts
     if recorded.get("version") != records.VERSION:
         raise MismatchError(
             f"client: made by version {recorded.get('version')} of this record, this release reads {records.VERSION}."
@@ -65,6 +61,14 @@ def begun(
             f"client: its experiment was begun with other parts. {'; '.join(differing)}. Use a new Client."
         )
     return recorded
+
+
+def search_plan(
+    client: Client, generator: Generator, budget: int, *, axes: int, steps: int | None = None, batch_size: int = 1
+) -> Plan:
+    """The plan for a budget, as `surrogate_ax.plan` makes it for what a client searches and its K."""
+    searched = bool(conditions_of(client)) or proposes(client)
+    return plan(budget, dim=generator.prior.dim, axes=axes, searched=searched, steps=steps, batch_size=batch_size)
 
 
 def proposes(client: Client) -> bool:

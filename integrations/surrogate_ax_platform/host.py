@@ -250,13 +250,16 @@ class AxHost:
         done = {t.run_metadata.get(records.EXACT) for t in mine if records.round_of(t) == turn.round}
         return [(i, terms) for i, terms in enumerate(turn.exact) if i not in done]
 
-    def should_stop(self, cs: Sequence[Candidate[Ticket]], step: int, values: Mapping[str, Array]) -> Array:
-        """Attach estimates to all trials first, then ask the client's early stopping about each."""
+    def note(self, cs: Sequence[Candidate[Ticket]], step: int, values: Mapping[str, Array]) -> None:
+        """Attach estimates to the trials."""
         self._end = max(step + 1, self._end or 0)
         for i, candidate in enumerate(cs):
             row = {name: float(column[i]) for name, column in values.items() if np.isfinite(column[i])}
             records.note_estimate(self._trial(candidate.ticket.index), step, row)
             self.client.attach_data(candidate.ticket.index, raw_data=row, progression=step)
+
+    def should_stop(self, cs: Sequence[Candidate[Ticket]]) -> Array:
+        """Ask the client's early stopping about each."""
         return np.array([self.client.should_stop_trial_early(candidate.ticket.index) for candidate in cs])
 
     def tell(self, cs: Sequence[Candidate[Ticket]], ev: Evaluations) -> None:

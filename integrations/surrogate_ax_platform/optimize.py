@@ -18,11 +18,11 @@ from surrogate_ax.generator import Generator
 from surrogate_ax.loop import Batch, Direct, Line, check_counts, run
 from surrogate_ax.objective import Objective
 from surrogate_ax.overlap import Overlapped, check_overlap
-from surrogate_ax.plan import Plan
+from surrogate_ax.plan import Plan, check_wanted, steps_of
 from surrogate_ax.policies import Policy, fixed
 from surrogate_ax.space import SurrogateSpace
 from surrogate_ax_platform import records
-from surrogate_ax_platform.experiment import begun, check_prior
+from surrogate_ax_platform.experiment import begun, check_prior, search_plan
 from surrogate_ax_platform.host import AxHost
 from surrogate_ax_platform.search_space import check_client, objective_text, optimization, parameters
 from surrogate_ax_platform.snapshot import check_snapshot
@@ -89,12 +89,14 @@ def optimize(
     generator: Generator,
     objective: Objective,
     *,
-    total_trials: int,
     rng: int,
+    total_trials: int | None = None,
+    budget: int | None = None,
     batch_size: int = 4,
     space: SurrogateSpace | None = None,
     policy: Policy | None = None,
     checkpoints: Sequence[int] = (),
+    kept: float | None = None,
     overlap: bool = False,
     timeout: float | None = None,
     callbacks: Sequence[Callable[[Batch], bool | None]] = (),
@@ -105,7 +107,7 @@ def optimize(
 ) -> None:
     """Search a generator's outputs through a client, one generator call a batch.
 
-    Without a space the budget is planned by `surrogate_ax.plan`: plain draws, then rounds of exact points that learn
+    Without a space the search is planned by `surrogate_ax.plan`: plain draws, then rounds of exact points that learn
     from all told, attached to the client as trials. Where `configure_experiment` was given a model, a client came with
     a generation strategy of its own, or conditions are searched, the strategy proposes: half the budget are plain
     draws, the rest is the box over the best of them (O3). With a space, its seeds are evaluated first, then the
@@ -115,13 +117,17 @@ def optimize(
         client: configured by `configure_experiment`, or loaded; run it again to go on.
         generator: makes the outputs.
         objective: judges them.
-        total_trials: ended trials wanted in the experiment, earlier ones and failed ones included.
         rng: seed of seeds, draws and policy; the client has its own.
+        total_trials: ended trials wanted in the experiment, earlier ones and failed ones included.
+        budget: in its place, what the search may cost in whole outputs. Where the generator can stop between steps
+            (`Steppable`), the plan has estimates scored after three eighths of the steps, and the best quarter of each
+            batch goes on: about twice as many trials at equal cost, most of them stopped early.
         batch_size: items of one generator call, at most.
         space: a box of one's own, fixed for the experiment.
         policy: where to search, in place of `space`; see `surrogate_ax.policies`.
         checkpoints: numbers of steps after which estimates are scored and the client's early stopping strategy stops
             rows, `(3,)`. The generator must be steppable; set the strategy with `client.set_early_stopping_strategy`.
+        kept: share of each batch that goes on behind a checkpoint, in place of that strategy.
         overlap: score a batch in a thread while the next one is generated, which is therefore asked for before the
             last one is told. Rounds still wait for all of their scores, so it gains where a round has several batches.
             A score in pure Python needs a process as well, see `SubprocessScore`.
@@ -133,8 +139,8 @@ def optimize(
         device: where latents are made: the generator's.
 
     Raises:
-        ArgumentError: space and policy together, a count below 1, checkpoints outside the trajectory, or checkpoints
-            together with overlap.
+        ArgumentError: space and policy together, both or neither of total_trials and budget, a count below 1, a
+            budget beside parts that it plans, checkpoints outside the trajectory, or checkpoints together with overlap.
         UnsupportedError: checkpoints for a generator that cannot stop between steps.
         MismatchError: the client was begun with another generator, space, objective or K (named).
         GenerationError: everything fails; the first reason is given.
@@ -142,26 +148,34 @@ def optimize(
     Reference: arXiv 2509.23800 (surrogate spaces).
     """
     evaluator = Evaluator(generator, objective, catch=catch)
-    check_counts(total_trials=total_trials, batch_size=batch_size)
+    check_counts(batch_size=batch_size)
+    check_wanted(total_trials, budget, space=space, policy=policy, checkpoints=tuple(checkpoints), kept=kept)
     if space is not None and policy is not None:
         raise ArgumentError("space, policy: expected at most one of them, got both; `fixed(space)` is a policy.")
     check_prior(space, generator)
     if checkpoints:
-        check_checkpoints(generator, checkpoints)
+        check_checkpoints(generator, checkpoints, kept)
     if overlap:
         check_overlap(checkpoints)
     axes = check_client(client, objective)
     where = space.fingerprint if space else "by a policy" if policy else "planned"
-    record = begun(client, generator, objective, where=where, axes=axes, total_trials=total_trials)
+    steps = None if budget is None or overlap else steps_of(generator)
+    planned = search_plan(client, generator, budget or total_trials or 0, axes=axes, steps=steps, batch_size=batch_size)
+    record = begun(client, generator, objective, where=where, planned=planned)
     if snapshot is not None:
         check_snapshot(client, snapshot)
+    planned = Plan(**record["plan"])
+    if budget is not None:
+        checkpoints, kept = () if overlap else planned.checkpoints, planned.kept
+        total_trials = planned.trials(budget, batch_size)
+    assert total_trials is not None  # noqa: S101  check_wanted has seen to it
     if policy is None:
-        policy = fixed(space) if space else Plan(**record["plan"]).policy(generator.prior, device=device)
+        policy = fixed(space) if space else planned.policy(generator.prior, device=device)
     tensors = None if space is None else space.bank.tensors
     host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, tensors=tensors)
     line: Line = Overlapped(evaluator) if overlap else Direct(evaluator)
     if checkpoints:
-        line = Checkpoints(host, evaluator, checkpoints, batch_size=batch_size)
+        line = Checkpoints(host, evaluator, checkpoints, batch_size=batch_size, kept=kept)
     client._experiment._properties[records.EXPERIMENT] = record  # after every check, so that a refusal leaves no trace
     client._save_experiment_to_db_if_possible(experiment=client._experiment)
     run(

@@ -69,7 +69,10 @@ class ListHost:
         rows = [self.records[i] for i in chosen]
         return [Candidate(i, row.terms, row.condition, row.round) for i, row in zip(chosen, rows, strict=True)]
 
-    def should_stop(self, cs: Any, step: int, values: Any) -> np.ndarray:
+    def note(self, cs: Any, step: int, values: Any) -> None:
+        """Nothing is kept of estimates."""
+
+    def should_stop(self, cs: Any) -> np.ndarray:
         return np.zeros(len(cs), dtype=bool)
 
     def tell(self, cs: list[Candidate[int]], ev: Evaluations) -> None:

@@ -23,15 +23,18 @@ OBJECTIVE = Objective(Metric("sum"), score=lambda outputs, conditions: outputs.s
 
 
 class Judge:
-    """A host of which only `should_stop` is asked: below a threshold, by step."""
+    """A host that is only asked which rows to stop: those below a threshold, by step."""
 
     def __init__(self, **below: float) -> None:
         self.below = {int(step[1:]): value for step, value in below.items()}
         self.asked: list[tuple[int, dict[int, float]]] = []
 
-    def should_stop(self, cs, step, values):
+    def note(self, cs, step, values):
         self.asked.append((step, {c.ticket: float(v) for c, v in zip(cs, values["sum"], strict=True)}))
-        return values["sum"] < self.below.get(step, -np.inf)
+
+    def should_stop(self, cs):
+        step, values = self.asked[-1]
+        return np.array([values[c.ticket] < self.below.get(step, -np.inf) for c in cs])
 
 
 def _batch(numbers, conditions=None):

@@ -241,8 +241,8 @@ def test_the_pruner_hears_of_all_rows_before_it_is_asked(make_study, make_host, 
     study = make_study(pruner=ThresholdPruner(lower=0.0))
     host = make_host(study)
     asked = host.ask(3, _turn(space))
-    stop = host.should_stop(asked, 5, {"first": np.array([1.0, -1.0, 2.0])})
-    assert stop.tolist() == [False, True, False]
+    host.note(asked, 5, {"first": np.array([1.0, -1.0, 2.0])})
+    assert host.should_stop(asked).tolist() == [False, True, False]
     assert [trial.intermediate_values for trial in study.trials] == [{5: 1.0}, {5: -1.0}, {5: 2.0}]
 
 
