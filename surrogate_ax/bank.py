@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy  # loads its submodules when they are first used
@@ -25,11 +25,11 @@ from surrogate_ax.priors import Latents, Prior
 
 Array = np.ndarray
 STACK_BYTES = 1 << 30  # seeds are materialised in stacks of at most this size
+SMALL = 1 << 12  # entries of rows that are kept, 64 MiB at most
 SETTLED = 1e-12  # a norm this near to 1 is 1 but for rounding; dividing again would move a fingerprint
 
 
-@dataclass(frozen=True)
-class Draw:
+class Draw(NamedTuple):  # which hashes in C: policies look seeds up by the million
     """A seed remade from its key: N(0, I) by Philox, seeded with `entropy` and `index`; always made on the CPU."""
 
     entropy: int
@@ -62,6 +62,12 @@ def inner_row(draw: Draw, dim: int) -> Array:
     """The float32 row (D,) of a draw."""
     key = np.random.SeedSequence(draw.entropy, spawn_key=(draw.index,))
     return np.random.Generator(np.random.Philox(key)).standard_normal(dim, dtype=np.float32)
+
+
+@lru_cache(maxsize=4096)
+def _small_row(draw: Draw, dim: int) -> Array:
+    """The row of a draw, kept: policies make banks of the same draws every round."""
+    return inner_row(draw, dim)
 
 
 def row_terms(rows: scipy.sparse.csr_array, seeds: Sequence[Seed]) -> list[Terms]:
@@ -204,10 +210,8 @@ class Bank:
         """c G c'ᵀ between the given coefficient rows: cosines, (n, n), when the rows are normalised."""
         rows = self._check(rows)
         columns = np.unique(rows.indices)
-        sub = rows[:, columns]
-        return np.asarray(
-            (sub @ self._gram(columns) @ sub.T) if self._stored[columns].any() else (sub @ sub.T).toarray()
-        )
+        sub = rows[:, columns].toarray()
+        return np.asarray((sub @ self._gram(columns) if self._stored[columns].any() else sub) @ sub.T)
 
     def inner(self, c: Any) -> Tensor:
         """Inner latents (n, D) of coefficient rows (n, M), norm held; float32 on the bank's device."""
@@ -270,7 +274,8 @@ class Bank:
             elif isinstance(seed, Stored):
                 rows[i] = self._tensors[seed.sha256]
             else:
-                rows[i] = torch.from_numpy(inner_row(seed, self.prior.dim))
+                make = _small_row if self.prior.dim <= SMALL else inner_row
+                rows[i] = torch.from_numpy(make(seed, self.prior.dim))
         self._stack.kept = (seeds, rows)
         return rows
 

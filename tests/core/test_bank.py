@@ -279,6 +279,7 @@ def test_no_stack_is_larger_than_asked_for(monkeypatch, stack_bytes):
 
 def test_a_box_that_is_searched_is_made_once(monkeypatch):
     made = []
+    monkeypatch.setattr("surrogate_ax.bank.SMALL", 0)  # rows of few entries are kept for good
     monkeypatch.setattr("surrogate_ax.bank.inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim))
     bank = Bank(PRIOR, draws(4))
     for _ in range(3):
@@ -311,6 +312,7 @@ def test_threads_may_share_a_bank():
 
 def test_seeds_that_a_row_does_not_use_are_not_made(monkeypatch):
     made = []
+    monkeypatch.setattr("surrogate_ax.bank.SMALL", 0)  # rows of few entries are kept for good
     monkeypatch.setattr("surrogate_ax.bank.inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim))
     c = np.zeros((2, 500))
     c[:, 17] = 1

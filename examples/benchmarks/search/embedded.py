@@ -47,24 +47,34 @@ class Model:
         self._network = network
         self.seconds, self.images = 0.0, 0
 
-    @torch.no_grad()
     def __call__(self, x: Array) -> Array:
         """Images (n, 16, 16, 3) of latents (n, 768)."""
-        clock = time.perf_counter()
-        parts = [self._batch(x[i : i + BATCH]) for i in range(0, len(x), BATCH)]
-        self.seconds, self.images = self.seconds + time.perf_counter() - clock, self.images + len(x)
-        return np.concatenate(parts) if parts else np.zeros((0, 16, 16, 3), np.float32)
+        return self.advance(x, 0, STEPS)[1]
 
-    def _batch(self, x: Array) -> Array:
+    @torch.no_grad()
+    def advance(self, x: Array, start: int, end: int) -> tuple[Array, Array]:
+        """Rows (n, 768) after `start` steps brought to step `end`: rows there, and images (n, 16, 16, 3).
+
+        The images are estimates x - σ v with the last velocity taken: the final ones after the last step.
+        """
+        clock = time.perf_counter()
+        parts = [self._batch(x[i : i + BATCH], start, end) for i in range(0, len(x), BATCH)]
+        self.seconds, self.images = self.seconds + time.perf_counter() - clock, self.images + len(x)
+        rows, images = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return rows, images
+
+    def _batch(self, x: Array, start: int, end: int) -> tuple[Array, Array]:
         n = len(x)
         z = torch.zeros((BATCH, *SHAPE))
         z[:n] = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).view(n, *SHAPE)
         z = z.contiguous(memory_format=torch.channels_last)
-        for k in range(STEPS):
+        estimate = z
+        for k in range(start, end):
             v = self._network(z, self._times[k], encoder_hidden_states=self._prompt, return_dict=False)[0]
+            estimate = z - float(self._sigmas[k]) * v
             z = z + float(self._sigmas[k + 1] - self._sigmas[k]) * v
-        image = (3 * torch.tanh(z / 3) / 2 + 0.5).clamp(0, 1)
-        return image[:n].permute(0, 2, 3, 1).contiguous().numpy()
+        image = (3 * torch.tanh(estimate / 3) / 2 + 0.5).clamp(0, 1)
+        return z[:n].reshape(n, -1).numpy(), image[:n].permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def key(row: Array) -> bytes:

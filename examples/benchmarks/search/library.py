@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
 import optuna
-from lockstep import Asking
+from embedded import STEPS
+from lockstep import Asking, Part, Values
 from objectives import Task
 from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 
 from surrogate_ax import Draw, Gaussian, Policy, Told, Turn, o3, o3_seeds
 from surrogate_ax.bank import Terms, draw_entropy
+from surrogate_ax.checkpoints import survivors
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 Array = np.ndarray
@@ -60,48 +62,94 @@ class Sampled:
             self._study.tell(trial, [float(row[metric.name][0]) for metric in self._task.objective.optimised])
 
 
-def policy_cell(task: Task, repeat: int, n: int, *, policy: Policy, batch: int = 16, box: Box = Uniform) -> Asking:
-    """A policy's search with N evaluations, as the loop runs it.
+def policy_cell(
+    task: Task,
+    repeat: int,
+    n: int,
+    *,
+    policy: Policy,
+    batch: int = 16,
+    box: Box = Uniform,
+    checkpoint: int = 0,
+    kept: float = 1.0,
+) -> Asking:
+    """A policy's search with n trials, as the loop runs it.
 
     Args:
         task: what is searched for.
         repeat: seed of everything.
-        n: N.
+        n: trials.
         policy: where to search.
         batch: items of one generator call, at most.
         box: proposes inside the turn's box.
+        checkpoint: step after which a share of each batch goes on; 0 for none.
+        kept: that share.
     """
-    terms, values, rounds = list[Terms](), dict[str, Array](), np.zeros(0, dtype=np.int64)
+    told = Told(task.objective, [], _nothing(task), np.zeros(0, dtype=np.int64))
     turn: Turn | None = None
     entropy, exact, sampler = draw_entropy(repeat, "trials"), list[Terms](), None
-    while len(terms) < n:
-        told = Told(task.objective, terms, _columns(task, values), rounds)
+    while len(told.terms) < n:
         if turn is None or told.ended(turn.round) >= turn.size:
-            turn = policy(told, n - len(terms), repeat)
+            turn = policy(told, n - len(told.terms), repeat)
             if turn is None:
                 return
             exact, sampler = list(turn.exact), box(task, turn.space.axes, repeat * 1000 + turn.round)
-        wanted = min(batch, n - len(terms), told.open(turn))
+        wanted = min(batch, n - len(told.terms), told.open(turn))
         asked, exact = exact[:wanted], exact[wanted:]
         proposed = wanted - len(asked)
         u = np.zeros((0, turn.space.axes - 1))
         if proposed:
             plain = turn.space.fresh == 1
             u = np.full((proposed, turn.space.axes - 1), 0.5) if plain else sampler.ask(proposed)
-            numbers = range(len(terms) + len(asked), len(terms) + wanted)
+            numbers = range(len(told.terms) + len(asked), len(told.terms) + wanted)
             draws = [Draw(entropy, i) for i in numbers] if turn.space.fresh > 0 else []
             asked = asked + turn.space.terms(u, draws=draws)
         bank = turn.space.bank.extend([seed for row in asked for seed, _ in row])
-        got = yield bank.inner(bank.rows(asked)).numpy()
+        x = bank.inner(bank.rows(asked)).numpy()
+        if checkpoint:
+            values, estimates = yield from _stopped(task, x, len(told.terms), checkpoint, kept)
+        else:
+            values, estimates = (yield x), _nothing(task)
         if proposed and turn.space.fresh < 1:
-            sampler.tell(u, {name: column[-proposed:] for name, column in got.items()})
-        terms = terms + asked
-        values = {name: np.concatenate([values.get(name, np.zeros(0)), column]) for name, column in got.items()}
-        rounds = np.concatenate([rounds, np.full(wanted, turn.round)])
+            sampler.tell(u, {name: column[-proposed:] for name, column in values.items()})
+        told = _grown(told, asked, values, estimates, turn.round, checkpoint)
 
 
-def _columns(task: Task, values: dict[str, Array]) -> dict[str, Array]:
-    return values or {metric.name: np.zeros(0) for metric in task.objective.metrics}
+def _stopped(
+    task: Task, x: Array, first: int, checkpoint: int, kept: float
+) -> Generator[Part, Any, tuple[dict[str, Array], dict[str, Array]]]:
+    """Values (n,), NaN for what was stopped, and estimates (n,) at the checkpoint."""
+    rows, estimates = yield Part(x, 0, checkpoint, first + np.arange(len(x)))
+    on = np.sort(task.objective.rank(estimates)[: survivors(len(x), kept)])
+    _, ended = yield Part(rows[on], checkpoint, STEPS, first + on)
+    values = {name: np.full(len(x), np.nan) for name in estimates}
+    for name, column in ended.items():
+        values[name][on] = column
+    return values, dict(estimates)
+
+
+def _grown(told: Told, terms: list[Terms], values: Values, estimates: Values, round: int, checkpoint: int) -> Told:
+    """What is told with a batch more."""
+    n, stopped = len(terms), told.estimates
+    passed = dict(told.passed)
+    if checkpoint:
+        (metric, *_) = told.objective.optimised
+        ended = np.isfinite(values[metric.name])
+        before = told.estimates or {name: np.full(len(told.terms), np.nan) for name in values}
+        stopped = {name: np.append(before[name], np.where(ended, np.nan, estimates[name])) for name in values}
+        passed = {checkpoint: np.append(passed.get(checkpoint, np.zeros(0)), estimates[metric.name])}
+    return Told(
+        told.objective,
+        [*told.terms, *terms],
+        {name: np.append(told.values[name], column) for name, column in values.items()},
+        np.append(told.round, np.full(n, round)),
+        estimates=stopped,
+        passed=passed,
+    )
+
+
+def _nothing(task: Task) -> dict[str, Array]:
+    return {metric.name: np.zeros(0) for metric in task.objective.metrics}
 
 
 def o3_tpe(task: Task, repeat: int, n: int, *, share: float = 0.5, batch: int = 8, candidates: int = 24) -> Asking:

@@ -2,6 +2,7 @@
 
     python pool.py                                    once, about 12 minutes
     python run.py [--methods A B] [--tasks ...]       the matrix; cells that are in results.csv are passed over
+    python run.py --judge                             rows again from all traces, where validity is judged anew
     python run.py --quick                             two cells again, compared with their rows
 
 A method that does not know its budget (evolution, hill climbing, ...) is run to 400 once and read off at 50 and 100.
@@ -13,9 +14,8 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
-import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ from typing import Any
 import library
 import numpy as np
 import validity
-from embedded import Model, key
+from embedded import STEPS, Model
 from library import PRIOR, policy_cell
-from lockstep import Asking, Images, Trace, run
+from lockstep import Asking, Images, Trace, run, seconds
 from objectives import DEVELOPMENT, NAMES, Task, task
 from peers import PEERS
 from pool import CACHE
@@ -33,24 +33,41 @@ from pool import CACHE
 from surrogate_ax import plan
 
 HERE = Path(__file__).parent
-RESULTS, TIMES = HERE / "results.csv", HERE / "times.json"
+RESULTS = HERE / "results.csv"
 BUDGETS, REPEATS = (50, 100, 400), {50: 10, 100: 10, 400: 5}
-OURS = "surrogate-ax"
+OURS, WHOLE = "surrogate-ax", "surrogate-ax, no checkpoints"
+BATCH = 16
 FIELDS = ("method", "task", "half", "budget", "repeat", "best", "best_inside", "best_by_wall", "planning", "generation",
           "outside", "far")  # fmt: skip
 
 
 def ours(task: Task, repeat: int, n: int, **changes: Any) -> Asking:
-    """The library's default: `plan(budget)`, with changes to it where settings are compared."""
-    planned = dataclasses.replace(plan(n, dim=PRIOR.dim), **changes)
-    yield from policy_cell(task, repeat, n, policy=planned.policy(PRIOR))
+    """The library's default for a budget, `optimize(budget=n)`, with changes to it where settings are compared."""
+    planned = plan(n, dim=PRIOR.dim, steps=STEPS, batch_size=BATCH)
+    planned = dataclasses.replace(planned, **changes)
+    yield from policy_cell(
+        task,
+        repeat,
+        planned.trials(n, BATCH),
+        policy=planned.policy(PRIOR),
+        batch=BATCH,
+        checkpoint=planned.checkpoint,
+        kept=planned.kept,
+    )
+
+
+def whole(task: Task, repeat: int, n: int) -> Asking:
+    """The library's default without checkpoints, `optimize(total_trials=n)`."""
+    yield from policy_cell(task, repeat, n, policy=plan(n, dim=PRIOR.dim).policy(PRIOR), batch=BATCH)
 
 
 PLANNED: dict[str, Callable[..., Asking]] = {
     OURS: ours,
+    WHOLE: whole,
     "O3 + TPE": library.o3_tpe,
     "O3 + GP": library.o3_gp,
 }
+METRICS = {metric.name for name in NAMES for metric in task(name).objective.metrics}
 METHODS = {**PLANNED, **PEERS}
 
 
@@ -66,43 +83,69 @@ def cells(
                     yield name, where, repeat, n
 
 
-def rows(name: str, where: str, repeat: int, ran: int, trace: Trace) -> list[dict[str, Any]]:
-    """CSV rows of a cell, one a budget that it serves."""
-    made = task(where)
+def rows(name: str, where: str, repeat: int, ran: int, trace: Trace, images: Images) -> list[dict[str, Any]]:
+    """CSV rows of a cell, one a budget that it serves.
+
+    Best values are of rows whose network evaluations fit the budget and which are valid: latents in the band of plain
+    draws, and a best image that has a plain draw near it (`validity`).
+    """
     x, values = trace.joined()
-    worth, out = made.worth(values), validity.outside(x)
-    valid = made.worth(_penalty(made, values, out))
+    out = validity.outside(x)
     budgets = [ran] if name in PLANNED else [n for n in BUDGETS if n <= ran]
-    ends = np.cumsum(trace.sizes)
+    ends, spent = np.cumsum(trace.sizes), np.cumsum(trace.nfe)
     planning = np.cumsum(trace.planning[: len(ends)])
-    generation = np.cumsum([seconds(size) for size in trace.sizes])
+    generation = np.cumsum(trace.seconds)
+    plain = bool(spent[-1] == STEPS * ends[-1])  # nothing was stopped, so a part of a batch can be counted
     lines = []
     for n in budgets:
-        allowed = n * seconds(16) / 16
-        done = ends[(planning + generation <= allowed) & (ends <= n)]
-        last = int(np.searchsorted(ends, n))
+        allowed = n * seconds(BATCH) / BATCH
+        most = n if plain else int(ends[np.searchsorted(spent, n * STEPS, side="right") - 1])
+        done = ends[(planning + generation <= allowed) & (ends <= most)]
+        last = int(np.searchsorted(ends, most))
+        best, far = best_valid(task(where), x, values, out, most, images)
+        by_wall = best_valid(task(where), x, values, out, int(done[-1]), images)[0] if len(done) else ""
         lines.append({
             "method": name, "task": where, "half": "development" if where in DEVELOPMENT else "held out",
-            "budget": n, "repeat": repeat, "best": round(float(worth[n - 1]), 6),
-            "best_inside": round(float(valid[n - 1]), 6),
-            "best_by_wall": round(float(worth[done[-1] - 1]), 6) if len(done) else "",
+            "budget": n, "repeat": repeat, "best": round(float(worth_of(task(where), values, most)), 6),
+            "best_inside": best, "best_by_wall": by_wall,
             "planning": round(float(planning[last]), 4), "generation": round(float(generation[last]), 4),
-            "outside": round(float(out[:n].mean()), 5),
-            "far": "",
+            "outside": round(float(out[:most].mean()), 5), "far": far,
         })  # fmt: skip
     return lines
 
 
-def _penalty(made: Task, values: dict[str, Any], out: Any) -> dict[str, Any]:
-    """Values that make rows outside the band worth nothing."""
+def worth_of(made: Task, values: Mapping[str, Any], n: int) -> float:
+    """What the first n rows are worth; those that were stopped are worth nothing."""
+    return float(
+        made.worth({name: column[:n] for name, column in _penalty(made, values, _unknown(values)).items()})[-1]
+    )
+
+
+def best_valid(
+    made: Task, x: Any, values: Mapping[str, Any], out: Any, n: int, images: Images
+) -> tuple[float | str, int]:
+    """What the valid of the first n rows are worth, and whether the best inside the band had no plain draw near it."""
+    bad = (out | _unknown(values))[:n]
+    far = 0
+    for _ in range(n):
+        judged = _penalty(made, {name: column[:n] for name, column in values.items()}, bad)
+        best = int(made.objective.rank(judged)[0])
+        if bad[best]:
+            return "", far
+        if not validity.far(images.of(x[best][None]))[0]:
+            return round(float(made.worth(judged)[-1]), 6), far
+        far, bad = 1, np.where(np.arange(n) == best, True, bad)
+    return "", far
+
+
+def _unknown(values: Mapping[str, Any]) -> Any:
+    return ~np.isfinite(np.stack(list(values.values()))).all(axis=0)
+
+
+def _penalty(made: Task, values: Mapping[str, Any], out: Any) -> dict[str, Any]:
+    """Values that make some rows worth nothing."""
     worst = {m.name: 1e9 if m.goal == "minimize" else -1e9 for m in made.objective.metrics}
     return {name: np.where(out, worst[name], column) for name, column in values.items()}
-
-
-def seconds(size: int) -> float:
-    """How long the stock generator takes for a batch, from the measured table."""
-    table = {int(n): float(s) for n, s in json.loads(TIMES.read_text()).items()}
-    return float(np.interp(size, sorted(table), [table[n] for n in sorted(table)]))
 
 
 def main() -> None:
@@ -111,7 +154,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", default=list(NAMES))
     parser.add_argument("--budgets", nargs="*", type=int, default=list(BUDGETS))
     parser.add_argument("--repeats", type=int, default=max(REPEATS.values()))
-    parser.add_argument("--far", action="store_true", help="fill the column of nearest neighbours from the cache")
+    parser.add_argument("--judge", action="store_true", help="write all rows again from the traces in the cache")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
@@ -119,18 +162,18 @@ def main() -> None:
     if arguments.quick:
         quick(arguments.results)
         return
-    if arguments.far:
-        fill_far(arguments.results)
-        return
     images = Images(Model())
+    if arguments.judge:
+        judge(arguments.results, images)
+        return
     for n, some in product(arguments.budgets, batched(arguments.tasks)):
         done = {(r["method"], r["task"], int(r["repeat"]), int(r["budget"])) for r in read(arguments.results)}
         wanted = [c for c in cells(arguments.methods, some, arguments.budgets, arguments.repeats) if c[3] == n]
         wanted = [c for c in wanted if c not in done]
         made = run([(task(t), METHODS[m](task(t), r, n)) for m, t, r, n in wanted], images)
-        lines = [row for cell, trace in zip(wanted, made, strict=True) for row in rows(*cell, trace)]
-        for (m, t, r, n), trace in zip(wanted, made, strict=True):
-            keep(m, t, r, n, trace, images)
+        lines = [row for cell, trace in zip(wanted, made, strict=True) for row in rows(*cell, trace, images)]
+        for cell, trace in zip(wanted, made, strict=True):
+            keep(*cell, trace)
         append(arguments.results, lines)
         print(f"N={n}, {', '.join(some)}: {len(wanted)} cells, {len(lines)} rows", flush=True)
 
@@ -140,34 +183,40 @@ def batched(names: Sequence[str], size: int = 4) -> list[Sequence[str]]:
     return [names[k : k + size] for k in range(0, len(names), size)]
 
 
-def keep(m: str, t: str, r: int, n: int, trace: Trace, images: Images) -> None:
-    """Leave a trace in the cache, with the image of the best for every budget."""
+def keep(name: str, where: str, repeat: int, n: int, trace: Trace) -> None:
+    """Leave a trace in the cache."""
     x, values = trace.joined()
-    folder = CACHE / "traces"
-    folder.mkdir(exist_ok=True)
-    served = [b for b in BUDGETS if b <= n]
-    best = {f"best {b}": images.kept[key(x[_best(task(t), values, b)])] for b in served}
-    np.savez(folder / f"{m}-{t}-{n}-{r}.npz", x=x, sizes=trace.sizes, planning=trace.planning, **values, **best)
+    (CACHE / "traces").mkdir(exist_ok=True)
+    file = CACHE / "traces" / f"{name}-{where}-{n}-{repeat}.npz"
+    np.savez(file, x=x, sizes=trace.sizes, planning=trace.planning, nfe=trace.nfe, seconds=trace.seconds, **values)
 
 
-def _best(where: Task, values: dict[str, Any], n: int) -> int:
-    """Which of the first n rows stands first."""
-    return int(where.objective.rank({name: column[:n] for name, column in values.items()})[0])
+def kept(file: Path) -> Trace:
+    """A trace of the cache."""
+    found = np.load(file)
+    sizes, cuts = found["sizes"].tolist(), np.cumsum(found["sizes"])[:-1]
+    names = [name for name in found.files if name in METRICS]
+    columns = {name: np.split(found[name], cuts) for name in names}
+    return Trace(
+        np.split(found["x"], cuts),
+        [{name: columns[name][i] for name in names} for i in range(len(sizes))],
+        sizes,
+        found["planning"].tolist(),
+        found["nfe"].tolist() if "nfe" in found else [STEPS * size for size in sizes],
+        found["seconds"].tolist() if "seconds" in found else [seconds(size) for size in sizes],
+    )
 
 
-def fill_far(path: Path) -> None:
-    """Say of every row whether its best image is farther from plain draws than they are from each other."""
-    found = dict[tuple[str, ...], str]()
-    for row in read(path):
-        name, n = row["method"], int(row["budget"])
-        tried = [n] if name in PLANNED else [b for b in sorted(BUDGETS, reverse=True) if b >= n]
-        stems = [CACHE / "traces" / f"{name}-{row['task']}-{b}-{row['repeat']}.npz" for b in tried]
-        stem = next((stem for stem in stems if stem.exists()), None)
-        if stem is not None:
-            found[cell(row)] = str(int(validity.far(np.load(stem)[f"best {n}"][None])[0]))
-    latest = {cell(row): row for row in read(path)}  # again: others may have added cells meanwhile
-    path.unlink()
-    append(path, [{**row, "far": found.get(cell(row), row["far"])} for row in latest.values()])
+def judge(path: Path, images: Images) -> None:
+    """The rows of all traces in the cache, written again: which are valid, and what the bests are worth."""
+    lines = []
+    for file in sorted((CACHE / "traces").glob("*.npz")):
+        name, where, n, repeat = file.stem.rsplit("-", 3)
+        if name in METHODS:
+            lines += rows(name, where, int(repeat), int(n), kept(file), images)
+    new = path.with_suffix(".new")
+    append(new, lines)
+    new.replace(path)
 
 
 def cell(row: dict[str, str]) -> tuple[str, ...]:
@@ -199,7 +248,7 @@ def quick(path: Path) -> None:
     images = Images(Model())
     for name, where in ((OURS, "symmetry"), ("recombination ES", "contrast")):
         made = run([(task(where), METHODS[name](task(where), 0, 50))], images)[0]
-        best, was = float(task(where).worth(made.joined()[1])[49]), known[name, where, 50, 0]
+        best, was = worth_of(task(where), made.joined()[1], sum(made.sizes)), known[name, where, 50, 0]
         near = "ok" if abs(best - was) < 0.02 * abs(was) else "short"
         print(f"RESULT {name} on {where}, N=50, repeat 0: {best:.5f} committed:{was:.5f} {near}")
 

@@ -101,7 +101,7 @@ def main() -> None:
         lines = [
             {**row, "method": _key(method, c)}
             for (c, t, r), trace in zip(wanted, traces, strict=True)
-            for row in rows(method, t, r, N, trace)
+            for row in rows(method, t, r, N, trace, images)
             if row["budget"] == N
         ]
         append(TUNING, lines)
