@@ -33,7 +33,7 @@ class Draw(NamedTuple):  # which hashes in C: policies look seeds up by the mill
     """A seed remade from its key: N(0, I) by Philox, seeded with `entropy` and `index`; always made on the CPU."""
 
     entropy: int
-    index: int
+    index: int  # type: ignore[assignment]  # tuples have a method of that name, which nobody asks for here
 
 
 @dataclass(frozen=True)
