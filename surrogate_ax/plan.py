@@ -1,10 +1,9 @@
 """How to spend a budget: plain draws, the box, rounds, policy, and where hopeless rows are stopped.
 
-The numbers were chosen on the development half of `examples/benchmarks/search`, mostly on a fast imitation of the
-embedded model; its results.md says what they are worth on both halves. There eight plain draws beat sixteen at N = 50,
-and fresh noise that falls from b = .5 to .2 beat constant .3 by little. On the model itself, at N = 100, sixteen draws
-and rounds of 4 ranked a little better over eight cells (tuning.md); rounds of 4 plan twice as long and leave batches
-half empty.
+The numbers were chosen on the development half of `examples/benchmarks/search`; its results.md says what they are worth
+on both halves. Estimates after three of eight steps rank the rows of a round nearly as final outputs do (correlations
+of .5 to .95 by objective), at three eighths of the cost. Rounds of 16 fill batches better and find less by network
+evaluations; rounds of 4 plan twice as long. Sixteen draws or eight, and the range of fresh noise, matter little.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from surrogate_ax.priors import Prior
 from surrogate_ax.sphere import sphere
 
 AXES = 8  # K, for budgets that allow it
-DRAWS = 8  # plain draws at first: proposals with fresh noise tell as much, and better rows are found sooner
+DRAWS = 16  # plain draws at first, at most
 CHECKPOINT, KEPT = 0.375, 0.25  # share of the steps before the checkpoint, and of a batch that goes on behind it
 FEWEST = 4  # steps with which a trajectory can be stopped
 FRESH = (0.2, 0.5)  # range of the share of fresh noise, which falls through it over the budget
@@ -153,7 +152,7 @@ def check_wanted(total_trials: int | None, budget: int | None, **own: object) ->
         **own: arguments in place of which the budget is planned, by name.
 
     Raises:
-        ArgumentError: neither or both, a count below 1, or a budget beside one of the others.
+        ArgumentError: neither or both, a count below 1, a budget beside one of the others, or `kept` alone.
     """
     if (total_trials is None) == (budget is None):
         raise ArgumentError(
@@ -161,6 +160,8 @@ def check_wanted(total_trials: int | None, budget: int | None, **own: object) ->
             "budget counts whole outputs; hopeless ones may be stopped half-way, so that there are more trials."
         )
     check_counts(**({"total_trials": total_trials} if total_trials is not None else {"budget": budget or 0}))
+    if own.get("kept") is not None and not own.get("checkpoints"):
+        raise ArgumentError(f"kept: expected checkpoints beside it, got kept = {own['kept']} alone.")
     given = sorted(name for name, value in own.items() if value is not None and value != ())
     if budget is not None and given:
         raise ArgumentError(

@@ -36,7 +36,7 @@ from surrogate_ax.space import SurrogateSpace
 Array = np.ndarray
 STARTS = 32  # points that are moved, at least
 ROWS = 200  # told rows that the process is fitted to, at most
-RECOMBINED = 24, 150  # told rows from which half of a round, and all of it, are children of the best rows' combination
+RECOMBINED = 48, 250  # told rows from which half of a round, and all of it, are children of the best rows' combination
 ODD, HALVINGS = 0.004, 5  # a child as odd as fewer draws than this takes more noise; bisections of how much
 WIDE, SPARED = (0.5, 0.9), 4  # range of b, for every fourth proposal, after two rounds without a new best
 APART = 0.97  # largest cosine between the proposals of a batch

@@ -18,7 +18,7 @@ from surrogate_ax.evaluation import Evaluator
 from surrogate_ax.generator import Generator
 from surrogate_ax.objective import Objective, Score
 from surrogate_ax.overlap import check_overlap
-from surrogate_ax.plan import Plan, plan
+from surrogate_ax.plan import Plan, plan, steps_of
 from surrogate_ax.policies import Policy
 from surrogate_ax.subprocess_score import SubprocessScore
 from surrogate_ax_cli.named import axes_of, make_policy
@@ -35,6 +35,7 @@ class Parts:
         objective: judges them.
         policy: where to search; None for the plan.
         plan: what a new study is begun with where there is no policy.
+        trials: wanted in all.
         axes: K, of which the parameters are one fewer.
         device: where latents are made.
     """
@@ -43,6 +44,7 @@ class Parts:
     objective: Objective
     policy: Policy | None
     plan: Plan
+    trials: int
     axes: int
     device: str
 
@@ -64,7 +66,7 @@ def assemble(sweep: SweepFile) -> Parts:
     generator = make_generator(sweep)
     if sweep.overlap:
         with about(sweep, "overlap"):
-            check_overlap(sweep.checkpoints)
+            check_overlap(sweep.checkpoints or ())
     if sweep.checkpoints:
         with about(sweep, "checkpoints"):
             check_checkpoints(generator, sweep.checkpoints)
@@ -72,8 +74,10 @@ def assemble(sweep: SweepFile) -> Parts:
     policy = make_policy(sweep.policy, generator.prior, device) if sweep.policy else None
     # A model of Ax's that the file names is to propose, in one long round, as where conditions are searched.
     proposes = bool(sweep.conditions) or (sweep.backend == "ax" and sweep.sampler is not None)
-    planned = plan(sweep.budget, dim=generator.prior.dim, searched=proposes)
-    return Parts(generator, objective, policy, planned, axes_of(sweep.policy[0]) if policy else planned.axes, device)
+    steps = steps_of(generator) if sweep.checkpoints is None else None
+    planned = plan(sweep.budget, dim=generator.prior.dim, searched=proposes, steps=steps, batch_size=sweep.batch)
+    axes = axes_of(sweep.policy[0]) if policy else planned.axes
+    return Parts(generator, objective, policy, planned, planned.trials(sweep.budget, sweep.batch), axes, device)
 
 
 def load_function(sweep: SweepFile, key: str, name: str) -> Any:

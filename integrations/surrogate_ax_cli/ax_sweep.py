@@ -78,6 +78,7 @@ class AxSweep:
             SurrogateError: as `surrogate_ax_platform.optimize`.
         """
         sweep, parts = self._sweep, self._parts
+        planned = sweep.checkpoints is None
         client = self._load() if self._snapshot.exists() else self._new()
         folder = storages.previews_folder(sweep)
         if sweep.previews:
@@ -90,12 +91,13 @@ class AxSweep:
             previews=FileSystemArtifactStore(folder) if sweep.previews else None,
         )
         told = AxHost(client, parts.generator, parts.objective).told()
-        with ProgressBar(parts.objective, told, sweep.budget, _found(client)) as bar:
+        with ProgressBar(parts.objective, told, parts.trials, _found(client)) as bar:
             optimize(
                 client,
                 parts.generator,
                 parts.objective,
-                total_trials=sweep.budget,
+                total_trials=None if planned else sweep.budget,
+                budget=sweep.budget if planned else None,
                 batch_size=sweep.batch,
                 rng=sweep.seed,
                 policy=parts.policy,

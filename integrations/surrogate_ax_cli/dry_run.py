@@ -28,25 +28,28 @@ def dry_run(sweep: SweepFile, parts: Parts, record: Record | None) -> dict[str, 
     """
     evaluator = parts.evaluator
     try_out(sweep, parts, 1, evaluator)  # what happens once (checks, embeddings, digests) is not timed
-    n = min(sweep.batch, sweep.budget)
+    n = min(sweep.batch, parts.trials)
     clock = time.perf_counter()
     pilot = try_out(sweep, parts, n, evaluator)
     seconds = time.perf_counter() - clock
     done = 0 if record is None else len(record.recipes)
-    left = max(0, sweep.budget - done)
+    left = max(0, parts.trials - done)
+    share = sweep.budget / parts.trials  # of a whole output, where the plan has most of them stopped
+    checkpoints = parts.plan.checkpoints if sweep.checkpoints is None else sweep.checkpoints
     return {
         "study": sweep.name,
         "backend": sweep.backend,
-        "trials": {"budget": sweep.budget, "there": done, "left": left, "batch": sweep.batch},
+        "trials": {"budget": parts.trials, "there": done, "left": left, "batch": sweep.batch},
         "found": None if record is None else str(record.found),
         "seed": sweep.seed,
         "plan": _plan(sweep, parts),
         "sampler": named_text(sweep.sampler) if sweep.sampler else AUTO,
         "conditions": {name: _values(searched) for name, searched in sweep.conditions.items()},
-        "checkpoints": list(sweep.checkpoints),
+        "checkpoints": list(checkpoints),
+        "kept": parts.plan.kept if sweep.checkpoints is None else None,
         "pilot": {"trials": n, "failed": len(pilot.reasons), "nfe": float(pilot.nfe.sum()), "seconds": seconds},
-        "nfe": float(pilot.nfe.mean()) * left,
-        "seconds": seconds / n * left,
+        "nfe": float(pilot.nfe.mean()) * left * share,
+        "seconds": seconds / n * left * share,
     }
 
 
@@ -63,7 +66,11 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     for name, values in plan["conditions"].items():
         lines.append(f"  searched    {name}: {values}")
     if plan["checkpoints"]:
-        lines.append(f"  checkpoints after steps {', '.join(map(str, plan['checkpoints']))}; they lower the cost below")
+        steps = ", ".join(map(str, plan["checkpoints"]))
+        effect = (
+            "they lower the cost below" if plan["kept"] is None else f"the best {plan['kept']:.0%} of a batch go on"
+        )
+        lines.append(f"  checkpoints after steps {steps}; {effect}")
     lines.append(f"  cost        about {plan['nfe']:,.0f} NFE and {_duration(plan['seconds'])}")
     lines.append(
         f"              by a pilot batch of {pilot['trials']}: {pilot['nfe']:,.0f} NFE, {pilot['seconds']:.2f} s"
@@ -76,7 +83,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
 def _plan(sweep: SweepFile, parts: Parts) -> list[str]:
     if sweep.policy:
         return [named_text(step) for step in sweep.policy]
-    plan, budget = parts.plan, sweep.budget
+    plan, budget = parts.plan, parts.trials
     drawn = min(plan.draws, budget)
     rest = budget - drawn
     steps = [f"{drawn} plain draws"]

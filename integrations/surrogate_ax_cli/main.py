@@ -99,7 +99,7 @@ def sweep(
 
         described, parts, backend = _open_sweep(file)
         record = backend.found()
-        state = "new" if record is None else f"goes on to {described.budget} trials"
+        state = "new" if record is None else f"goes on to {parts.trials} trials"
         _say(f"study {described.name!r} in {storages.shown(described)}: {state}")
         if dry_run:
             _say("timing a pilot batch")

@@ -59,6 +59,7 @@ class OptunaSweep:
             SurrogateError: as `surrogate_ax_optuna.optimize`.
         """
         sweep, parts = self._sweep, self._parts
+        planned = sweep.checkpoints is None
         storage = storages.make_storage(sweep)
         optimised = parts.objective.optimised
         study = optuna.create_study(
@@ -81,12 +82,13 @@ class OptunaSweep:
             study,
             parts.generator,
             parts.objective,
-            total_trials=sweep.budget,
+            total_trials=None if planned else sweep.budget,
+            budget=sweep.budget if planned else None,
             batch_size=sweep.batch,
             rng=sweep.seed,
             policy=parts.policy,
             conditions=sweep.conditions,
-            checkpoints=sweep.checkpoints,
+            checkpoints=sweep.checkpoints or (),
             overlap=sweep.overlap,
             previews=previews,
             device=parts.device,

@@ -77,13 +77,13 @@ class SweepFile:
         score: "package.module:function", found in the file's folder first.
         timeout: seconds that the score of one output may take, in a process of its own; None scores in this one.
         metrics: what the score returns, in order.
-        budget: ended trials in all.
+        budget: ended trials in all; whole outputs' worth of them where the plan chooses the checkpoints.
         batch: trials of one generator call.
         seed: of draws, policy and sampler.
         sampler: proposes between the draws; None picks one.
         pruner: judges rows at checkpoints; None picks one.
         policy: chained from left to right; empty plans by the budget.
-        checkpoints: steps at which hopeless rows are stopped.
+        checkpoints: steps at which hopeless rows are stopped; None lets the plan choose.
         overlap: whether outputs are scored while the next batch is generated.
         backend: "optuna" or "ax".
         storage: a file or the URL of an Optuna storage, None for a file beside this one.
@@ -105,7 +105,7 @@ class SweepFile:
     sampler: Named | None = None
     pruner: Named | None = None
     policy: tuple[Named, ...] = ()
-    checkpoints: tuple[int, ...] = ()
+    checkpoints: tuple[int, ...] | None = ()
     overlap: bool = False
     backend: str = "optuna"
     storage: str | None = None
@@ -146,10 +146,16 @@ def read_sweep(path: Path) -> SweepFile:
     if not any(metric.goal in ("maximize", "minimize") for metric in sweep.metrics):
         raise sweep.error("metrics", "expected at least one to maximize or minimize.")
     if sweep.checkpoints and len([m for m in sweep.metrics if m.goal in ("maximize", "minimize")]) > 1:
-        raise sweep.error("checkpoints", "rows are stopped by one metric; bound or track the others.")
+        raise sweep.error(
+            "checkpoints", "pruners judge one metric; bound or track the others, or write `checkpoints: auto`."
+        )
+    if sweep.checkpoints is None:
+        beside = [key for key in ("policy", "pruner", "overlap") if key in given and getattr(sweep, key)]
+        if beside:
+            raise sweep.error("checkpoints", f"auto plans the search, so it does not go with {' and '.join(beside)}.")
     if sweep.backend == "ax" and (sweep.checkpoints or sweep.pruner):
         key = "checkpoints" if sweep.checkpoints else "pruner"
-        raise sweep.error(key, "needs `backend: optuna`, or Ax from Python with an early stopping strategy.")
+        raise sweep.error(key, "needs `backend: optuna`, or `checkpoints: auto`.")
     return sweep
 
 
@@ -269,7 +275,7 @@ _KEYS: Mapping[str, Reader] = {
     "sampler": _or_auto(_named, None),
     "pruner": _or_auto(_named, None),
     "policy": _or_auto(_policy, ()),
-    "checkpoints": places.listed(places.whole(1)),
+    "checkpoints": _or_auto(places.listed(places.whole(1)), None),
     "overlap": places.flag,
     "backend": places.one_of("optuna", "ax"),
     "storage": places.text,

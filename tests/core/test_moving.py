@@ -26,6 +26,7 @@ from surrogate_ax import (
     then,
 )
 from surrogate_ax.charts import EDGE, chart_named
+from surrogate_ax.checkpoints import survivors
 from surrogate_ax.diagnostics import bank_support
 from surrogate_ax.gaussian_process import Kernel, ascend, fit, unit
 from surrogate_ax.sphere import ODD, apart, normal_scores, scored, supported
@@ -157,13 +158,13 @@ def test_a_child_gets_as_much_noise_as_it_takes_to_look_like_a_draw():
 
 def parents_and_noise(turn):
     """Of the exact rows: their directions without fresh draws, and the share of these."""
-    new = {draw for row in turn.exact for draw, _ in row} - {Draw(5, i) for i in range(200)}
+    new = {draw for row in turn.exact for draw, _ in row} - {Draw(5, i) for i in range(300)}
     shares = np.array([sum(c**2 for seed, c in row if seed in new) ** 0.5 for row in turn.exact])
-    old = np.array([[dict(row).get(Draw(5, i), 0.0) for i in range(200)] for row in turn.exact])
+    old = np.array([[dict(row).get(Draw(5, i), 0.0) for i in range(300)] for row in turn.exact])
     return old / np.linalg.norm(old, axis=1, keepdims=True), shares
 
 
-@pytest.mark.parametrize(("rows", "alike", "share"), [(8, 1, 0.48), (60, 4, 0.35), (160, 8, 0.2)])
+@pytest.mark.parametrize(("rows", "alike", "share"), [(8, 1, 0.48), (60, 4, 0.35), (270, 8, 0.2)])
 def test_children_of_the_best_take_over_and_noise_falls(rows, alike, share):
     values = {"best": np.random.default_rng(4).standard_normal(rows)}
     rounds = np.minimum(np.arange(rows) // 8, 3)  # the last has the best, so that nothing has stalled
@@ -313,6 +314,27 @@ def test_a_plan_fits_its_budget(budget):
     assert len(told.terms) == min(budget, 60)
     assert plan(budget, dim=D, axes=5).axes == 5
     assert plan(budget, dim=D, searched=True).kind == "o3"
+
+
+@pytest.mark.parametrize("budget", [1, 2, 5, 12, 50, 100, 400])
+@pytest.mark.parametrize("steps", [4, 8, 28])
+@pytest.mark.parametrize("batch", [1, 3, 8, 16])
+def test_stopped_trials_cost_no_more_than_the_budget(budget, steps, batch):
+    planned = plan(budget, dim=D, steps=steps, batch_size=batch)
+    assert 0 < planned.checkpoint < steps
+    n, spent, done = planned.trials(budget, batch), 0, 0
+    assert planned.narrow == n
+
+    def cost(rows):
+        return rows * planned.checkpoint + survivors(rows, planned.kept) * (steps - planned.checkpoint)
+
+    while done < n:  # as the loop asks: batches within rounds
+        room = planned.draws - done if done < planned.draws else planned.size - (done - planned.draws) % planned.size
+        rows = min(batch, room, n - done)
+        done, spent = done + rows, spent + cost(rows)
+    assert spent <= budget * steps < spent + cost(1)
+    assert n == budget if batch == 1 else n >= budget
+    assert plan(budget, dim=D, steps=3) == plan(budget, dim=D)  # too few steps to stop between
 
 
 def test_bad_arguments_are_refused():

@@ -133,11 +133,12 @@ def _grown(told: Told, terms: list[Terms], values: Values, estimates: Values, ro
     n, stopped = len(terms), told.estimates
     passed = dict(told.passed)
     if checkpoint:
-        (metric, *_) = told.objective.optimised
+        metric, *others = told.objective.optimised
         ended = np.isfinite(values[metric.name])
         before = told.estimates or {name: np.full(len(told.terms), np.nan) for name in values}
         stopped = {name: np.append(before[name], np.where(ended, np.nan, estimates[name])) for name in values}
-        passed = {checkpoint: np.append(passed.get(checkpoint, np.zeros(0)), estimates[metric.name])}
+        if not others:  # hosts keep them for one metric only
+            passed = {checkpoint: np.append(passed.get(checkpoint, np.zeros(0)), estimates[metric.name])}
     return Told(
         told.objective,
         [*told.terms, *terms],

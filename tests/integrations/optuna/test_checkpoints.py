@@ -19,6 +19,7 @@ from surrogate_ax import (
     draws,
     fixed,
     o3,
+    plan,
 )
 from surrogate_ax.evaluation import INTERRUPTED
 from surrogate_ax_optuna import OptunaHost, optimize, portfolio
@@ -117,7 +118,7 @@ def _by_end(study):
 
 def test_the_default_search_learns_from_stopped_trials(make_study):
     study, flow = make_study(), EulerFlow()
-    optimize(study, flow, OBJECTIVE, total_trials=60, batch_size=8, rng=0, progress=False, checkpoints=(3,))
+    optimize(study, flow, OBJECTIVE, total_trials=60, batch_size=8, rng=0, progress=False, checkpoints=(3,), kept=0.5)
     told = OptunaHost(study, flow, OBJECTIVE).told()
     assert len(np.unique(told.round)) > 3
     assert np.isfinite(told.estimates["sum"]).sum() > 3
@@ -254,6 +255,96 @@ def test_rows_that_break_a_bound_do_not_stop_those_that_keep_it(make_study):
 
 def _order(study):
     return [trial.number for trial in _by_end(study)]
+
+
+# --- a share of each batch goes on, and budgets in whole outputs
+
+
+def test_a_share_of_each_batch_goes_on_whatever_the_pruner_would_say(make_study):
+    study, flow = make_study(pruner=NopPruner()), EulerFlow()
+    _search(study, flow, n=40, kept=0.25)
+    for start in range(0, 40, 8):
+        batch = study.trials[start : start + 8]
+        estimates = np.array([trial.intermediate_values[3] for trial in batch])
+        done = [i for i, trial in enumerate(batch) if trial.state == TrialState.COMPLETE]
+        assert sorted(done) == sorted(np.argsort(-estimates)[:2].tolist())
+
+
+def test_a_budget_is_spent_in_more_trials_most_of_them_stopped(make_study):
+    study, flow = make_study(), EulerFlow()
+    optimize(study, flow, OBJECTIVE, budget=40, rng=0, progress=False)
+    planned = plan(40, dim=16, steps=8)
+    assert (planned.checkpoint, planned.kept) == (3, 0.25)
+    assert len(study.trials) == planned.trials(40, 16) > 60
+    spent = sum(flow.sizes)
+    assert 40 * 8 - 8 < spent <= 40 * 8
+    states = _states(study)
+    assert 0.2 < states.count(TrialState.COMPLETE) / len(states) < 0.32
+    assert states.count(TrialState.PRUNED) == len(states) - states.count(TrialState.COMPLETE)
+    told = OptunaHost(study, flow, OBJECTIVE).told()
+    first, last = (told.round == 0), (told.round == told.last)
+    assert told.predicted()["sum"][last].mean() > told.predicted()["sum"][first].mean()
+
+
+def test_a_budget_goes_on_as_it_was_begun(make_study):
+    whole, broken, flow = make_study(), make_study(), EulerFlow()
+    options = {"budget": 30, "rng": 3, "progress": False, "batch_size": 8}
+    optimize(whole, flow, OBJECTIVE, **options)
+
+    def stop(study, trial):
+        if trial.number == 23:
+            study.stop()
+
+    optimize(broken, flow, OBJECTIVE, callbacks=[stop], **options)
+    assert len(broken.trials) < len(whole.trials)
+    optimize(broken, flow, OBJECTIVE, **options)
+    assert _states(broken) == _states(whole)
+    assert [trial.value for trial in broken.trials] == [trial.value for trial in whole.trials]
+    before = sum(flow.sizes)
+    optimize(broken, flow, OBJECTIVE, **options)  # nothing is left to do
+    assert sum(flow.sizes) == before
+    optimize(broken, flow, OBJECTIVE, **options | {"budget": 36})
+    assert len(broken.trials) > len(whole.trials)
+
+
+def test_several_metrics_have_their_best_rows_go_on(make_study):
+    two = Objective(Metric("a"), Metric("b"), score=lambda x, conditions: {"a": x[:, 0], "b": x[:, 1]})
+    study, flow = make_study(directions=["maximize", "maximize"]), EulerFlow()
+    optimize(study, flow, two, budget=24, rng=0, progress=False)
+    told = OptunaHost(study, flow, two).told()
+    stopped = np.isnan(told.values["a"])
+    assert 0.6 < stopped.mean() < 0.85
+    np.testing.assert_array_equal(np.isfinite(told.estimates["b"]), stopped)
+    assert told.round.max() > 1
+    assert {trial.state for trial in study.best_trials} == {TrialState.COMPLETE}
+
+
+def test_a_generator_that_cannot_stop_spends_its_budget_on_whole_outputs(make_study, make_generator):
+    study, generator = make_study(), make_generator()
+    optimize(study, generator, OBJECTIVE, budget=20, rng=0, progress=False)
+    assert _states(study) == [TrialState.COMPLETE] * 20
+    waited = make_study()
+    optimize(waited, EulerFlow(), OBJECTIVE, budget=20, rng=0, progress=False, overlap=True)
+    assert _states(waited) == [TrialState.COMPLETE] * 20
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "total_trials, budget: expected one of them, got total_trials = None and budget = None"),
+        ({"total_trials": 8, "budget": 8}, "total_trials, budget: expected one of them"),
+        ({"budget": 0}, "budget: expected at least 1, got 0"),
+        ({"budget": 8, "checkpoints": (3,), "kept": 0.5}, "it does not go with checkpoints, kept"),
+        ({"total_trials": 8, "checkpoints": (3,), "kept": 0.0}, "kept: expected a share of each batch above 0"),
+        ({"total_trials": 8, "kept": 0.5}, "kept: expected checkpoints beside it"),
+    ],
+)
+def test_bad_budgets_and_shares_are_refused(make_study, options, message):
+    study = make_study()
+    with pytest.raises(ArgumentError, match=message):
+        optimize(study, EulerFlow(), OBJECTIVE, rng=0, **options)
+    assert study.trials == []
+    assert study.user_attrs == {}
 
 
 # --- refusals: before anything runs, and without a trace

@@ -27,6 +27,7 @@ from surrogate_ax import (
     UnsupportedError,
     draws,
     o3,
+    plan,
 )
 from surrogate_ax_platform import (
     AxHost,
@@ -314,3 +315,19 @@ def test_early_stopping_ends_rows_at_a_checkpoint():
     simple = FunctionGenerator(lambda z: z, (32,))
     with pytest.raises(UnsupportedError):
         optimize(Client(), simple, goal, total_trials=4, rng=0, checkpoints=(3,))
+
+
+def test_a_budget_is_spent_in_more_trials_most_of_them_stopped():
+    flow = EulerFlow()
+    goal = Objective(Metric("total"), score=lambda outputs, _: outputs.sum(dim=1))
+    client = Client(random_seed=0)
+    configure_experiment(client, flow, goal, seeds=K)
+    optimize(client, flow, goal, budget=16, batch_size=8, rng=0)
+    statuses = _statuses(client)
+    assert set(statuses) == {"COMPLETED", "EARLY_STOPPED"}
+    assert len(statuses) == plan(16, dim=flow.prior.dim, axes=K, steps=8, batch_size=8).trials(16, 8) > 24
+    assert 16 * 8 - 8 < sum(flow.sizes) <= 16 * 8
+    told = AxHost(client, flow, goal).told()
+    assert np.isfinite(told.estimates["total"]).sum() == statuses.count("EARLY_STOPPED") > len(statuses) / 2
+    with pytest.raises(ArgumentError, match="total_trials, budget: expected one of them"):
+        optimize(client, flow, goal, rng=0)
