@@ -1,14 +1,13 @@
 """What stopping hopeless rows half-way saves, and what searching costs beside generation.
 
-The avatar model, 8 steps, guidance 1; N = 100 full generations, 800 network evaluations (NFE). The default search of
-`optimize` runs from the same seed with whole trajectories, and with a checkpoint after step 4 at which
-`PercentilePruner(10)` stops rows, until it has spent the same NFE, rows in flight included. Objectives: those of
-`search/objectives.py` with one metric to optimise. Step and percentile were chosen on the development half.
+The avatar model, 8 steps, guidance 1; N = 100 full generations, 800 network evaluations (NFE). The default search runs
+from the same seed with whole trajectories, `optimize(total_trials=100)`, and with the planned checkpoint,
+`optimize(budget=100)`. Objectives: those of `search/objectives.py` with one metric to optimise. Step and share were
+chosen on the development half.
 
 A cell (objective, repeat, with checkpoints or whole) is a row of `results/checkpoints.csv`; cells that are there are
-passed over. The whole searches are those of `search/results.csv`, whose bests were taken over. Overheads are processor
-seconds of `optimize` less those of generator and score, over those of the generator. Every line
-`RESULT name value goal ok|short`:
+passed over. Overheads are processor seconds of `optimize` less those of generator and score, over those of the
+generator. Every line `RESULT name value goal ok|short`:
 
     share              NFE at which the checkpoints' median best reaches the whole search's final one, over 800; median
                        of the objectives
@@ -36,7 +35,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch are impo
 import numpy as np
 import optuna
 import torch
-from optuna.pruners import NopPruner, PercentilePruner
 
 from surrogate_ax import Bank, Draw, Generated, Objective
 from surrogate_ax_diffusers import avatar_generator
@@ -48,11 +46,9 @@ from objectives import DEVELOPMENT, NAMES, Task, task
 Array = np.ndarray
 RESULTS = Path(__file__).parent / "results" / "checkpoints.csv"
 FIELDS = ("objective", "repeat", "kind", "trials", "stopped", "best", "trace")
-N, STEPS, BATCH, REPEATS = 100, 8, 8, 5
-AT, KEPT = (4,), 10.0  # the checkpoint, and the percentage of finished trials among which a row must be to go on
+N, STEPS, BATCH, REPEATS = 100, 8, 16, 5
 BUDGET = N * STEPS
 GRID = np.arange(0.05, 1.001, 0.05) * BUDGET  # NFE of a trace
-MOST = 5 * N  # trials; the NFE end a search with checkpoints
 
 
 class Counted:
@@ -97,15 +93,19 @@ class Counted:
         return self.finish(self.start(z, conditions))
 
 
-def new_study(repeat: int, *, stops: bool) -> optuna.Study:
-    pruner = PercentilePruner(KEPT) if stops else NopPruner()
-    return optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=repeat), pruner=pruner)
+def new_study(repeat: int) -> optuna.Study:
+    return optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=repeat))
+
+
+def wanted(n: int, *, stops: bool) -> dict[str, int]:
+    """How much `optimize` is asked for."""
+    return {"budget": n} if stops else {"total_trials": n}
 
 
 def cell(name: str, repeat: int, kind: str, generator: Counted) -> dict[str, Any]:
     """A search until N full generations are spent, as a row of the CSV."""
     made, stops = task(name), kind == "checkpoints"
-    study, trace = new_study(repeat, stops=stops), list[tuple[float, float]]()
+    study, trace = new_study(repeat), list[tuple[float, float]]()
     generator.spent = 0.0
 
     def note(study: optuna.Study, _: Any) -> None:
@@ -115,12 +115,10 @@ def cell(name: str, repeat: int, kind: str, generator: Counted) -> dict[str, Any
         done = np.isfinite(made.objective.losses(told.values)).all(axis=1)  # the others were stopped
         worth = made.worth({metric: column[done] for metric, column in told.values.items()})
         trace.append((generator.spent, float(worth[-1]) if len(worth) else -np.inf))
-        if generator.spent >= BUDGET:
-            study.stop()
 
     optimize(
-        study, generator, made.objective, total_trials=MOST if stops else N, rng=repeat, batch_size=BATCH,
-        checkpoints=AT if stops else (), callbacks=[note], progress=False,
+        study, generator, made.objective, **wanted(N, stops=stops), rng=repeat, batch_size=BATCH, callbacks=[note],
+        progress=False,
     )  # fmt: skip
     spent, best = np.array(trace).T
     at = [best[max(int(np.searchsorted(spent, nfe, side="right")) - 1, 0)] for nfe in GRID]
@@ -200,16 +198,14 @@ def overhead(n: int, generator: Counted, *, stops: bool) -> tuple[float, float]:
         return values
 
     objective, generator.seconds, clock = Objective(*base.metrics, score=score), 0.0, time.process_time()
-    optimize(
-        new_study(0, stops=stops), generator, objective, total_trials=n, rng=0, batch_size=BATCH,
-        checkpoints=AT if stops else (), progress=False,
-    )  # fmt: skip
+    optimize(new_study(0), generator, objective, **wanted(n, stops=stops), rng=0, batch_size=BATCH, progress=False)
     return time.process_time() - clock - generator.seconds - scoring[0], generator.seconds
 
 
 def report_overhead(generator: Counted, *, quick: bool) -> None:
     generator.generate(Bank(generator.prior, [Draw(0, 0)]).latents(np.eye(1)), [{}])  # the first call is slower
-    for name, n, stops, goal in (("100", N, False, 0.1), ("100_checkpoints", N, True, 0.1), ("400", 400, False, 0.15)):
+    runs = ("100", N, False, 0.1), ("100_checkpoints", N, True, 0.1)
+    for name, n, stops, goal in (*runs, ("400", 400, False, 0.15), ("400_checkpoints", 400, True, 0.15)):
         if quick and n > N:
             continue
         beside, generating = overhead(n, generator, stops=stops)
