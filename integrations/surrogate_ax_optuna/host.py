@@ -19,6 +19,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import RandomSampler
+from optuna.study._tell import _tell_with_warning
 from optuna.trial import FrozenTrial, TrialState
 from torch import Tensor
 
@@ -318,11 +319,10 @@ class OptunaHost:
     def _tell_one(self, trial: optuna.Trial, ev: Evaluations, i: int) -> None:
         status = ev.status[i]
         write_result(trial, ev, i)
-        if status == "done":
-            self.study.tell(trial, objective_values(ev, i), skip_if_finished=True)
-        else:
-            state = TrialState.PRUNED if status == "stopped" else TrialState.FAIL
-            self.study.tell(trial, state=state, skip_if_finished=True)
+        values = objective_values(ev, i) if status == "done" else None
+        state = {"done": None, "stopped": TrialState.PRUNED}.get(status, TrialState.FAIL)
+        # As `Study.tell`, which copies the trial besides: with its recipe that takes longer than all else here.
+        _tell_with_warning(self.study, trial, values, state, skip_if_finished=True)
 
     def reclaim(self) -> int:
         """Fail trials whose process was killed, without a reason: `ask` then has them run again.
