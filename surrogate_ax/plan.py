@@ -17,6 +17,7 @@ from surrogate_ax.checkpoints import survivors
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.generator import Generator, Steppable
 from surrogate_ax.loop import check_counts
+from surrogate_ax.objective import Objective
 from surrogate_ax.policies import Policy, draws, o3, o3_seeds, then
 from surrogate_ax.priors import Prior
 from surrogate_ax.sphere import sphere
@@ -169,6 +170,10 @@ def check_wanted(total_trials: int | None, budget: int | None, **own: object) ->
         )
 
 
-def steps_of(generator: Generator) -> int | None:
-    """T of a generator that can stop between steps, None for the others."""
-    return generator.steps if isinstance(generator, Steppable) else None
+def stoppable(generator: Generator, objective: Objective) -> int | None:
+    """T of a generator whose rows a budget may have stopped, None where it may not.
+
+    Several metrics have whole outputs: what they are after is a front of finished ones.
+    """
+    one = len(objective.optimised) == 1
+    return generator.steps if one and isinstance(generator, Steppable) else None

@@ -18,7 +18,7 @@ from surrogate_ax.evaluation import Evaluator
 from surrogate_ax.generator import Generator
 from surrogate_ax.objective import Objective, Score
 from surrogate_ax.overlap import check_overlap
-from surrogate_ax.plan import Plan, plan, steps_of
+from surrogate_ax.plan import Plan, plan, stoppable
 from surrogate_ax.policies import Policy
 from surrogate_ax.subprocess_score import SubprocessScore
 from surrogate_ax_cli.named import axes_of, make_policy
@@ -74,7 +74,7 @@ def assemble(sweep: SweepFile) -> Parts:
     policy = make_policy(sweep.policy, generator.prior, device) if sweep.policy else None
     # A model of Ax's that the file names is to propose, in one long round, as where conditions are searched.
     proposes = bool(sweep.conditions) or (sweep.backend == "ax" and sweep.sampler is not None)
-    steps = steps_of(generator) if sweep.checkpoints is None else None
+    steps = stoppable(generator, objective) if sweep.checkpoints is None else None
     planned = plan(sweep.budget, dim=generator.prior.dim, searched=proposes, steps=steps, batch_size=sweep.batch)
     axes = axes_of(sweep.policy[0]) if policy else planned.axes
     return Parts(generator, objective, policy, planned, planned.trials(sweep.budget, sweep.batch), axes, device)

@@ -146,9 +146,7 @@ def read_sweep(path: Path) -> SweepFile:
     if not any(metric.goal in ("maximize", "minimize") for metric in sweep.metrics):
         raise sweep.error("metrics", "expected at least one to maximize or minimize.")
     if sweep.checkpoints and len([m for m in sweep.metrics if m.goal in ("maximize", "minimize")]) > 1:
-        raise sweep.error(
-            "checkpoints", "pruners judge one metric; bound or track the others, or write `checkpoints: auto`."
-        )
+        raise sweep.error("checkpoints", "rows are stopped by one metric; bound or track the others.")
     if sweep.checkpoints is None:
         beside = [key for key in ("policy", "pruner", "overlap") if key in given and getattr(sweep, key)]
         if beside:

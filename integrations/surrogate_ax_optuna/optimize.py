@@ -22,7 +22,7 @@ from surrogate_ax.generator import Generator
 from surrogate_ax.loop import Batch, Direct, Line, check_counts, run
 from surrogate_ax.objective import Objective
 from surrogate_ax.overlap import Overlapped, check_overlap
-from surrogate_ax.plan import Plan, check_wanted, plan, steps_of
+from surrogate_ax.plan import Plan, check_wanted, plan, stoppable
 from surrogate_ax.policies import Policy, fixed
 from surrogate_ax.recipe import check_fingerprint, seed_to_json
 from surrogate_ax.space import SurrogateSpace
@@ -74,9 +74,9 @@ def optimize(
         rng: seed of seeds, draws and policy; the sampler has its own.
         total_trials: ended trials wanted in the study, earlier ones and failed ones included.
         budget: in its place, what the search may cost in whole outputs. Where the generator can stop between steps
-            (`Steppable`), the plan has estimates scored after three eighths of the steps, and the best quarter of each
-            batch goes on: about twice as many trials at equal cost, most of them pruned, and more to learn from. Calls
-            the score for each.
+            (`Steppable`) and one metric is optimised, estimates are scored after three eighths of the steps and the
+            best quarter of each batch goes on: about twice as many trials at equal cost, most of them pruned, and more
+            to learn from. It calls the score for each.
         batch_size: items of one generator call, at most.
         space: a box of one's own, fixed for the study.
         policy: where to search, in place of `space`; see `surrogate_ax.policies`.
@@ -124,7 +124,7 @@ def optimize(
     facts: dict[str, Any] = {"metrics": objective.describe()}
     facts |= {"conditions": {name: repr(value) for name, value in searched.items()}}
     facts |= _parts(space) if space else {"space": "by a policy" if policy else "planned", "rng": rng}
-    steps = None if budget is None or overlap else steps_of(generator)
+    steps = None if budget is None or overlap else stoppable(generator, objective)
     planned = plan(
         budget or total_trials or 0,
         dim=generator.prior.dim,

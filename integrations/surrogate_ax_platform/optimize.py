@@ -18,7 +18,7 @@ from surrogate_ax.generator import Generator
 from surrogate_ax.loop import Batch, Direct, Line, check_counts, run
 from surrogate_ax.objective import Objective
 from surrogate_ax.overlap import Overlapped, check_overlap
-from surrogate_ax.plan import Plan, check_wanted, steps_of
+from surrogate_ax.plan import Plan, check_wanted, stoppable
 from surrogate_ax.policies import Policy, fixed
 from surrogate_ax.space import SurrogateSpace
 from surrogate_ax_platform import records
@@ -120,8 +120,8 @@ def optimize(
         rng: seed of seeds, draws and policy; the client has its own.
         total_trials: ended trials wanted in the experiment, earlier ones and failed ones included.
         budget: in its place, what the search may cost in whole outputs. Where the generator can stop between steps
-            (`Steppable`), the plan has estimates scored after three eighths of the steps, and the best quarter of each
-            batch goes on: about twice as many trials at equal cost, most of them stopped early.
+            (`Steppable`) and one metric is optimised, estimates are scored after three eighths of the steps and the
+            best quarter of each batch goes on: about twice as many trials at equal cost, most of them stopped early.
         batch_size: items of one generator call, at most.
         space: a box of one's own, fixed for the experiment.
         policy: where to search, in place of `space`; see `surrogate_ax.policies`.
@@ -159,7 +159,7 @@ def optimize(
         check_overlap(checkpoints)
     axes = check_client(client, objective)
     where = space.fingerprint if space else "by a policy" if policy else "planned"
-    steps = None if budget is None or overlap else steps_of(generator)
+    steps = None if budget is None or overlap else stoppable(generator, objective)
     planned = search_plan(client, generator, budget or total_trials or 0, axes=axes, steps=steps, batch_size=batch_size)
     record = begun(client, generator, objective, where=where, planned=planned)
     if snapshot is not None:

@@ -43,7 +43,8 @@ FIELDS = ("method", "task", "half", "budget", "repeat", "best", "best_inside", "
 
 def ours(task: Task, repeat: int, n: int, **changes: Any) -> Asking:
     """The library's default for a budget, `optimize(budget=n)`, with changes to it where settings are compared."""
-    planned = plan(n, dim=PRIOR.dim, steps=STEPS, batch_size=BATCH)
+    steps = STEPS if len(task.objective.optimised) == 1 else None
+    planned = plan(n, dim=PRIOR.dim, steps=steps, batch_size=BATCH)
     planned = dataclasses.replace(planned, **changes)
     yield from policy_cell(
         task,

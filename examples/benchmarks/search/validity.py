@@ -8,11 +8,13 @@ not farther than 99% of the first pool's draws are.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pool
+from lockstep import Part
 from scipy.special import ndtr
 from scipy.stats import kstest
 
@@ -76,7 +78,7 @@ def far(images: Array) -> Array:
     return np.asarray(nearest(images) > _farthest())
 
 
-def indifferent(policy_cells: Iterable[Generator[Array, Mapping[str, Array], None]], rng: int) -> Array:
+def indifferent(policy_cells: Iterable[Generator[Any, Any, None]], rng: int) -> Array:
     """Kolmogorov-Smirnov p-values of every latent that searches propose when scores say nothing about latents.
 
     Args:
@@ -85,11 +87,16 @@ def indifferent(policy_cells: Iterable[Generator[Array, Mapping[str, Array], Non
     """
     noise, rows = np.random.default_rng(rng), []
     for cell in policy_cells:
-        x = next(cell)
+        asked = next(cell)
         try:
             while True:
-                rows.append(x)
-                x = cell.send({"noise": noise.standard_normal(len(x))})
+                if isinstance(asked, Part):
+                    if asked.start == 0:
+                        rows.append(asked.rows)
+                    asked = cell.send((asked.rows, {"noise": noise.standard_normal(len(asked.rows))}))
+                else:
+                    rows.append(asked)
+                    asked = cell.send({"noise": noise.standard_normal(len(asked))})
         except StopIteration:
             pass
     return np.array([kstest(row, "norm").pvalue for row in np.concatenate(rows)])

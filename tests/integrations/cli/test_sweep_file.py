@@ -121,7 +121,7 @@ LAST = len(BASE) + 1  # the line of a key that is added
         ({"sampler": "{n_startup_trials: 3}"}, LAST, "sampler: name is missing"),
         ({"checkpoints": "3"}, LAST, "checkpoints: expected a list, got 3"),
         ({"checkpoints": "[2, x]"}, LAST, "checkpoints[1]: expected a whole number"),
-        ({"metrics": "{a: maximize, b: minimize}", "checkpoints": "[2]"}, LAST, "pruners judge one metric"),
+        ({"metrics": "{a: maximize, b: minimize}", "checkpoints": "[2]"}, LAST, "rows are stopped by one metric"),
         ({"storage": "a: b: c"}, LAST, "not YAML: mapping values are not allowed here"),
         ({"call": "{a: &x [*x]}"}, 1, "holds more than 100,000 values"),
     ],

@@ -310,13 +310,16 @@ def test_a_budget_goes_on_as_it_was_begun(make_study):
 def test_several_metrics_have_their_best_rows_go_on(make_study):
     two = Objective(Metric("a"), Metric("b"), score=lambda x, conditions: {"a": x[:, 0], "b": x[:, 1]})
     study, flow = make_study(directions=["maximize", "maximize"]), EulerFlow()
-    optimize(study, flow, two, budget=24, rng=0, progress=False)
+    optimize(study, flow, two, total_trials=48, checkpoints=(3,), kept=0.25, rng=0, progress=False)
     told = OptunaHost(study, flow, two).told()
     stopped = np.isnan(told.values["a"])
     assert 0.6 < stopped.mean() < 0.85
     np.testing.assert_array_equal(np.isfinite(told.estimates["b"]), stopped)
     assert told.round.max() > 1
     assert {trial.state for trial in study.best_trials} == {TrialState.COMPLETE}
+    whole = make_study(directions=["maximize", "maximize"])
+    optimize(whole, flow, two, budget=12, rng=0, progress=False)  # a front is made of finished outputs
+    assert _states(whole) == [TrialState.COMPLETE] * 12
 
 
 def test_a_generator_that_cannot_stop_spends_its_budget_on_whole_outputs(make_study, make_generator):
