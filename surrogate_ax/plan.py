@@ -26,7 +26,7 @@ AXES = 8  # K, for budgets that allow it
 DRAWS = 16  # plain draws at first, at most
 CHECKPOINT, KEPT = 0.375, 0.25  # share of the steps before the checkpoint, and of a batch that goes on behind it
 FEWEST = 4  # steps with which a trajectory can be stopped
-FRESH = (0.2, 0.5)  # range of the share of fresh noise, which falls through it over the budget
+FRESH = (0.2, 0.6)  # range of the share of fresh noise, which falls through it over the budget
 
 
 @dataclass(frozen=True)
