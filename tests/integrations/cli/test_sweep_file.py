@@ -26,6 +26,11 @@ def test_what_is_left_out_has_defaults(tmp_path: Path) -> None:
     assert sweep.metrics == (Metric("dark", "maximize"),)
 
 
+def test_checkpoints_may_be_left_to_the_plan(tmp_path: Path) -> None:
+    assert read(tmp_path, checkpoints="auto", backend="ax", policy="auto").checkpoints is None
+    assert read(tmp_path, checkpoints="auto", metrics="{a: maximize, b: minimize}").checkpoints is None
+
+
 def test_every_key_is_read(tmp_path: Path) -> None:
     sweep = read(
         tmp_path,
@@ -122,6 +127,8 @@ LAST = len(BASE) + 1  # the line of a key that is added
         ({"checkpoints": "3"}, LAST, "checkpoints: expected a list, got 3"),
         ({"checkpoints": "[2, x]"}, LAST, "checkpoints[1]: expected a whole number"),
         ({"metrics": "{a: maximize, b: minimize}", "checkpoints": "[2]"}, LAST, "rows are stopped by one metric"),
+        ({"checkpoints": "auto", "policy": "evolve"}, LAST, "auto plans the search, so it does not go with policy"),
+        ({"checkpoints": "auto", "overlap": "true", "pruner": "median"}, LAST, "does not go with pruner and overlap"),
         ({"storage": "a: b: c"}, LAST, "not YAML: mapping values are not allowed here"),
         ({"call": "{a: &x [*x]}"}, 1, "holds more than 100,000 values"),
     ],

@@ -47,6 +47,24 @@ def test_a_pipeline_with_checkpoints(saved: Sweep) -> None:
     assert json.loads(answer.stdout)["trials"]["scored"] == states.count(TrialState.COMPLETE)
 
 
+@pytest.mark.parametrize("backend", ["optuna", "ax"])
+def test_checkpoints_that_are_planned(saved: Sweep, backend: str) -> None:
+    settings = {**PIPELINE, "generator": "models/plain", "checkpoints": "auto", "backend": backend, "batch": "8"}
+    plan = saved("sweep", "--dry-run", **settings)
+    assert plan.exit_code == 0, plan.output
+    assert "checkpoints after steps 2; the best 25% of a batch go on" in plan.stdout
+    answer = saved("sweep", "--json")
+    assert answer.exit_code == 0, answer.output
+    result = json.loads(answer.stdout)
+    assert result["trials"]["ended"] > 8 > result["trials"]["scored"]
+    assert 7 * 8 < result["nfe"] <= 8 * 8  # guided: two network evaluations a step
+    states = [trial.state for trial in study_of().trials]
+    assert states.count(TrialState.COMPLETE) == result["trials"]["scored"]
+    assert states.count(TrialState.PRUNED) == result["trials"]["ended"] - result["trials"]["scored"]
+    again = saved("sweep", "--json")
+    assert json.loads(again.stdout)["trials"] == result["trials"]
+
+
 def test_where_steps_change_the_latent_they_are_refused(saved: Sweep) -> None:
     generator = "{folder: models/ancestral, step_noise: true}"
     plain = saved("sweep", generator="models/ancestral", **PIPELINE)
