@@ -60,6 +60,16 @@ class Plan:
         """The checkpoints, as `optimize` takes them."""
         return (self.checkpoint,) if self.checkpoint else ()
 
+    def spend(self, budget: int, batch_size: int, *, stops: bool = True) -> tuple[int, tuple[int, ...], float | None]:
+        """Trials, checkpoints and `kept` with which a budget is spent.
+
+        Args:
+            budget: N, whole outputs.
+            batch_size: items of one generator call, at most.
+            stops: whether rows may be stopped.
+        """
+        return (self.trials(budget, batch_size), self.checkpoints, self.kept) if stops else (budget, (), None)
+
     def trials(self, budget: int, batch_size: int) -> int:
         """How many trials cost as much as so many whole outputs.
 

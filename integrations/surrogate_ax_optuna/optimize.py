@@ -135,10 +135,9 @@ def optimize(
     with reachable(), _stoppable(study):
         begun = _begun(study, generator, facts, planned)
         planned = Plan(**begun["plan"])
+        wanted = total_trials or 0
         if budget is not None:
-            checkpoints, kept = () if overlap else planned.checkpoints, planned.kept
-            total_trials = planned.trials(budget, batch_size)
-        assert total_trials is not None  # noqa: S101  check_wanted has seen to it
+            wanted, checkpoints, kept = planned.spend(budget, batch_size, stops=not overlap)
         if policy is None:
             policy = fixed(space) if space else planned.policy(generator.prior, device=device)
         host = OptunaHost(
@@ -150,7 +149,7 @@ def optimize(
             rng=rng,
             previews=previews,
             tensors=space.bank.tensors if space else None,
-            total_trials=total_trials,
+            total_trials=wanted,
         )
         line: Line = Overlapped(evaluator) if overlap else Direct(evaluator)
         if checkpoints:
@@ -160,14 +159,14 @@ def optimize(
         study.set_user_attr(STUDY_ATTR, begun)  # after every check, so that what is refused leaves no trace
         found = look(study)
         _logger.info("study %r: %s", study.study_name, found)
-        bar = ProgressBar(objective, host.told(), total_trials, found) if progress else None
+        bar = ProgressBar(objective, host.told(), wanted, found) if progress else None
         with contextlib.closing(host), bar or contextlib.nullcontext():
             told: list[Callable[[Batch], bool | None]] = [lambda batch: _call_back(study, callbacks, batch)]
             run(
                 host,
                 policy,
                 evaluator,
-                total_trials=total_trials,
+                total_trials=wanted,
                 batch_size=batch_size,
                 rng=rng,
                 timeout=timeout,

@@ -165,10 +165,9 @@ def optimize(
     if snapshot is not None:
         check_snapshot(client, snapshot)
     planned = Plan(**record["plan"])
+    wanted = total_trials or 0
     if budget is not None:
-        checkpoints, kept = () if overlap else planned.checkpoints, planned.kept
-        total_trials = planned.trials(budget, batch_size)
-    assert total_trials is not None  # noqa: S101  check_wanted has seen to it
+        wanted, checkpoints, kept = planned.spend(budget, batch_size, stops=not overlap)
     if policy is None:
         policy = fixed(space) if space else planned.policy(generator.prior, device=device)
     tensors = None if space is None else space.bank.tensors
@@ -182,7 +181,7 @@ def optimize(
         host,
         policy,
         evaluator,
-        total_trials=total_trials,
+        total_trials=wanted,
         batch_size=batch_size,
         rng=rng,
         timeout=timeout,
