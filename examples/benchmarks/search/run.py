@@ -92,19 +92,13 @@ def rows(name: str, where: str, repeat: int, ran: int, trace: Trace, images: Ima
     """
     x, values = trace.joined()
     out = validity.outside(x)
-    budgets = [ran] if name in PLANNED else [n for n in BUDGETS if n <= ran]
-    ends, spent = np.cumsum(trace.sizes), np.cumsum(trace.nfe)
-    planning = np.cumsum(trace.planning[: len(ends)])
-    generation = np.cumsum(trace.seconds)
-    plain = bool(spent[-1] == STEPS * ends[-1])  # nothing was stopped, so a part of a batch can be counted
+    ends = np.cumsum(trace.sizes)
+    planning, generation = np.cumsum(trace.planning), np.cumsum(trace.seconds)
     lines = []
-    for n in budgets:
-        allowed = n * seconds(BATCH) / BATCH
-        most = n if plain else int(ends[np.searchsorted(spent, n * STEPS, side="right") - 1])
-        done = ends[(planning + generation <= allowed) & (ends <= most)]
+    for n, most, in_time in prefixes(name, ran, trace):
         last = int(np.searchsorted(ends, most))
         best, far = best_valid(task(where), x, values, out, most, images)
-        by_wall = best_valid(task(where), x, values, out, int(done[-1]), images)[0] if len(done) else ""
+        by_wall = best_valid(task(where), x, values, out, in_time, images)[0] if in_time else ""
         lines.append({
             "method": name, "task": where, "half": "development" if where in DEVELOPMENT else "held out",
             "budget": n, "repeat": repeat, "best": round(float(worth_of(task(where), values, most)), 6),
@@ -113,6 +107,19 @@ def rows(name: str, where: str, repeat: int, ran: int, trace: Trace, images: Ima
             "outside": round(float(out[:most].mean()), 5), "far": far,
         })  # fmt: skip
     return lines
+
+
+def prefixes(name: str, ran: int, trace: Trace) -> list[tuple[int, int, int]]:
+    """(N, rows of which the network evaluations fit it, rows of which the time fits it) of every budget served."""
+    ends, spent = np.cumsum(trace.sizes), np.cumsum(trace.nfe)
+    clock = np.cumsum(trace.planning[: len(ends)]) + np.cumsum(trace.seconds)
+    plain = bool(spent[-1] == STEPS * ends[-1])  # nothing was stopped, so a part of a batch can be counted
+    found = []
+    for n in [ran] if name in PLANNED else [n for n in BUDGETS if n <= ran]:
+        most = n if plain else int(ends[np.searchsorted(spent, n * STEPS, side="right") - 1])
+        done = ends[(clock <= n * seconds(BATCH) / BATCH) & (ends <= most)]
+        found.append((n, most, int(done[-1]) if len(done) else 0))
+    return found
 
 
 def worth_of(made: Task, values: Mapping[str, Any], n: int) -> float:
@@ -210,19 +217,28 @@ def kept(file: Path) -> Trace:
 
 def judge(path: Path, images: Images) -> None:
     """The rows of all traces in the cache, written again: which are valid, and what the bests are worth."""
-    lines = []
-    for file in sorted((CACHE / "traces").glob("*.npz")):
-        name, where, n, repeat = file.stem.rsplit("-", 3)
-        if name in METHODS:
-            lines += rows(name, where, int(repeat), int(n), kept(file), images)
-    new = path.with_suffix(".new")
-    append(new, lines)
-    new.replace(path)
+    files = [file for file in sorted((CACHE / "traces").glob("*.npz")) if file.stem.rsplit("-", 3)[0] in METHODS]
+    for start in range(0, len(files), 100):
+        some = [(*file.stem.rsplit("-", 3), kept(file)) for file in files[start : start + 100]]
+        images.of(np.concatenate([leading(name, where, int(n), trace) for name, where, n, _, trace in some]))
+        lines = []
+        for name, where, n, repeat, trace in some:
+            lines += rows(name, where, int(repeat), int(n), trace, images)
+        append(path.with_suffix(".new"), lines)
+        images.kept.clear()
+        print(f"{start + len(some)} of {len(files)} traces", flush=True)
+    path.with_suffix(".new").replace(path)
 
 
-def cell(row: dict[str, str]) -> tuple[str, ...]:
-    """What a row is known by."""
-    return row["method"], row["task"], row["budget"], row["repeat"]
+def leading(name: str, where: str, ran: int, trace: Trace, most: int = 3) -> Any:
+    """Latents of the few rows that stand first at each budget, whose images are made in full batches."""
+    made, (x, values) = task(where), trace.joined()
+    bad = validity.outside(x) | _unknown(values)
+    found = set[int]()
+    for n in {n for _, *counts in prefixes(name, ran, trace) for n in counts if n}:
+        judged = _penalty(made, {metric: column[:n] for metric, column in values.items()}, bad[:n])
+        found |= set(made.objective.rank(judged)[:most].tolist())
+    return x[sorted(found)]
 
 
 def read(path: Path) -> list[dict[str, str]]:
