@@ -37,6 +37,7 @@ RESULTS = HERE / "results.csv"
 BUDGETS, REPEATS = (50, 100, 400), {50: 10, 100: 10, 400: 5}
 OURS, WHOLE = "surrogate-ax", "surrogate-ax, no checkpoints"
 BATCH = 16
+LOOKED = 3  # best rows whose images are made in full batches when traces are judged
 FIELDS = ("method", "task", "half", "budget", "repeat", "best", "best_inside", "best_by_wall", "planning", "generation",
           "outside", "far")  # fmt: skip
 
@@ -134,16 +135,18 @@ def best_valid(
 ) -> tuple[float | str, int]:
     """What the valid of the first n rows are worth, and whether the best inside the band had no plain draw near it."""
     bad = (out | _unknown(values))[:n]
-    far = 0
-    for _ in range(n):
-        judged = _penalty(made, {name: column[:n] for name, column in values.items()}, bad)
-        best = int(made.objective.rank(judged)[0])
-        if bad[best]:
-            return "", far
-        if not validity.far(images.of(x[best][None]))[0]:
-            return round(float(made.worth(judged)[-1]), 6), far
-        far, bad = 1, np.where(np.arange(n) == best, True, bad)
-    return "", far
+    columns = {name: column[:n] for name, column in values.items()}
+    order = [int(i) for i in made.objective.rank(_penalty(made, columns, bad)) if not bad[i]]
+    looked = 0
+    while looked < len(order):
+        some = order[looked : looked + (LOOKED if looked == 0 else 32)]
+        far = validity.far(images.of(x[some]))
+        looked += len(some)
+        if not far.all():
+            first = looked - len(some) + int(np.argmin(far))
+            bad[order[:first]] = True
+            return round(float(made.worth(_penalty(made, columns, bad))[-1]), 6), int(first > 0)
+    return "", int(len(order) > 0)
 
 
 def _unknown(values: Mapping[str, Any]) -> Any:
@@ -230,14 +233,14 @@ def judge(path: Path, images: Images) -> None:
     path.with_suffix(".new").replace(path)
 
 
-def leading(name: str, where: str, ran: int, trace: Trace, most: int = 3) -> Any:
+def leading(name: str, where: str, ran: int, trace: Trace) -> Any:
     """Latents of the few rows that stand first at each budget, whose images are made in full batches."""
     made, (x, values) = task(where), trace.joined()
     bad = validity.outside(x) | _unknown(values)
     found = set[int]()
     for n in {n for _, *counts in prefixes(name, ran, trace) for n in counts if n}:
         judged = _penalty(made, {metric: column[:n] for metric, column in values.items()}, bad[:n])
-        found |= set(made.objective.rank(judged)[:most].tolist())
+        found |= set(made.objective.rank(judged)[:LOOKED].tolist())
     return x[sorted(found)]
 
 
