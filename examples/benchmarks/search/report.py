@@ -295,7 +295,9 @@ def plot(found: Table, path: Path) -> None:
             ]  # fmt: skip
             if not at:
                 continue
-            low, middle, high = np.array([np.percentile(s, [25, 50, 75]) for s in samples]).T
+            # A sample where nothing was found counts as the worst that was.
+            found_some = [np.where(np.isfinite(s), s, s[np.isfinite(s)].min()) for s in samples]
+            low, middle, high = np.array([np.percentile(s, [25, 50, 75]) for s in found_some]).T
             colour = "0.3" if method == BASE else f"C{i}"
             panel.plot(at, middle, color=colour, marker="o", ms=3, lw=3 if method == OURS else 1.2, label=method)
             panel.fill_between(at, low, high, color=colour, alpha=0.12, lw=0)
