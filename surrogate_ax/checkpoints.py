@@ -2,7 +2,7 @@
 
     start -> step s1 -> estimate x̂, score, stop some -> queue 1 -> step s2 -> ... -> queue m -> finish
 
-Either a share of each batch goes on, the best by the objective's own order, or the host's pruner decides.
+Either a share of the rows goes on, the best by the objective's own order, or the host's pruner decides.
 Rows of several batches wait in the queue behind a checkpoint until they fill a batch. A row that is stopped ends with
 the estimate as its output, the estimate's score as its values and the NFE that it has spent.
 Source: successive halving (arXiv 1502.07943) on the estimates x̂ = x - σ v of a flow.
@@ -59,7 +59,9 @@ class Checkpoints:
         batch_size: rows of one call, at most.
         merge: let survivors wait for those of later batches. Without it the survivors of a batch go on at once, in a
             smaller batch, as a sampler that works in generations needs.
-        kept: share of the rows of a batch that goes on behind each checkpoint, at least one row.
+        kept: share of the rows that goes on behind each checkpoint, at least one row.
+        together: how many rows are compared for that, a batch if left out. They wait for each other at the checkpoint,
+            though no longer than until nothing more is asked: with as many as a round has, it is a share of the round.
 
     Raises:
         UnsupportedError: the generator cannot stop between steps.
@@ -75,6 +77,7 @@ class Checkpoints:
         batch_size: int,
         merge: bool = True,
         kept: float | None = None,
+        together: int | None = None,
     ) -> None:
         self._generator: Steppable[Any] = check_checkpoints(evaluator.generator, steps, kept)
         self._host = host
@@ -83,6 +86,8 @@ class Checkpoints:
         self._batch_size = batch_size
         self._merge = merge
         self._kept = kept
+        self._together = batch_size if together is None else together
+        self._undecided: list[list[tuple[_Rows, Evaluations]]] = [[] for _ in steps]
         self._queues: list[list[_Rows]] = [[] for _ in steps]
         self._completed: list[Completed] = []
 
@@ -107,6 +112,8 @@ class Checkpoints:
         """
         least = 1 if wait or not self._merge else self._batch_size
         for level, queue in enumerate(self._queues, start=1):
+            if wait or not self._merge or sum(len(rows) for rows, _ in self._undecided[level - 1]) >= self._together:
+                self._decide(level - 1)
             while sum(map(len, queue)) >= least:
                 rows = self._pop(queue)
                 if level == len(self._steps):
@@ -119,6 +126,7 @@ class Checkpoints:
     def close(self) -> None:
         """Let go of all rows."""
         self._queues, self._completed = [[] for _ in self._steps], []
+        self._undecided = [[] for _ in self._steps]
 
     def _start(self, rows: _Rows) -> Any:
         return self._generator.start(rows.state, rows.conditions)
@@ -130,32 +138,48 @@ class Checkpoints:
             self._check(dataclasses.replace(part, state=state), level)
 
     def _check(self, rows: _Rows, level: int) -> None:
-        """Score estimates and let the host stop rows; the others queue up."""
+        """Score estimates and let the host stop rows, or have them wait for others to be compared with."""
         for part, outputs in self._attempt(rows, self._pick, lambda part: self._generator.estimate(part.state)):
             step, nfe = self._steps[level], self._generator.nfe(part.state)
             without = {i: "no estimate" for i, output in enumerate(outputs) if output is None}
             made = [output for output in outputs if output is not None] if without else outputs
             judged = self._evaluator.judge(Generated(made, nfe, 0.0, without), part.conditions)
-            # An estimate that is missing or cannot be scored says nothing of the final output: the row goes on.
-            scored = [i for i, status in enumerate(judged.status) if status == "done"]
+            scored = _scored(judged)
+            if len(scored):
+                self._host.note([part.candidates[i] for i in scored], step, _of(judged.values, scored))
+            if self._kept is not None:
+                self._undecided[level].append((part, judged))
+                continue
             stop = np.zeros(len(part), dtype=bool)
-            if scored:
-                values = {name: column[scored] for name, column in judged.values.items()}
-                stop[scored] = self._losers([part.candidates[i] for i in scored], step, values)
-            stopped, kept = np.flatnonzero(stop).tolist(), np.flatnonzero(~stop).tolist()
-            if stopped:
-                self._completed.append(([part.candidates[i] for i in stopped], _stopped(judged, stopped, part, step)))
-            if kept:
-                self._queues[level].append(self._pick(part, kept))
+            if len(scored):
+                stop[scored] = self._host.should_stop([part.candidates[i] for i in scored])
+            self._part(part, judged, stop, level)
 
-    def _losers(self, candidates: Sequence[Candidate[Any]], step: int, values: Mapping[str, Array]) -> Array:
-        """Which candidates (n,) end here."""
-        self._host.note(candidates, step, values)
-        if self._kept is None:
-            return self._host.should_stop(candidates)
-        losers = np.ones(len(candidates), dtype=bool)
-        losers[self._evaluator.objective.rank(values)[: survivors(len(candidates), self._kept)]] = False
-        return losers
+    def _decide(self, level: int) -> None:
+        """Let the best share of the rows that wait at a checkpoint go on."""
+        waiting, self._undecided[level] = self._undecided[level], []
+        found = [_scored(judged) for _, judged in waiting]
+        if self._kept is None or not sum(map(len, found)):
+            for part, judged in waiting:
+                self._part(part, judged, np.zeros(len(part), dtype=bool), level)
+            return
+        columns = [_of(judged.values, scored) for (_, judged), scored in zip(waiting, found, strict=True)]
+        values = {name: np.concatenate([column[name] for column in columns]) for name in columns[0]}
+        losers = np.ones(sum(map(len, found)), dtype=bool)
+        losers[self._evaluator.objective.rank(values)[: survivors(len(losers), self._kept)]] = False
+        for (part, judged), scored in zip(waiting, found, strict=True):
+            stop = np.zeros(len(part), dtype=bool)
+            stop[scored], losers = losers[: len(scored)], losers[len(scored) :]
+            self._part(part, judged, stop, level)
+
+    def _part(self, rows: _Rows, judged: Evaluations, stop: Array, level: int) -> None:
+        """End some rows with their estimates and queue up the others."""
+        stopped, kept = np.flatnonzero(stop).tolist(), np.flatnonzero(~stop).tolist()
+        if stopped:
+            ended = _stopped(judged, stopped, rows, self._steps[level])
+            self._completed.append(([rows.candidates[i] for i in stopped], ended))
+        if kept:
+            self._queues[level].append(self._pick(rows, kept))
 
     def _finish(self, rows: _Rows) -> None:
         for part, generated in self._attempt(rows, self._pick, lambda part: self._generator.finish(part.state)):
@@ -209,6 +233,15 @@ class Checkpoints:
             yield from self._attempt(pick(rows, half), pick, work)
 
 
+def _scored(judged: Evaluations) -> Array:
+    """Rows with values. An estimate that is missing or cannot be scored says nothing of the output: its row goes on."""
+    return np.flatnonzero([status == "done" for status in judged.status])
+
+
+def _of(values: Mapping[str, Array], rows: Array) -> dict[str, Array]:
+    return {name: column[rows] for name, column in values.items()}
+
+
 def survivors(n: int, kept: float) -> int:
     """How many of n rows go on behind a checkpoint."""
     return max(1, round(kept * n))
@@ -220,7 +253,7 @@ def check_checkpoints(generator: Generator, steps: Sequence[int], kept: float | 
     Args:
         generator: any.
         steps: the checkpoints, as numbers of steps done.
-        kept: share of a batch that goes on.
+        kept: share that goes on.
 
     Returns:
         The generator.

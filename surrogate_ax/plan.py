@@ -24,7 +24,7 @@ from surrogate_ax.sphere import sphere
 
 AXES = 8  # K, for budgets that allow it
 DRAWS = 16  # plain draws at first, at most
-CHECKPOINT, KEPT = 0.375, 0.25  # share of the steps before the checkpoint, and of a batch that goes on behind it
+CHECKPOINT, KEPT = 0.375, 0.25  # share of the steps before the checkpoint, and of a round that goes on behind it
 FEWEST = 4  # steps with which a trajectory can be stopped
 FRESH = (0.2, 0.6)  # range of the share of fresh noise, which falls through it over the budget
 
@@ -40,8 +40,8 @@ class Plan:
         size: trials a round of "sphere".
         sampled: trials of such a round that the host's sampler proposes between the proposals.
         narrow: told trials over which the share of fresh noise falls: first learn where, then refine.
-        checkpoint: step after which estimates are scored and only the best of a batch go on; 0 for none.
-        kept: share of a batch that goes on.
+        checkpoint: step after which estimates are scored and only the best of a round go on; 0 for none.
+        kept: share of a round that goes on.
         steps: T, of a whole trajectory.
     """
 
@@ -60,39 +60,31 @@ class Plan:
         """The checkpoints, as `optimize` takes them."""
         return (self.checkpoint,) if self.checkpoint else ()
 
-    def spend(self, budget: int, batch_size: int, *, stops: bool = True) -> tuple[int, tuple[int, ...], float | None]:
+    def spend(self, budget: int, *, stops: bool = True) -> tuple[int, tuple[int, ...], float | None]:
         """Trials, checkpoints and `kept` with which a budget is spent.
 
         Args:
             budget: N, whole outputs.
-            batch_size: items of one generator call, at most.
             stops: whether rows may be stopped.
         """
-        return (self.trials(budget, batch_size), self.checkpoints, self.kept) if stops else (budget, (), None)
+        return (self.trials(budget), self.checkpoints, self.kept) if stops else (budget, (), None)
 
-    def trials(self, budget: int, batch_size: int) -> int:
-        """How many trials cost as much as so many whole outputs.
-
-        Args:
-            budget: N, whole outputs.
-            batch_size: items of one generator call, at most.
-        """
+    def trials(self, budget: int) -> int:
+        """How many trials cost as much as N whole outputs, a round after the other."""
         if not self.checkpoint:
             return budget
         count, left = 0, budget * self.steps
         while True:
-            room = self.draws if count < self.draws else self.size
-            started = (count if count < self.draws else count - self.draws) % max(room, 1)
-            batch = min(batch_size, room - started)
-            while batch and self._cost(batch) > left:
-                batch -= 1
-            if not batch:
+            rows = self.size if count else self.draws
+            while rows and self._cost(rows) > left:
+                rows -= 1
+            if not rows:
                 return count
-            count, left = count + batch, left - self._cost(batch)
+            count, left = count + rows, left - self._cost(rows)
 
-    def _cost(self, batch: int) -> int:
-        """Steps that a batch takes."""
-        return batch * self.checkpoint + survivors(batch, self.kept) * (self.steps - self.checkpoint)
+    def _cost(self, rows: int) -> int:
+        """Steps that a round takes."""
+        return rows * self.checkpoint + survivors(rows, self.kept) * (self.steps - self.checkpoint)
 
     def policy(self, prior: Prior, *, device: torch.device | str = "cpu") -> Policy:
         """Plain draws, then Bayesian optimisation on the sphere of everything told, or the box over the best draws.
@@ -119,7 +111,6 @@ def plan(
     axes: int | None = None,
     searched: bool = False,
     steps: int | None = None,
-    batch_size: int = 16,
 ) -> Plan:
     """Draws, seeds and rounds for a budget.
 
@@ -133,7 +124,6 @@ def plan(
         searched: whether call arguments are searched as well.
         steps: T, for a generator that can stop between steps: the budget then counts whole outputs, and most outputs
             are stopped, so that there are more trials (`Plan.trials`).
-        batch_size: items of one generator call, at most.
 
     Raises:
         ArgumentError: a budget below 1, or fewer than two axes.
@@ -151,7 +141,7 @@ def plan(
     if steps is None or steps < FEWEST:
         return whole
     stopping = replace(whole, checkpoint=round(CHECKPOINT * steps), kept=KEPT, steps=steps)
-    return replace(stopping, narrow=stopping.trials(budget, batch_size))
+    return replace(stopping, narrow=stopping.trials(budget))
 
 
 def check_wanted(total_trials: int | None, budget: int | None, **own: object) -> None:

@@ -75,9 +75,9 @@ def assemble(sweep: SweepFile) -> Parts:
     # A model of Ax's that the file names is to propose, in one long round, as where conditions are searched.
     proposes = bool(sweep.conditions) or (sweep.backend == "ax" and sweep.sampler is not None)
     steps = stoppable(generator, objective) if sweep.checkpoints is None else None
-    planned = plan(sweep.budget, dim=generator.prior.dim, searched=proposes, steps=steps, batch_size=sweep.batch)
+    planned = plan(sweep.budget, dim=generator.prior.dim, searched=proposes, steps=steps)
     axes = axes_of(sweep.policy[0]) if policy else planned.axes
-    return Parts(generator, objective, policy, planned, planned.trials(sweep.budget, sweep.batch), axes, device)
+    return Parts(generator, objective, policy, planned, planned.trials(sweep.budget), axes, device)
 
 
 def load_function(sweep: SweepFile, key: str, name: str) -> Any:

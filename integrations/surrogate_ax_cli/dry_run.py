@@ -68,7 +68,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     if plan["checkpoints"]:
         steps = ", ".join(map(str, plan["checkpoints"]))
         effect = (
-            "they lower the cost below" if plan["kept"] is None else f"the best {plan['kept']:.0%} of a batch go on"
+            "they lower the cost below" if plan["kept"] is None else f"the best {plan['kept']:.0%} of a round go on"
         )
         lines.append(f"  checkpoints after steps {steps}; {effect}")
     lines.append(f"  cost        about {plan['nfe']:,.0f} NFE and {_duration(plan['seconds'])}")

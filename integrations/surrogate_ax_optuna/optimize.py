@@ -75,7 +75,7 @@ def optimize(
         total_trials: ended trials wanted in the study, earlier ones and failed ones included.
         budget: in its place, what the search may cost in whole outputs. Where the generator can stop between steps
             (`Steppable`) and one metric is optimised, estimates are scored after three eighths of the steps and the
-            best quarter of each batch goes on: about twice as many trials at equal cost, most of them pruned, and more
+            best quarter of each round goes on: about twice as many trials at equal cost, most of them pruned, and more
             to learn from. It calls the score for each.
         batch_size: items of one generator call, at most.
         space: a box of one's own, fixed for the study.
@@ -130,14 +130,14 @@ def optimize(
         dim=generator.prior.dim,
         searched=bool(searched),
         steps=steps,
-        batch_size=batch_size,
     )
     with reachable(), _stoppable(study):
         begun = _begun(study, generator, facts, planned)
         planned = Plan(**begun["plan"])
-        wanted = total_trials or 0
+        wanted, together = total_trials or 0, None
         if budget is not None:
-            wanted, checkpoints, kept = planned.spend(budget, batch_size, stops=not overlap)
+            wanted, checkpoints, kept = planned.spend(budget, stops=not overlap)
+            together = planned.draws
         if policy is None:
             policy = fixed(space) if space else planned.policy(generator.prior, device=device)
         host = OptunaHost(
@@ -153,8 +153,10 @@ def optimize(
         )
         line: Line = Overlapped(evaluator) if overlap else Direct(evaluator)
         if checkpoints:
-            merge = not in_generations(study.sampler)
-            line = Checkpoints(host, evaluator, checkpoints, batch_size=batch_size, merge=merge, kept=kept)
+            merge = budget is not None or not in_generations(study.sampler)  # a plan's points are no sampler's
+            line = Checkpoints(
+                host, evaluator, checkpoints, batch_size=batch_size, merge=merge, kept=kept, together=together
+            )
         warn_of_journal(study._storage)
         study.set_user_attr(STUDY_ATTR, begun)  # after every check, so that what is refused leaves no trace
         found = look(study)

@@ -63,12 +63,10 @@ def begun(client: Client, generator: Generator, objective: Objective, *, where: 
     return recorded
 
 
-def search_plan(
-    client: Client, generator: Generator, budget: int, *, axes: int, steps: int | None = None, batch_size: int = 1
-) -> Plan:
+def search_plan(client: Client, generator: Generator, budget: int, *, axes: int, steps: int | None = None) -> Plan:
     """The plan for a budget, as `surrogate_ax.plan` makes it for what a client searches and its K."""
     searched = bool(conditions_of(client)) or proposes(client)
-    return plan(budget, dim=generator.prior.dim, axes=axes, searched=searched, steps=steps, batch_size=batch_size)
+    return plan(budget, dim=generator.prior.dim, axes=axes, searched=searched, steps=steps)
 
 
 def proposes(client: Client) -> bool:

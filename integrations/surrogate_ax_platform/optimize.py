@@ -121,7 +121,7 @@ def optimize(
         total_trials: ended trials wanted in the experiment, earlier ones and failed ones included.
         budget: in its place, what the search may cost in whole outputs. Where the generator can stop between steps
             (`Steppable`) and one metric is optimised, estimates are scored after three eighths of the steps and the
-            best quarter of each batch goes on: about twice as many trials at equal cost, most of them stopped early.
+            best quarter of each round goes on: about twice as many trials at equal cost, most of them stopped early.
         batch_size: items of one generator call, at most.
         space: a box of one's own, fixed for the experiment.
         policy: where to search, in place of `space`; see `surrogate_ax.policies`.
@@ -160,21 +160,22 @@ def optimize(
     axes = check_client(client, objective)
     where = space.fingerprint if space else "by a policy" if policy else "planned"
     steps = None if budget is None or overlap else stoppable(generator, objective)
-    planned = search_plan(client, generator, budget or total_trials or 0, axes=axes, steps=steps, batch_size=batch_size)
+    planned = search_plan(client, generator, budget or total_trials or 0, axes=axes, steps=steps)
     record = begun(client, generator, objective, where=where, planned=planned)
     if snapshot is not None:
         check_snapshot(client, snapshot)
     planned = Plan(**record["plan"])
-    wanted = total_trials or 0
+    wanted, together = total_trials or 0, None
     if budget is not None:
-        wanted, checkpoints, kept = planned.spend(budget, batch_size, stops=not overlap)
+        wanted, checkpoints, kept = planned.spend(budget, stops=not overlap)
+        together = planned.draws
     if policy is None:
         policy = fixed(space) if space else planned.policy(generator.prior, device=device)
     tensors = None if space is None else space.bank.tensors
     host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, tensors=tensors)
     line: Line = Overlapped(evaluator) if overlap else Direct(evaluator)
     if checkpoints:
-        line = Checkpoints(host, evaluator, checkpoints, batch_size=batch_size, kept=kept)
+        line = Checkpoints(host, evaluator, checkpoints, batch_size=batch_size, kept=kept, together=together)
     client._experiment._properties[records.EXPERIMENT] = record  # after every check, so that a refusal leaves no trace
     client._save_experiment_to_db_if_possible(experiment=client._experiment)
     run(

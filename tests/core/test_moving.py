@@ -318,22 +318,20 @@ def test_a_plan_fits_its_budget(budget):
 
 @pytest.mark.parametrize("budget", [1, 2, 5, 12, 50, 100, 400])
 @pytest.mark.parametrize("steps", [4, 8, 28])
-@pytest.mark.parametrize("batch", [1, 3, 8, 16])
-def test_stopped_trials_cost_no_more_than_the_budget(budget, steps, batch):
-    planned = plan(budget, dim=D, steps=steps, batch_size=batch)
+def test_stopped_trials_cost_no_more_than_the_budget(budget, steps):
+    planned = plan(budget, dim=D, steps=steps)
     assert 0 < planned.checkpoint < steps
-    n, spent, done = planned.trials(budget, batch), 0, 0
+    n, spent, done = planned.trials(budget), 0, 0
     assert planned.narrow == n
 
     def cost(rows):
         return rows * planned.checkpoint + survivors(rows, planned.kept) * (steps - planned.checkpoint)
 
-    while done < n:  # as the loop asks: batches within rounds
-        room = planned.draws - done if done < planned.draws else planned.size - (done - planned.draws) % planned.size
-        rows = min(batch, room, n - done)
+    while done < n:  # as the loop asks
+        rows = min(planned.size if done else planned.draws, n - done)
         done, spent = done + rows, spent + cost(rows)
     assert spent <= budget * steps < spent + cost(1)
-    assert n == budget if batch == 1 else n >= budget
+    assert n >= budget
     assert plan(budget, dim=D, steps=3) == plan(budget, dim=D)  # too few steps to stop between
 
 

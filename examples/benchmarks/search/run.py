@@ -45,12 +45,12 @@ FIELDS = ("method", "task", "half", "budget", "repeat", "best", "best_inside", "
 def ours(task: Task, repeat: int, n: int, **changes: Any) -> Asking:
     """The library's default for a budget, `optimize(budget=n)`, with changes to it where settings are compared."""
     steps = STEPS if len(task.objective.optimised) == 1 else None
-    planned = plan(n, dim=PRIOR.dim, steps=steps, batch_size=BATCH)
+    planned = plan(n, dim=PRIOR.dim, steps=steps)
     planned = dataclasses.replace(planned, **changes)
     yield from policy_cell(
         task,
         repeat,
-        planned.trials(n, BATCH),
+        planned.trials(n),
         policy=planned.policy(PRIOR),
         batch=BATCH,
         checkpoint=planned.checkpoint,

@@ -52,7 +52,7 @@ def test_checkpoints_that_are_planned(saved: Sweep, backend: str) -> None:
     settings = {**PIPELINE, "generator": "models/plain", "checkpoints": "auto", "backend": backend, "batch": "8"}
     plan = saved("sweep", "--dry-run", **settings)
     assert plan.exit_code == 0, plan.output
-    assert "checkpoints after steps 2; the best 25% of a batch go on" in plan.stdout
+    assert "checkpoints after steps 2; the best 25% of a round go on" in plan.stdout
     answer = saved("sweep", "--json")
     assert answer.exit_code == 0, answer.output
     result = json.loads(answer.stdout)

@@ -21,6 +21,7 @@ from surrogate_ax import (
     o3,
     plan,
 )
+from surrogate_ax.checkpoints import survivors
 from surrogate_ax.evaluation import INTERRUPTED
 from surrogate_ax_optuna import OptunaHost, optimize, portfolio
 from surrogate_ax_optuna.host import PREVIEW_ATTR
@@ -270,18 +271,22 @@ def test_a_share_of_each_batch_goes_on_whatever_the_pruner_would_say(make_study)
         assert sorted(done) == sorted(np.argsort(-estimates)[:2].tolist())
 
 
-def test_a_budget_is_spent_in_more_trials_most_of_them_stopped(make_study):
-    study, flow = make_study(), EulerFlow()
-    optimize(study, flow, OBJECTIVE, budget=40, rng=0, progress=False)
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_a_budget_is_spent_in_more_trials_most_of_them_stopped(make_study, batch_size):
+    study, flow = make_study(CmaEsSampler(seed=0)), EulerFlow()
+    optimize(study, flow, OBJECTIVE, budget=40, rng=0, progress=False, batch_size=batch_size)
     planned = plan(40, dim=16, steps=8)
     assert (planned.checkpoint, planned.kept) == (3, 0.25)
-    assert len(study.trials) == planned.trials(40, 16) > 60
+    assert len(study.trials) == planned.trials(40) > 60
     spent = sum(flow.sizes)
     assert 40 * 8 - 8 < spent <= 40 * 8
     states = _states(study)
     assert 0.2 < states.count(TrialState.COMPLETE) / len(states) < 0.32
     assert states.count(TrialState.PRUNED) == len(states) - states.count(TrialState.COMPLETE)
     told = OptunaHost(study, flow, OBJECTIVE).told()
+    for number in range(told.last):  # whole rounds are compared, however small batches are
+        finished = np.isfinite(told.values["sum"][told.round == number])
+        assert finished.sum() == survivors(len(finished), 0.25)
     first, last = (told.round == 0), (told.round == told.last)
     assert told.predicted()["sum"][last].mean() > told.predicted()["sum"][first].mean()
 

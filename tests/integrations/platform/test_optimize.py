@@ -325,7 +325,7 @@ def test_a_budget_is_spent_in_more_trials_most_of_them_stopped():
     optimize(client, flow, goal, budget=16, batch_size=8, rng=0)
     statuses = _statuses(client)
     assert set(statuses) == {"COMPLETED", "EARLY_STOPPED"}
-    assert len(statuses) == plan(16, dim=flow.prior.dim, axes=K, steps=8, batch_size=8).trials(16, 8) > 24
+    assert len(statuses) == plan(16, dim=flow.prior.dim, axes=K, steps=8).trials(16) > 24
     assert 16 * 8 - 8 < sum(flow.sizes) <= 16 * 8
     told = AxHost(client, flow, goal).told()
     assert np.isfinite(told.estimates["total"]).sum() == statuses.count("EARLY_STOPPED") > len(statuses) / 2
