@@ -60,6 +60,11 @@ class Plan:
         """The checkpoints, as `optimize` takes them."""
         return (self.checkpoint,) if self.checkpoint else ()
 
+    @property
+    def together(self) -> int:
+        """Rows that are compared at a checkpoint: the most that a round has."""
+        return max(self.draws, self.size)
+
     def spend(self, budget: int, *, stops: bool = True) -> tuple[int, tuple[int, ...], float | None]:
         """Trials, checkpoints and `kept` with which a budget is spent.
 

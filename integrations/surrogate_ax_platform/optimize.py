@@ -168,7 +168,7 @@ def optimize(
     wanted, together = total_trials or 0, None
     if budget is not None:
         wanted, checkpoints, kept = planned.spend(budget, stops=not overlap)
-        together = planned.draws
+        together = planned.together
     if policy is None:
         policy = fixed(space) if space else planned.policy(generator.prior, device=device)
     tensors = None if space is None else space.bank.tensors

@@ -291,6 +291,14 @@ def test_a_budget_is_spent_in_more_trials_most_of_them_stopped(make_study, batch
     assert told.predicted()["sum"][last].mean() > told.predicted()["sum"][first].mean()
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 16])
+def test_a_small_budget_is_kept_to_in_small_batches(make_study, batch_size):
+    study, flow = make_study(), EulerFlow()
+    optimize(study, flow, OBJECTIVE, budget=9, rng=0, progress=False, batch_size=batch_size)
+    assert len(study.trials) == plan(9, dim=16, steps=8).trials(9)
+    assert 9 * 8 - 8 < sum(flow.sizes) <= 9 * 8
+
+
 def test_a_budget_goes_on_as_it_was_begun(make_study):
     whole, broken, flow = make_study(), make_study(), EulerFlow()
     options = {"budget": 30, "rng": 3, "progress": False, "batch_size": 8}
