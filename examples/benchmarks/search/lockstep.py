@@ -43,9 +43,8 @@ class Part:
 
 
 Values = Mapping[str, Array]
-Asking = Generator[
-    Any, Any, None
-]  # yields latents (n, 768), is sent values (n,); or a Part: rows at its end and values
+# Yields latents (n, 768) and is sent values (n,), or a Part and is sent rows at its end and values.
+Asking = Generator[Any, Any, None]
 
 
 @dataclass

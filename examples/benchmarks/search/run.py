@@ -219,18 +219,28 @@ def kept(file: Path) -> Trace:
 
 
 def judge(path: Path, images: Images) -> None:
-    """The rows of all traces in the cache, written again: which are valid, and what the bests are worth."""
+    """The rows of all traces in the cache, written again: which are valid, and what the bests are worth.
+
+    Rows whose traces are not in the cache stay as they are.
+    """
     files = [file for file in sorted((CACHE / "traces").glob("*.npz")) if file.stem.rsplit("-", 3)[0] in METHODS]
+    latest: dict[tuple[str, ...], Mapping[str, Any]] = {_cell(row): row for row in read(path)}
     for start in range(0, len(files), 100):
         some = [(*file.stem.rsplit("-", 3), kept(file)) for file in files[start : start + 100]]
         images.of(np.concatenate([leading(name, where, int(n), trace) for name, where, n, _, trace in some]))
-        lines = []
         for name, where, n, repeat, trace in some:
-            lines += rows(name, where, int(repeat), int(n), trace, images)
-        append(path.with_suffix(".new"), lines)
+            latest |= {_cell(row): row for row in rows(name, where, int(repeat), int(n), trace, images)}
         images.kept.clear()
         print(f"{start + len(some)} of {len(files)} traces", flush=True)
-    path.with_suffix(".new").replace(path)
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    append(new, list(latest.values()))
+    new.replace(path)
+
+
+def _cell(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a row is known by."""
+    return tuple(str(row[name]) for name in ("method", "task", "budget", "repeat"))
 
 
 def leading(name: str, where: str, ran: int, trace: Trace) -> Any:
@@ -252,7 +262,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(handle))
 
 
-def append(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+def append(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Add rows; the latest of a cell is the one that counts."""
     new = not path.exists()
     with path.open("a", newline="") as handle:
