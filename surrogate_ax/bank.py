@@ -72,10 +72,8 @@ def _small_row(draw: Draw, dim: int) -> Array:
 
 def row_terms(rows: scipy.sparse.csr_array, seeds: Sequence[Seed]) -> list[Terms]:
     """The terms of coefficient rows (n, M) over M seeds, as they stand."""
-    return [
-        tuple((seeds[m], float(c)) for m, c in zip(rows.indices[start:end], rows.data[start:end], strict=True))
-        for start, end in pairwise(rows.indptr)
-    ]
+    named = list(zip(map(seeds.__getitem__, rows.indices.tolist()), rows.data.tolist(), strict=True))
+    return [tuple(named[start:end]) for start, end in pairwise(rows.indptr.tolist())]
 
 
 @dataclass
@@ -178,8 +176,9 @@ class Bank:
         data, columns, ends, column = list[float](), list[int](), [0], self._column
         try:
             for row in terms:
-                columns.extend([column[seed] for seed, _ in row])
-                data.extend([coefficient for _, coefficient in row])
+                seeds, coefficients = zip(*row, strict=True) if row else ((), ())
+                columns.extend(map(column.__getitem__, seeds))
+                data.extend(coefficients)
                 ends.append(len(columns))
         except KeyError as missing:
             raise SeedError(
@@ -266,18 +265,23 @@ class Bank:
         present, stack = self._stack.kept
         if seeds == present:
             return stack
-        known = {seed: i for i, seed in enumerate(present)}
-        rows = torch.empty((len(seeds), self.prior.dim), device=self.device)
-        for i, seed in enumerate(seeds):
-            if seed in known:
-                rows[i] = stack[known[seed]]
-            elif isinstance(seed, Stored):
-                rows[i] = self._tensors[seed.sha256]
-            else:
-                make = _small_row if self.prior.dim <= SMALL else inner_row
-                rows[i] = torch.from_numpy(make(seed, self.prior.dim))
+        if self.prior.dim <= SMALL and seeds:
+            rows = torch.from_numpy(np.stack([self._kept_row(seed) for seed in seeds])).to(self.device)
+        else:
+            known = {seed: i for i, seed in enumerate(present)}
+            rows = torch.empty((len(seeds), self.prior.dim), device=self.device)
+            for i, seed in enumerate(seeds):
+                rows[i] = stack[known[seed]] if seed in known else self._made_row(seed)
         self._stack.kept = (seeds, rows)
         return rows
+
+    def _kept_row(self, seed: Seed) -> Array:
+        return self._tensors[seed.sha256].numpy() if isinstance(seed, Stored) else _small_row(seed, self.prior.dim)
+
+    def _made_row(self, seed: Seed) -> Tensor:
+        if isinstance(seed, Stored):
+            return self._tensors[seed.sha256]
+        return torch.from_numpy(inner_row(seed, self.prior.dim))
 
 
 def check_seeds(xi: Tensor) -> None:

@@ -98,10 +98,8 @@ def support(xi: Tensor, shapes: Mapping[str, tuple[int, ...]] | None = None) -> 
 
 def bank_support(bank: Bank, rows: Any) -> Support:
     """`support` of the latents of coefficient rows (n, M), a chunk at a time."""
-    rows = scipy.sparse.csr_array(rows)
-    at_once = max(1, _AT_ONCE // bank.prior.dim)
-    shapes = inner_shapes(bank.prior)
-    parts = [support(bank.inner(rows[k : k + at_once]), shapes) for k in range(0, max(rows.shape[0], 1), at_once)]
+    rows, shapes = scipy.sparse.csr_array(rows), inner_shapes(bank.prior)
+    parts = [support(bank.inner(rows[some]), shapes) for some in chunks(rows.shape[0], bank.prior.dim)]
     return Support(
         norm=np.concatenate([part.norm for part in parts]),
         quantiles=np.concatenate([part.quantiles for part in parts]),
@@ -109,6 +107,12 @@ def bank_support(bank: Bank, rows: Any) -> Support:
         neighbours=np.concatenate([part.neighbours for part in parts]),
         p={name: np.concatenate([part.p[name] for part in parts]) for name in parts[0].p},
     )
+
+
+def chunks(n: int, dim: int) -> list[slice]:
+    """Slices of n latents of `dim` entries that may be looked at together; one at least."""
+    at_once = max(1, _AT_ONCE // dim)
+    return [slice(k, k + at_once) for k in range(0, max(n, 1), at_once)]
 
 
 def inner_shapes(prior: Prior) -> dict[str, tuple[int, ...]]:

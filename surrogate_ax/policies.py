@@ -11,6 +11,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -92,7 +94,7 @@ class Told:
 
     def bank(self, prior: Prior, device: torch.device | str = "cpu") -> Bank:
         """A bank of every seed that the rows name, in order of first appearance."""
-        named = dict.fromkeys([seed for row in self.terms for seed, _ in row])
+        named = dict.fromkeys(map(itemgetter(0), chain.from_iterable(self.terms)))
         return Bank(prior, (), tensors=self.tensors, device=device).extend(list(named))
 
     def rows(self, numbers: Array) -> Told:

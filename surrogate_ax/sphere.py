@@ -15,7 +15,7 @@ import scipy  # loads its submodules when they are first used
 import torch
 
 from surrogate_ax.bank import Bank, draw_entropy
-from surrogate_ax.diagnostics import bank_support
+from surrogate_ax.diagnostics import chunks, inner_shapes, support
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.evolve import (
     PARENTS,
@@ -117,19 +117,33 @@ def supported(bank: Bank, combined: Array, fresh: Array, b: Array) -> Array:
         fresh: (m, M) rows of the draws ε.
         b: (m,) shares of noise to begin with.
     """
+    share = np.array(b, dtype=float)
+    for some in chunks(len(b), bank.prior.dim):
+        share[some] = _least_noise(bank, combined[some], fresh[some], share[some])
+    return np.asarray(np.sqrt(1 - share[:, None] ** 2) * combined + share[:, None] * fresh)
 
-    def mixed(rows: Array, share: Array) -> Array:
-        return np.asarray(np.sqrt(1 - share[:, None] ** 2) * combined[rows] + share[:, None] * fresh[rows])
 
-    rows = np.arange(len(b))
-    rows = rows[bank_support(bank, mixed(rows, b)).joint < ODD]
-    low, high = np.array(b, dtype=float), np.array(b, dtype=float)
+def _least_noise(bank: Bank, combined: Array, fresh: Array, b: Array) -> Array:
+    """(m,) b, or the least share above it with which a latent does not stand out."""
+    m, shapes = len(b), inner_shapes(bank.prior)
+    both = np.vstack([combined, fresh])
+    latents, cosine = bank.inner(both), bank.gram(both)[:m, m:].diagonal()  # made once: a mixture of both is linear
+
+    def odd(rows: Array, share: Array) -> Array:
+        kept = np.sqrt(1 - share**2)
+        norm = np.sqrt(1 + 2 * kept * share * cosine[rows])  # of the mixture, where stored seeds are not orthogonal
+        x, noise = (torch.from_numpy(part / norm).to(latents)[:, None] for part in (kept, share))
+        return support(x * latents[rows] + noise * latents[m + rows], shapes).joint < ODD
+
+    rows = np.arange(m)
+    rows = rows[odd(rows, b)]
+    low, high = b.copy(), b.copy()
     high[rows] = 1.0
     for _ in range(HALVINGS if len(rows) else 0):
         middle = (low[rows] + high[rows]) / 2
-        odd = bank_support(bank, mixed(rows, middle)).joint < ODD
-        low[rows], high[rows] = np.where(odd, middle, low[rows]), np.where(odd, high[rows], middle)
-    return mixed(np.arange(len(b)), high)
+        out = odd(rows, middle)
+        low[rows], high[rows] = np.where(out, middle, low[rows]), np.where(out, high[rows], middle)
+    return high
 
 
 def proposals(gram: Array, scores: Array, count: int, rng: np.random.Generator) -> Array:

@@ -27,7 +27,7 @@ from surrogate_ax.bank import Draw, Terms, draw_entropy
 from surrogate_ax.conditions import Choice, Range
 from surrogate_ax.errors import MismatchError, StorageError, SurrogateError
 from surrogate_ax.evaluation import INTERRUPTED, Evaluations
-from surrogate_ax.generator import Generator
+from surrogate_ax.generator import Condition, Generator
 from surrogate_ax.loop import Candidate
 from surrogate_ax.objective import Objective
 from surrogate_ax.policies import Told, Turn
@@ -48,13 +48,22 @@ from surrogate_ax_optuna.search_space import (
     write_recipe,
     write_result,
 )
-from surrogate_ax_optuna.trials import HISTORY, ended_trials, in_order, is_gone, is_running, read_recipe, round_of
+from surrogate_ax_optuna.trials import (
+    HISTORY,
+    ended_trials,
+    in_order,
+    is_gone,
+    is_running,
+    proposal,
+    read_recipe,
+    round_of,
+)
 
 __all__ = ["PREVIEW_ATTR", "OptunaHost", "ended_trials", "read_recipe"]
 Array = np.ndarray
 TRIES = 5  # at which a trial's process may be killed before the trial counts as failed
 _Read = tuple[
-    Terms, list[float], list[float], Mapping[int, float], Mapping[str, Any]
+    Terms, list[float], list[float], Mapping[int, float], Condition
 ]  # recipe, values, estimates, checkpoints, condition
 
 
@@ -98,6 +107,7 @@ class OptunaHost:
         self._tensors = dict(tensors or {})
         self._axes: int | None = None  # K of the study's parameters, once they are known
         self._read: dict[int, _Read] = {}  # of ended trials, which do not change any more
+        self._asked: dict[int, tuple[Terms, Condition]] = {}  # what this host wrote into recipes, until they are told
         self._samplers: dict[tuple[int, bool], RoundSampler] = {}
         self._made = 0  # trials, by this host
         self._alone = True
@@ -131,8 +141,8 @@ class OptunaHost:
         for trial in ended:
             if trial.number not in self._read:
                 recorded = metric_values(trial, names), metric_estimates(trial, names)
-                recipe = read_recipe(trial)
-                self._read[trial.number] = (recipe.terms, *recorded, checkpoint_estimates(trial), recipe.condition)
+                terms, condition = self._asked.pop(trial.number) if trial.number in self._asked else proposal(trial)
+                self._read[trial.number] = (terms, *recorded, checkpoint_estimates(trial), condition)
         rows = [self._read[trial.number] for trial in ended]
         values, estimates = (np.array([row[i] for row in rows]).reshape(len(rows), len(names)) for i in (1, 2))
         stopped = not np.isnan(estimates).all()
@@ -221,14 +231,14 @@ class OptunaHost:
             self.study.sampler = self._round_sampler(claim.round, proposes, parameters, turn.space)
             trial = optuna.Trial(self.study, trial_id)
             if claim.repeats is not None:
-                recipe = read_recipe(claim.repeats)
-                terms, condition = recipe.terms, dict(recipe.condition)
+                terms, condition = proposal(claim.repeats)
             else:
                 for name, distribution in parameters.items():
                     trial._suggest(name, distribution)
                 terms = self._terms(trial, turn) if claim.exact is None else exact[claim.exact]
                 condition = {name: trial.params[name] for name in self._conditions}
             write_recipe(trial, terms, condition, generator=self._generator, batch=n)
+            self._asked[trial.number] = terms, condition
         except BaseException:
             self._give_back([trial_id])
             raise

@@ -19,8 +19,10 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from surrogate_ax.bank import Terms
 from surrogate_ax.errors import MismatchError
 from surrogate_ax.evaluation import INTERRUPTED
+from surrogate_ax.generator import Condition
 from surrogate_ax.recipe import Recipe
 from surrogate_ax_optuna.lease import abandoned
 from surrogate_ax_optuna.round_view import ROUND_ATTR
@@ -50,6 +52,12 @@ def read_recipe(trial: FrozenTrial) -> Recipe:
             f"study: trial {trial.number} has no recipe, so something else made it. Use a study of its own."
         )
     return Recipe.from_json(trial.user_attrs[RECIPE_ATTR])
+
+
+def proposal(trial: FrozenTrial) -> tuple[Terms, Condition]:
+    """The coefficient row and the searched call arguments of a trial's recipe."""
+    recipe = read_recipe(trial)
+    return recipe.terms, dict(recipe.condition)
 
 
 def is_told(trial: FrozenTrial) -> bool:
