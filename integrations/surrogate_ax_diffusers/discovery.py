@@ -181,8 +181,9 @@ def _tensor(prepared: Any) -> Tensor:
 
 
 def _ratio(a: Tensor, b: Tensor) -> float:
-    return float(a.double().norm() / b.double().norm())
+    return float(a.cpu().double().norm() / b.cpu().double().norm())
 
 
 def _sorted(a: Tensor) -> Tensor:
-    return a.flatten().double().sort().values
+    # On the CPU: a pipeline draws there and moves what it drew, and not every device has float64.
+    return a.flatten().cpu().double().sort().values
