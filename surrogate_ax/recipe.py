@@ -1,7 +1,7 @@
 """What a trial records, and remaking its output from that.
 
-A recipe is one normalised coefficient row over base seeds, the condition, and the fingerprint of the generator: a few
-hundred bytes of JSON, the same form for points of a box, draws, children and stored items.
+A recipe is one normalised coefficient row over base seeds, the condition, and the fingerprint of the generator: JSON of
+about 50 bytes a seed, the same form for points of a box, draws, children and stored items.
 """
 
 from __future__ import annotations
