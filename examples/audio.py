@@ -13,7 +13,7 @@ import optuna
 import torch
 
 from surrogate_ax import Metric, Objective
-from surrogate_ax.previews import save_preview
+from surrogate_ax.media.previews import save_preview
 from surrogate_ax_diffusers import PipelineGenerator, load_pipeline
 from surrogate_ax_optuna import optimize, portfolio
 

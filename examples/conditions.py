@@ -13,7 +13,7 @@ import numpy as np
 import optuna
 
 from surrogate_ax import Choice, Metric, Objective, Range, SurrogateSpace
-from surrogate_ax.previews import save_preview
+from surrogate_ax.media.previews import save_preview
 from surrogate_ax_diffusers import avatar_generator
 from surrogate_ax_optuna import optimize, portfolio
 

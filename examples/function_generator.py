@@ -10,7 +10,7 @@ import optuna
 import torch
 
 from surrogate_ax import FunctionGenerator, Metric, Objective
-from surrogate_ax.previews import save_preview
+from surrogate_ax.media.previews import save_preview
 from surrogate_ax_optuna import optimize, portfolio
 
 SIZE = 96

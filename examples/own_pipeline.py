@@ -11,7 +11,7 @@ import numpy as np
 import optuna
 
 from surrogate_ax import Metric, Objective
-from surrogate_ax.previews import save_preview
+from surrogate_ax.media.previews import save_preview
 from surrogate_ax_diffusers import PipelineGenerator, load_avatars, load_pipeline
 from surrogate_ax_optuna import optimize, portfolio, sqlite
 

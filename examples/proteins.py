@@ -16,8 +16,8 @@ import torch
 from diffusers import RFD4ProteinaAutoencoder, RFD4ProteinaPipeline, RFD4ProteinaScheduler, RFD4ProteinaTransformer
 
 from surrogate_ax import Metric, Objective
-from surrogate_ax.previews import save_preview
-from surrogate_ax.structures import Structure, clashes, radius_of_gyration, spacing_error
+from surrogate_ax.media.previews import save_preview
+from surrogate_ax.media.structures import Structure, clashes, radius_of_gyration, spacing_error
 from surrogate_ax_diffusers import ProteinGenerator, load_pipeline, unconditional
 from surrogate_ax_optuna import optimize, portfolio, sqlite
 

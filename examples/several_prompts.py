@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 
 from surrogate_ax import Metric, Objective, UnderEach
-from surrogate_ax.previews import save_preview
+from surrogate_ax.media.previews import save_preview
 from surrogate_ax_diffusers import avatar_generator
 from surrogate_ax_optuna import optimize, portfolio
 

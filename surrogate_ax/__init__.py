@@ -4,10 +4,6 @@ The core: surrogate latent spaces, recipes, objectives, policies and the one loo
 diffusers; `surrogate_ax_optuna` and `surrogate_ax_diffusers` beside it do.
 """
 
-from surrogate_ax.bank import Bank, Draw, Seed, Stored, Terms
-from surrogate_ax.charts import Angular, Cap, Chart, KnotheRosenblatt
-from surrogate_ax.checkpoints import Checkpoints
-from surrogate_ax.conditions import Choice, Range
 from surrogate_ax.errors import (
     ArgumentError,
     GenerationError,
@@ -22,21 +18,29 @@ from surrogate_ax.errors import (
     SurrogateError,
     UnsupportedError,
 )
-from surrogate_ax.evaluation import Evaluations, Evaluator
-from surrogate_ax.evolve import caps, evolve, reseed
-from surrogate_ax.generator import FromTerms, FunctionGenerator, Generated, Generator, Invertible, Steppable
-from surrogate_ax.laws import Elementwise, Law, Normal, Rotations, ZeroCentre
-from surrogate_ax.loop import Batch, Candidate, Direct, Host, Line, run
-from surrogate_ax.objective import Metric, Objective
-from surrogate_ax.overlap import Overlapped
-from surrogate_ax.plan import Plan, plan
-from surrogate_ax.policies import Policy, Told, Turn, draws, fixed, o3, o3_seeds, then
-from surrogate_ax.priors import Gaussian, Latents, Prior, Product
-from surrogate_ax.recipe import Recipe, render
-from surrogate_ax.space import SurrogateSpace
-from surrogate_ax.sphere import sphere
-from surrogate_ax.subprocess_score import SubprocessScore
-from surrogate_ax.under_each import UnderEach
+from surrogate_ax.execution.early_stopping import Checkpoints
+from surrogate_ax.execution.executor import Candidate, Direct, Line
+from surrogate_ax.execution.loop import Batch, Host, run
+from surrogate_ax.execution.pipelined import Overlapped
+from surrogate_ax.generation.conditions import Choice, Range
+from surrogate_ax.generation.function_generator import FunctionGenerator
+from surrogate_ax.generation.multi_condition import UnderEach
+from surrogate_ax.generation.protocols import FromTerms, Generated, Generator, Invertible, Steppable
+from surrogate_ax.generation.recipe import Recipe, render
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.charts import Angular, Cap, Chart, KnotheRosenblatt
+from surrogate_ax.latents.laws import Elementwise, Law, Normal, Rotations, ZeroCentre
+from surrogate_ax.latents.priors import Gaussian, Latents, Prior, Product
+from surrogate_ax.latents.seeds import Draw, Seed, Stored, Terms
+from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.policies.basic import draws, fixed, o3, o3_seeds, then
+from surrogate_ax.policies.evolution import caps, evolve, reseed
+from surrogate_ax.policies.history import Policy, Told, Turn
+from surrogate_ax.policies.plan import Plan, plan
+from surrogate_ax.policies.spherical_bo import sphere
+from surrogate_ax.scoring.evaluator import Evaluations, Evaluator
+from surrogate_ax.scoring.objective import Metric, Objective
+from surrogate_ax.scoring.process import SubprocessScore
 
 __version__ = "0.1.0"
 

@@ -53,3 +53,17 @@ class StorageError(SurrogateError, OSError):
 
 class MissingExtraError(SurrogateError, ImportError):
     """An optional package is needed and not installed; the message names the extra that brings it."""
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse counts below 1.
+
+    Args:
+        **counts: by the name of their argument.
+
+    Raises:
+        ArgumentError: a count below 1.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise ArgumentError(f"{name}: expected at least 1, got {count}.")

@@ -7,7 +7,8 @@ import optuna
 from ax.api.client import Client
 from ax.api.configs import RangeParameterConfig
 
-from surrogate_ax import Generator, Metric, Objective, Policy, SurrogateSpace, Turn
+from surrogate_ax import Generator, Metric, Objective, Policy, SurrogateSpace
+from surrogate_ax.policies.history import Turn
 from surrogate_ax_platform import configure_experiment, optimize, records
 
 Array = np.ndarray

@@ -36,7 +36,9 @@ import numpy as np
 import optuna
 import torch
 
-from surrogate_ax import Bank, Draw, Generated, Objective
+from surrogate_ax import Generated, Objective
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.seeds import Draw
 from surrogate_ax_diffusers import avatar_generator
 from surrogate_ax_optuna import OptunaHost, optimize
 

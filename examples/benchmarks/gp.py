@@ -40,8 +40,8 @@ from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scal
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from safetensors.torch import load_file
 
-from surrogate_ax import Draw, Generator, SurrogateSpace
-from surrogate_ax.bank import Terms, draw_entropy
+from surrogate_ax import Generator, SurrogateSpace
+from surrogate_ax.latents.seeds import Draw, Terms, draw_entropy
 from surrogate_ax_botorch import Box, CoefficientKernel, Geometry
 from surrogate_ax_cli.palette import palette_objective
 from surrogate_ax_diffusers import avatar_generator

@@ -32,11 +32,11 @@ from botorch.utils.transforms import normalize, unnormalize
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
-from surrogate_ax.bank import Bank
-from surrogate_ax.conditions import Choice, Range, check_searched
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax.policies import Told
-from surrogate_ax.space import SurrogateSpace
+from surrogate_ax.generation.conditions import Choice, Range, check_searched
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.policies.history import Told
 from surrogate_ax_botorch.geometry import Box, Geometry, Placed
 from surrogate_ax_botorch.kernel import CoefficientKernel
 

@@ -17,8 +17,8 @@ import scipy
 import torch
 from torch import Tensor
 
-from surrogate_ax.charts import EDGE, Angular, Cap, KnotheRosenblatt, chart_named
 from surrogate_ax.errors import UnsupportedError
+from surrogate_ax.latents.charts import EDGE, Angular, Cap, KnotheRosenblatt, chart_named
 
 FACE = 1e-3
 PIECES = 512

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surrogate_ax.bank import Seed, Stored, Terms
 from surrogate_ax.errors import ArgumentError
+from surrogate_ax.latents.seeds import Seed, Stored, Terms
 from surrogate_ax_botorch.charts import weights
 
 Array = np.ndarray

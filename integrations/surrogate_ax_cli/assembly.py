@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from surrogate_ax.checkpoints import check_checkpoints
-from surrogate_ax.conditions import Choice
 from surrogate_ax.errors import ArgumentError, GenerationError, SurrogateError
-from surrogate_ax.evaluation import Evaluator
-from surrogate_ax.generator import Generator
-from surrogate_ax.objective import Objective, Score
-from surrogate_ax.overlap import check_overlap
-from surrogate_ax.plan import Plan, plan, stoppable
-from surrogate_ax.policies import Policy
-from surrogate_ax.subprocess_score import SubprocessScore
+from surrogate_ax.execution.early_stopping import check_checkpoints
+from surrogate_ax.execution.pipelined import check_overlap
+from surrogate_ax.generation.conditions import Choice
+from surrogate_ax.generation.protocols import Generator
+from surrogate_ax.policies.history import Policy
+from surrogate_ax.policies.plan import Plan, plan, stoppable
+from surrogate_ax.scoring.evaluator import Evaluator
+from surrogate_ax.scoring.objective import Objective, Score
+from surrogate_ax.scoring.process import SubprocessScore
 from surrogate_ax_cli.named import axes_of, make_policy
 from surrogate_ax_cli.places import nearest
 from surrogate_ax_cli.sweep_file import Source, SweepFile

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 import yaml
 
+from surrogate_ax.analysis.portfolio import choose
 from surrogate_ax.errors import ArgumentError, UnsupportedError
-from surrogate_ax.generator import Generated, Timed
-from surrogate_ax.portfolio import choose
-from surrogate_ax.previews import save_preview
-from surrogate_ax.recipe import Recipe, render
+from surrogate_ax.generation.protocols import Generated, Timed
+from surrogate_ax.generation.recipe import Recipe, render
+from surrogate_ax.media.previews import save_preview
 from surrogate_ax_cli.assembly import Parts
 from surrogate_ax_cli.sweep import Record
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from surrogate_ax.previews import to_image
+from surrogate_ax.media.previews import to_image
 
 TILE = 144  # pixels of one output's side: 9 for each of an avatar's 16
 GAP = 14

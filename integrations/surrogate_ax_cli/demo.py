@@ -20,11 +20,11 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import Trial, TrialState
 
-from surrogate_ax.bank import draw_entropy
 from surrogate_ax.errors import ArgumentError, MismatchError
-from surrogate_ax.evaluation import INTERRUPTED
-from surrogate_ax.generator import Generator
-from surrogate_ax.policies import draws
+from surrogate_ax.generation.protocols import Generator
+from surrogate_ax.latents.seeds import draw_entropy
+from surrogate_ax.policies.basic import draws
+from surrogate_ax.scoring.evaluator import INTERRUPTED
 from surrogate_ax_cli.assembly import check_words
 from surrogate_ax_cli.palette import METRIC, palette_objective
 from surrogate_ax_diffusers import PipelineGenerator, load_avatars

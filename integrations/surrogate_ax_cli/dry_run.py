@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from surrogate_ax.conditions import Choice, Range
+from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax_cli.assembly import Parts
 from surrogate_ax_cli.sweep import Record, named_text, try_out
 from surrogate_ax_cli.sweep_file import AUTO, SweepFile

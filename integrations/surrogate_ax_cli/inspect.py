@@ -14,14 +14,17 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
-from surrogate_ax.bank import Bank
-from surrogate_ax.diagnostics import LEVEL, Determinism, Stationarity, Support, bank_support, determinism, stationarity
+from surrogate_ax.analysis.diagnostics import Determinism, Stationarity, determinism, stationarity
+from surrogate_ax.analysis.seed_utility import SeedUtility, effective_seeds, seed_utility
 from surrogate_ax.errors import ArgumentError, MismatchError
-from surrogate_ax.generator import Condition, Generator
-from surrogate_ax.policies import Told
-from surrogate_ax.recipe import check_fingerprint, seed_to_json
-from surrogate_ax.seed_utility import SeedUtility, effective_seeds, seed_utility
-from surrogate_ax.space import SurrogateSpace
+from surrogate_ax.generation.conditions import Condition
+from surrogate_ax.generation.protocols import Generator
+from surrogate_ax.generation.recipe import check_fingerprint
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.seeds import seed_to_json
+from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.latents.typicality import LEVEL, Support, bank_support
+from surrogate_ax.policies.history import Told
 from surrogate_ax_optuna import OptunaHost, sqlite
 from surrogate_ax_optuna.host import ended_trials, read_recipe
 from surrogate_ax_optuna.optimize import STUDY_ATTR

@@ -14,13 +14,14 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image, ImageDraw, ImageFont
 
-from surrogate_ax.bank import Bank
-from surrogate_ax.diagnostics import QUANTILES
+from surrogate_ax.analysis.seed_utility import SeedUtility
 from surrogate_ax.errors import ArgumentError, GenerationError, UnsupportedError
-from surrogate_ax.generator import Condition, Generator
-from surrogate_ax.previews import to_image
-from surrogate_ax.seed_utility import SeedUtility
-from surrogate_ax.space import SurrogateSpace
+from surrogate_ax.generation.conditions import Condition
+from surrogate_ax.generation.protocols import Generator
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.latents.typicality import QUANTILES
+from surrogate_ax.media.previews import to_image
 from surrogate_ax_cli.inspect import Findings
 
 Array = np.ndarray

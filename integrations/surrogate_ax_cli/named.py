@@ -11,10 +11,11 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from surrogate_ax.errors import MissingExtraError, SurrogateError
-from surrogate_ax.evolve import caps, evolve, reseed
-from surrogate_ax.policies import Policy, draws, o3, then
-from surrogate_ax.priors import Prior
-from surrogate_ax.sphere import sphere
+from surrogate_ax.latents.priors import Prior
+from surrogate_ax.policies.basic import draws, o3, then
+from surrogate_ax.policies.evolution import caps, evolve, reseed
+from surrogate_ax.policies.history import Policy
+from surrogate_ax.policies.spherical_bo import sphere
 from surrogate_ax_cli.places import nearest
 from surrogate_ax_cli.sweep_file import Named
 

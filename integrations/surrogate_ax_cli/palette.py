@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax.objective import Metric, Objective
+from surrogate_ax.scoring.objective import Metric, Objective
 
 Array = np.ndarray
 METRIC = "palette distance"

@@ -9,8 +9,8 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from surrogate_ax.generator import Generator
-from surrogate_ax.recipe import render
+from surrogate_ax.generation.protocols import Generator
+from surrogate_ax.generation.recipe import render
 from surrogate_ax_cli.contact_sheet import Row, contact_sheet
 from surrogate_ax_cli.demo import PALETTE, Settings, summarise
 from surrogate_ax_cli.palette import METRIC

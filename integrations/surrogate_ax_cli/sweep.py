@@ -14,13 +14,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from surrogate_ax.bank import Bank, Draw, draw_entropy
-from surrogate_ax.conditions import Choice, Range
 from surrogate_ax.errors import MismatchError, UnsupportedError
-from surrogate_ax.evaluation import Evaluations, Evaluator
-from surrogate_ax.policies import Told
-from surrogate_ax.previews import save_preview
-from surrogate_ax.recipe import Recipe
+from surrogate_ax.generation.conditions import Choice, Range
+from surrogate_ax.generation.recipe import Recipe
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.seeds import Draw, draw_entropy
+from surrogate_ax.media.previews import save_preview
+from surrogate_ax.policies.history import Told
+from surrogate_ax.scoring.evaluator import Evaluations, Evaluator
 from surrogate_ax_cli.assembly import Parts, about
 from surrogate_ax_cli.sweep_file import AUTO, Named, SweepFile
 from surrogate_ax_optuna import Found

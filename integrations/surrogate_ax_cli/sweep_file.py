@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from surrogate_ax.conditions import Choice, Range, check_searched
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax.objective import Metric
+from surrogate_ax.generation.conditions import Choice, Range, check_searched
+from surrogate_ax.scoring.objective import Metric
 from surrogate_ax_cli import places
 from surrogate_ax_cli.places import Place, Reader
 

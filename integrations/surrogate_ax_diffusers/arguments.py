@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from surrogate_ax.errors import ArgumentError, UnsupportedError
-from surrogate_ax.generator import Condition, group
+from surrogate_ax.generation.conditions import Condition, group
 from surrogate_ax_diffusers.families import Family
 
 _TEXTS = frozenset({*Family.rows, "lyrics", "transcription", "vocal_language", "instruction"})

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from surrogate_ax.errors import ArgumentError, SurrogateError, UnsupportedError
-from surrogate_ax.priors import Gaussian
+from surrogate_ax.latents.priors import Gaussian
 from surrogate_ax_diffusers.arguments import Arguments
 from surrogate_ax_diffusers.families import Pipeline
 from surrogate_ax_diffusers.mixing import Draws, feed

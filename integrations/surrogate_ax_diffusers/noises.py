@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
-from surrogate_ax.generator import Condition, Outputs, check_conditions
-from surrogate_ax.priors import SINGLE, Gaussian, Latents, check_latents
+from surrogate_ax.generation.conditions import Condition, check_conditions
+from surrogate_ax.generation.protocols import Outputs
+from surrogate_ax.latents.priors import SINGLE, Gaussian, Latents, check_latents
 from surrogate_ax_diffusers.discovery import replaced
 from surrogate_ax_diffusers.families import Pipeline
 from surrogate_ax_diffusers.pipeline import PipelineGenerator

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from surrogate_ax.generator import Outputs
+from surrogate_ax.generation.protocols import Outputs
 
 
 class RowsSeen:

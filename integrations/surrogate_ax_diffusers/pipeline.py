@@ -14,8 +14,9 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from surrogate_ax.errors import ArgumentError, MismatchError, ShapeError, UnsupportedError
-from surrogate_ax.generator import Array, Condition, Generated, Outputs, check_conditions
-from surrogate_ax.priors import SINGLE, Latents, Prior, check_latents
+from surrogate_ax.generation.conditions import Condition, check_conditions
+from surrogate_ax.generation.protocols import Array, Generated, Outputs
+from surrogate_ax.latents.priors import SINGLE, Latents, Prior, check_latents
 from surrogate_ax_diffusers.arguments import Arguments
 from surrogate_ax_diffusers.discovery import discover, replaced
 from surrogate_ax_diffusers.embeddings import Embeddings

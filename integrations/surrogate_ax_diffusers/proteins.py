@@ -27,10 +27,11 @@ from diffusers.pipelines.rfd4_proteina.pipeline_rfd4_proteina import STOCHASTIC_
 from torch import Tensor
 
 from surrogate_ax.errors import ArgumentError, UnsupportedError
-from surrogate_ax.generator import Condition, Generated, check_conditions
-from surrogate_ax.laws import Law, Normal, ZeroCentre
-from surrogate_ax.priors import Latents, Product, check_latents
-from surrogate_ax.structures import Structure
+from surrogate_ax.generation.conditions import Condition, check_conditions
+from surrogate_ax.generation.protocols import Generated
+from surrogate_ax.latents.laws import Law, Normal, ZeroCentre
+from surrogate_ax.latents.priors import Latents, Product, check_latents
+from surrogate_ax.media.structures import Structure
 from surrogate_ax_diffusers.discovery import replaced
 from surrogate_ax_diffusers.families import Pipeline
 from surrogate_ax_diffusers.fingerprint import call_text, component_parts, weights_digest

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax.generator import Array, Condition
+from surrogate_ax.generation.conditions import Condition
+from surrogate_ax.generation.protocols import Array
 
 
 @dataclass(frozen=True)

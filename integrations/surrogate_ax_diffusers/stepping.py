@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from surrogate_ax.errors import ArgumentError, UnsupportedError
-from surrogate_ax.generator import Array, Condition, Generated, Outputs
-from surrogate_ax.priors import SINGLE, Latents
+from surrogate_ax.generation.conditions import Condition
+from surrogate_ax.generation.protocols import Array, Generated, Outputs
+from surrogate_ax.latents.priors import SINGLE, Latents
 from surrogate_ax_diffusers.families import Pipeline
 from surrogate_ax_diffusers.outputs import in_order, without
 from surrogate_ax_diffusers.pipeline import PipelineGenerator

@@ -19,7 +19,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from surrogate_ax.policies import Turn
+from surrogate_ax.policies.history import Turn
 from surrogate_ax_optuna.lease import LEASE_ATTR
 from surrogate_ax_optuna.round_view import FIXED_ATTR, ROUND_ATTR
 from surrogate_ax_optuna.trials import HISTORY, is_gone, is_lost, is_running, parent_of, round_of

@@ -23,15 +23,15 @@ from optuna.study._tell import _tell_with_warning
 from optuna.trial import FrozenTrial, TrialState
 from torch import Tensor
 
-from surrogate_ax.bank import Draw, Terms, draw_entropy
-from surrogate_ax.conditions import Choice, Range
 from surrogate_ax.errors import MismatchError, StorageError, SurrogateError
-from surrogate_ax.evaluation import INTERRUPTED, Evaluations
-from surrogate_ax.generator import Condition, Generator
-from surrogate_ax.loop import Candidate
-from surrogate_ax.objective import Objective
-from surrogate_ax.policies import Told, Turn
-from surrogate_ax.space import SurrogateSpace
+from surrogate_ax.execution.executor import Candidate
+from surrogate_ax.generation.conditions import Choice, Condition, Range
+from surrogate_ax.generation.protocols import Generator
+from surrogate_ax.latents.seeds import Draw, Terms, draw_entropy
+from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.policies.history import Told, Turn
+from surrogate_ax.scoring.evaluator import INTERRUPTED, Evaluations
+from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.claims import Claim, Ledger
 from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, abandoned, owner_of
 from surrogate_ax_optuna.previews import PREVIEW_ATTR, encoding, upload

@@ -15,11 +15,12 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from surrogate_ax.conditions import Choice, Range
 from surrogate_ax.errors import MismatchError
-from surrogate_ax.evaluation import INTERRUPTED, Evaluations
-from surrogate_ax.loop import Batch, Candidate
-from surrogate_ax.recipe import Recipe
+from surrogate_ax.execution.executor import Candidate
+from surrogate_ax.execution.loop import Batch
+from surrogate_ax.generation.conditions import Choice, Range
+from surrogate_ax.generation.recipe import Recipe
+from surrogate_ax.scoring.evaluator import INTERRUPTED, Evaluations
 from surrogate_ax_optuna.previews import PREVIEW_ATTR, upload_preview
 from surrogate_ax_optuna.round_view import ROUND_ATTR
 from surrogate_ax_optuna.search_space import RECIPE_ATTR, distributions, objective_values, write_result

@@ -11,12 +11,12 @@ import torch
 from optuna.trial import FrozenTrial
 from torch import Tensor
 
+from surrogate_ax.analysis.portfolio import choose
 from surrogate_ax.errors import MismatchError
-from surrogate_ax.generator import Generator
-from surrogate_ax.objective import Objective
-from surrogate_ax.objective import recorded_objective as objective_of
-from surrogate_ax.portfolio import choose
-from surrogate_ax.recipe import Recipe, render
+from surrogate_ax.generation.protocols import Generator
+from surrogate_ax.generation.recipe import Recipe, render
+from surrogate_ax.scoring.objective import Objective
+from surrogate_ax.scoring.objective import recorded_objective as objective_of
 from surrogate_ax_optuna.host import OptunaHost
 from surrogate_ax_optuna.optimize import STUDY_ATTR
 from surrogate_ax_optuna.trials import ended_trials, read_recipe

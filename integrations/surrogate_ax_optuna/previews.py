@@ -18,8 +18,8 @@ from typing import Any
 import optuna
 from optuna.artifacts import upload_artifact
 
-from surrogate_ax.evaluation import Evaluations
-from surrogate_ax.previews import save_preview
+from surrogate_ax.media.previews import save_preview
+from surrogate_ax.scoring.evaluator import Evaluations
 
 PREVIEW_ATTR = "preview"
 

@@ -9,9 +9,9 @@ from types import TracebackType
 import numpy as np
 from tqdm.auto import tqdm
 
-from surrogate_ax.loop import Batch
-from surrogate_ax.objective import Objective
-from surrogate_ax.policies import Told
+from surrogate_ax.execution.loop import Batch
+from surrogate_ax.policies.history import Told
+from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.trials import Found
 
 

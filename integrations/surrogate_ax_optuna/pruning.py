@@ -15,7 +15,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
-from surrogate_ax.objective import Objective
+from surrogate_ax.scoring.objective import Objective
 
 Array = np.ndarray
 ESTIMATES_ATTR = "surrogate:estimates"

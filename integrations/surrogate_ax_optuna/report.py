@@ -14,10 +14,10 @@ from optuna.trial import FrozenTrial, TrialState
 from torch import Tensor
 
 from surrogate_ax.errors import MismatchError
-from surrogate_ax.generator import Generator
-from surrogate_ax.objective import Objective, recorded_objective
-from surrogate_ax.report import Figure, Section, write_page
-from surrogate_ax.report_sections import Entry, common_sections, facts, ranking, with_outputs
+from surrogate_ax.generation.protocols import Generator
+from surrogate_ax.report.page import Figure, Section, write_page
+from surrogate_ax.report.sections import Entry, common_sections, facts, ranking, with_outputs
+from surrogate_ax.scoring.objective import Objective, recorded_objective
 from surrogate_ax_optuna.mirror import METRICS_ATTR
 from surrogate_ax_optuna.optimize import STUDY_ATTR
 from surrogate_ax_optuna.previews import PREVIEW_ATTR

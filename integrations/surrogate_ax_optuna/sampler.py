@@ -41,10 +41,10 @@ from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from surrogate_ax.conditions import Searched
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax.policies import Told
-from surrogate_ax.space import SurrogateSpace
+from surrogate_ax.generation.conditions import Searched
+from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.policies.history import Told
 from surrogate_ax_optuna.round_view import ROUND_ATTR, KnownSpaceView, RoundView
 
 _MIN_POPSIZE = 4  # below, CMA-ES has a single parent and its learning rates divide by zero

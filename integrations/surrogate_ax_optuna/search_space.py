@@ -16,14 +16,14 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from surrogate_ax.bank import Terms
-from surrogate_ax.conditions import Choice, Range, check_searched
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax.evaluation import Evaluations
-from surrogate_ax.objective import Objective
-from surrogate_ax.priors import Latents
-from surrogate_ax.recipe import Recipe
-from surrogate_ax.space import SurrogateSpace
+from surrogate_ax.generation.conditions import Choice, Range, check_searched
+from surrogate_ax.generation.recipe import Recipe
+from surrogate_ax.latents.priors import Latents
+from surrogate_ax.latents.seeds import Terms
+from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.scoring.evaluator import Evaluations
+from surrogate_ax.scoring.objective import Objective
 
 RECIPE_ATTR = "surrogate:recipe"
 RESULT_ATTR = "surrogate:result"

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from surrogate_ax.bank import Terms
 from surrogate_ax.errors import MismatchError
-from surrogate_ax.evaluation import INTERRUPTED
-from surrogate_ax.generator import Condition
-from surrogate_ax.recipe import Recipe
+from surrogate_ax.generation.conditions import Condition
+from surrogate_ax.generation.recipe import Recipe
+from surrogate_ax.latents.seeds import Terms
+from surrogate_ax.scoring.evaluator import INTERRUPTED
 from surrogate_ax_optuna.lease import abandoned
 from surrogate_ax_optuna.round_view import ROUND_ATTR
 from surrogate_ax_optuna.search_space import REASON_ATTR, RECIPE_ATTR

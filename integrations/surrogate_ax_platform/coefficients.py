@@ -27,7 +27,7 @@ from ax.generators.torch_base import TorchOptConfig
 from botorch.models import SingleTaskGP
 from botorch.utils.datasets import SupervisedDataset
 
-from surrogate_ax.bank import Seed
+from surrogate_ax.latents.seeds import Seed
 from surrogate_ax_botorch import Box, CoefficientKernel, Geometry, Placed
 from surrogate_ax_platform import records
 from surrogate_ax_platform.rounds import RoundSpec

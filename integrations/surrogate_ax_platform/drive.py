@@ -24,11 +24,12 @@ from ax.storage.metric_registry import CORE_METRIC_REGISTRY
 from ax.storage.runner_registry import CORE_RUNNER_REGISTRY
 
 from surrogate_ax.errors import ArgumentError, SurrogateError
-from surrogate_ax.evaluation import Evaluator
-from surrogate_ax.generator import Generator
-from surrogate_ax.objective import Objective
-from surrogate_ax.policies import Policy, Told, Turn, fixed, o3
-from surrogate_ax.space import SurrogateSpace
+from surrogate_ax.generation.protocols import Generator
+from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.policies.basic import fixed, o3
+from surrogate_ax.policies.history import Policy, Told, Turn
+from surrogate_ax.scoring.evaluator import Evaluator
+from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
 from surrogate_ax_platform.experiment import begun, check_prior, search_plan
 from surrogate_ax_platform.host import BEGIN, AxHost

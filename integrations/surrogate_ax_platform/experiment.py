@@ -9,12 +9,12 @@ from ax.api.client import Client
 from ax.core.experiment import Experiment
 
 from surrogate_ax.errors import ArgumentError, MismatchError
-from surrogate_ax.generator import Generator
-from surrogate_ax.objective import Objective
-from surrogate_ax.plan import Plan, plan
-from surrogate_ax.policies import Turn
-from surrogate_ax.recipe import check_fingerprint
-from surrogate_ax.space import SurrogateSpace
+from surrogate_ax.generation.protocols import Generator
+from surrogate_ax.generation.recipe import check_fingerprint
+from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.policies.history import Turn
+from surrogate_ax.policies.plan import Plan, plan
+from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
 from surrogate_ax_platform.search_space import LAST_ROUND, conditions_of
 

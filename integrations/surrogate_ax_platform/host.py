@@ -23,16 +23,16 @@ from ax.exceptions.core import AxError
 from ax.generators.torch.botorch_moo_utils import NO_FEASIBLE_POINTS_MESSAGE
 from torch import Tensor
 
-from surrogate_ax.bank import Draw, Terms, draw_entropy
 from surrogate_ax.errors import ArgumentError, GenerationError, MismatchError
-from surrogate_ax.evaluation import INTERRUPTED, Evaluations
-from surrogate_ax.generator import Generator
-from surrogate_ax.loop import Candidate
-from surrogate_ax.objective import Objective
-from surrogate_ax.policies import Told, Turn
-from surrogate_ax.previews import save_preview
-from surrogate_ax.recipe import Recipe
-from surrogate_ax.space import SurrogateSpace
+from surrogate_ax.execution.executor import Candidate
+from surrogate_ax.generation.protocols import Generator
+from surrogate_ax.generation.recipe import Recipe
+from surrogate_ax.latents.seeds import Draw, Terms, draw_entropy
+from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.media.previews import save_preview
+from surrogate_ax.policies.history import Told, Turn
+from surrogate_ax.scoring.evaluator import INTERRUPTED, Evaluations
+from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
 from surrogate_ax_platform.experiment import begin_round
 from surrogate_ax_platform.points import coordinates, random_point

@@ -9,18 +9,20 @@ import torch
 from ax.api.client import Client
 from ax.generation_strategy.generation_strategy import GenerationStrategy
 
-from surrogate_ax.bank import draw_entropy
-from surrogate_ax.checkpoints import Checkpoints, check_checkpoints
-from surrogate_ax.conditions import Choice, Range
-from surrogate_ax.errors import ArgumentError, MismatchError
-from surrogate_ax.evaluation import Evaluator
-from surrogate_ax.generator import Generator
-from surrogate_ax.loop import Batch, Direct, Line, check_counts, run
-from surrogate_ax.objective import Objective
-from surrogate_ax.overlap import Overlapped, check_overlap
-from surrogate_ax.plan import Plan, check_wanted, stoppable
-from surrogate_ax.policies import Policy, fixed
-from surrogate_ax.space import SurrogateSpace
+from surrogate_ax.errors import ArgumentError, MismatchError, check_counts
+from surrogate_ax.execution.early_stopping import Checkpoints, check_checkpoints
+from surrogate_ax.execution.executor import Direct, Line
+from surrogate_ax.execution.loop import Batch, run
+from surrogate_ax.execution.pipelined import Overlapped, check_overlap
+from surrogate_ax.generation.conditions import Choice, Range
+from surrogate_ax.generation.protocols import Generator
+from surrogate_ax.latents.seeds import draw_entropy
+from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.policies.basic import fixed
+from surrogate_ax.policies.history import Policy
+from surrogate_ax.policies.plan import Plan, check_wanted, stoppable
+from surrogate_ax.scoring.evaluator import Evaluator
+from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
 from surrogate_ax_platform.experiment import begun, check_prior, search_plan
 from surrogate_ax_platform.host import AxHost

@@ -9,9 +9,9 @@ import numpy as np
 from ax.core.parameter import ChoiceParameter, Parameter, RangeParameter
 from ax.core.search_space import SearchSpace
 
-from surrogate_ax.bank import Terms
 from surrogate_ax.errors import MismatchError
-from surrogate_ax.space import SurrogateSpace
+from surrogate_ax.latents.seeds import Terms
+from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax_platform.search_space import ROUND, box_names
 
 Array = np.ndarray

@@ -23,13 +23,14 @@ from ax.core.trial import Trial
 from ax.core.trial_status import TrialStatus
 from torch import Tensor
 
-from surrogate_ax.bank import Bank, Draw, Seed, Stored, Terms
 from surrogate_ax.errors import MismatchError
-from surrogate_ax.evaluation import Evaluations
-from surrogate_ax.objective import Objective
-from surrogate_ax.policies import Told
-from surrogate_ax.recipe import Recipe, seed_from_json, seed_to_json
-from surrogate_ax.space import SurrogateSpace
+from surrogate_ax.generation.recipe import Recipe
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.seeds import Draw, Seed, Stored, Terms, seed_from_json, seed_to_json
+from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.policies.history import Told
+from surrogate_ax.scoring.evaluator import Evaluations
+from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform.search_space import ROUND
 
 VERSION = 1

@@ -21,10 +21,10 @@ from plotly.offline import get_plotlyjs
 from torch import Tensor
 
 from surrogate_ax.errors import MismatchError
-from surrogate_ax.generator import Generator
-from surrogate_ax.objective import Objective, recorded_objective
-from surrogate_ax.report import Figure, Section, table, write_page
-from surrogate_ax.report_sections import Entry, common_sections, facts, with_outputs
+from surrogate_ax.generation.protocols import Generator
+from surrogate_ax.report.page import Figure, Section, table, write_page
+from surrogate_ax.report.sections import Entry, common_sections, facts, with_outputs
+from surrogate_ax.scoring.objective import Objective, recorded_objective
 from surrogate_ax_platform import records
 
 ROWS = 40  # of a table of Ax's

@@ -18,10 +18,10 @@ from ax.core.optimization_config import OptimizationConfig
 from ax.core.parameter import RangeParameter
 from ax.core.types import ComparisonOp
 
-from surrogate_ax.conditions import Choice, Range, check_searched
 from surrogate_ax.errors import ArgumentError, MismatchError
-from surrogate_ax.objective import Objective
-from surrogate_ax.space import SurrogateSpace
+from surrogate_ax.generation.conditions import Choice, Range, check_searched
+from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.scoring.objective import Objective
 
 ROUND = "round"
 LAST_ROUND = 999  # rounds are numbered from 0

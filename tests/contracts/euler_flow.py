@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surrogate_ax import Gaussian, Generated, Latents
+from surrogate_ax import Gaussian, Generated
+from surrogate_ax.latents.priors import Latents
 
 Condition = Mapping[str, Any]
 

@@ -21,8 +21,9 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate_ax import ArgumentError, Generated, Generator, ShapeError
-from surrogate_ax.priors import Latents
+from surrogate_ax import Generated, Generator
+from surrogate_ax.errors import ArgumentError, ShapeError
+from surrogate_ax.latents.priors import Latents
 
 N = 3  # items of a batch
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate_ax import ArgumentError, Generated, Steppable
+from surrogate_ax import Generated, Steppable
+from surrogate_ax.errors import ArgumentError
 from tests.contracts.generator_contract import Case, N, difference, draw, numbers, rows
 
 

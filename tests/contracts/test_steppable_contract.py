@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate_ax import ArgumentError, Gaussian, Generated
-from surrogate_ax.generator import check_conditions
-from surrogate_ax.priors import check_latents
+from surrogate_ax import Gaussian, Generated
+from surrogate_ax.errors import ArgumentError
+from surrogate_ax.generation.conditions import check_conditions
+from surrogate_ax.latents.priors import check_latents
 from tests.contracts.generator_contract import Case, GeneratorContract, draw
 from tests.contracts.steppable_contract import SteppableContract
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate_ax import ArgumentError, FunctionGenerator, Gaussian, Generated, UnderEach
+from surrogate_ax import FunctionGenerator, Gaussian, Generated, UnderEach
+from surrogate_ax.errors import ArgumentError
 from tests.contracts.generator_contract import Case, GeneratorContract, draw
 
 

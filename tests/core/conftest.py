@@ -11,9 +11,11 @@ import hypothesis
 import numpy as np
 import pytest
 
-from surrogate_ax import Candidate, Draw, Evaluations, Objective, Told, Turn
-from surrogate_ax.bank import Terms, draw_entropy
-from surrogate_ax.evaluation import INTERRUPTED
+from surrogate_ax import Objective
+from surrogate_ax.execution.executor import Candidate
+from surrogate_ax.latents.seeds import Draw, Terms, draw_entropy
+from surrogate_ax.policies.history import Told, Turn
+from surrogate_ax.scoring.evaluator import INTERRUPTED, Evaluations
 
 # Many small properties: thirty examples each keep the suite quick. The rest is as in the conftest above.
 hypothesis.settings.register_profile("core", hypothesis.settings(), max_examples=30)

@@ -14,8 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from surrogate_ax import ArgumentError, Bank, Draw, Gaussian, SeedError, ShapeError, Stored
-from surrogate_ax.bank import check_seeds, draw_entropy, inner_row, repair_seeds
+from surrogate_ax import Gaussian
+from surrogate_ax.errors import ArgumentError, SeedError, ShapeError
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.seed_checks import check_seeds, repair_seeds
+from surrogate_ax.latents.seeds import Draw, Stored, draw_entropy, inner_row
 
 D = 64
 PRIOR = Gaussian((D,))

@@ -16,8 +16,8 @@ from latent_spaces_by_example.charts import (
 )
 from scipy import stats
 
-from surrogate_ax import Angular, ArgumentError, KnotheRosenblatt, ShapeError
-from surrogate_ax.charts import CHARTS, EDGE, check_box, check_weights
+from surrogate_ax.errors import ArgumentError, ShapeError
+from surrogate_ax.latents.charts import CHARTS, EDGE, Angular, KnotheRosenblatt, check_box, check_weights
 
 BOTH = [KnotheRosenblatt(), Angular()]
 FORWARD = {"knothe-rosenblatt": knothe_rosenblatt_forward, "angular": angular_chart_forward}

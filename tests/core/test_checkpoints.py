@@ -6,17 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate_ax import (
-    ArgumentError,
-    Candidate,
-    Evaluator,
-    FunctionGenerator,
-    Metric,
-    Objective,
-    Steppable,
-    UnsupportedError,
-)
-from surrogate_ax.checkpoints import Checkpoints, check_checkpoints
+from surrogate_ax import Evaluator, FunctionGenerator, Metric, Objective, Steppable
+from surrogate_ax.errors import ArgumentError, UnsupportedError
+from surrogate_ax.execution.early_stopping import Checkpoints, check_checkpoints
+from surrogate_ax.execution.executor import Candidate
 from tests.contracts.euler_flow import EulerFlow
 
 OBJECTIVE = Objective(Metric("sum"), score=lambda outputs, conditions: outputs.sum(dim=1))

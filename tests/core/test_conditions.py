@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from surrogate_ax import ArgumentError, Choice, Range
-from surrogate_ax.conditions import check_searched
+from surrogate_ax import Choice, Range
+from surrogate_ax.errors import ArgumentError
+from surrogate_ax.generation.conditions import check_searched
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 

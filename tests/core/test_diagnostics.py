@@ -8,19 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate_ax import (
-    Angular,
-    ArgumentError,
-    Bank,
-    Draw,
-    FunctionGenerator,
-    Gaussian,
-    Generated,
-    ShapeError,
-    SurrogateSpace,
-    UnsupportedError,
-)
-from surrogate_ax.diagnostics import bank_support, determinism, inner_shapes, numbers, stationarity, support
+from surrogate_ax import FunctionGenerator, Gaussian, Generated, SurrogateSpace
+from surrogate_ax.analysis.diagnostics import determinism, numbers, stationarity
+from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.charts import Angular
+from surrogate_ax.latents.seeds import Draw
+from surrogate_ax.latents.typicality import bank_support, inner_shapes, support
 
 SHAPES = {"latents": (3, 12, 12)}
 D = 432

@@ -8,18 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surrogate_ax import (
-    ArgumentError,
-    Evaluator,
-    FunctionGenerator,
-    Gaussian,
-    Generated,
-    Metric,
-    Objective,
-    ScoreError,
-    ShapeError,
-    UnsupportedError,
-)
+from surrogate_ax import Evaluator, FunctionGenerator, Gaussian, Generated, Metric, Objective
+from surrogate_ax.errors import ArgumentError, ScoreError, ShapeError, UnsupportedError
 
 PRIOR = Gaussian((2,))
 BEST = Metric("best")

@@ -8,17 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surrogate_ax import (
-    ArgumentError,
-    FromTerms,
-    FunctionGenerator,
-    Gaussian,
-    Generator,
-    Invertible,
-    ShapeError,
-    Steppable,
-)
-from surrogate_ax.generator import group
+from surrogate_ax import FunctionGenerator, Gaussian, Generator, Steppable
+from surrogate_ax.errors import ArgumentError, ShapeError
+from surrogate_ax.generation.conditions import group
+from surrogate_ax.generation.protocols import FromTerms, Invertible
 
 
 def double(z):

@@ -11,18 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surrogate_ax import (
-    ArgumentError,
-    Bank,
-    Draw,
-    Elementwise,
-    Law,
-    Normal,
-    Prior,
-    Product,
-    Rotations,
-    ZeroCentre,
-)
+from surrogate_ax import Product, Rotations, ZeroCentre
+from surrogate_ax.errors import ArgumentError
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.laws import Elementwise, Law, Normal
+from surrogate_ax.latents.priors import Prior
+from surrogate_ax.latents.seeds import Draw
 
 LOGISTIC = (lambda z: 1 / (1 + np.exp(-z)), lambda p: np.log(p / (1 - p)))
 LAWS = {

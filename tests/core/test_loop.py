@@ -11,24 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate_ax import (
-    ArgumentError,
-    Draw,
-    Evaluator,
-    FunctionGenerator,
-    Gaussian,
-    GenerationError,
-    Metric,
-    Objective,
-    ScoreError,
-    SurrogateSpace,
-    Turn,
-    draws,
-    fixed,
-    o3,
-    run,
-)
-from surrogate_ax.bank import draw_entropy, inner_row
+from surrogate_ax import Evaluator, FunctionGenerator, Gaussian, Metric, Objective, SurrogateSpace, draws, fixed, o3
+from surrogate_ax.errors import ArgumentError, GenerationError, ScoreError
+from surrogate_ax.execution.loop import run
+from surrogate_ax.latents.seeds import Draw, draw_entropy, inner_row
+from surrogate_ax.policies.history import Turn
 
 D = 16
 PRIOR = Gaussian((D,), mean=0.5)

@@ -8,28 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate_ax import (
-    ArgumentError,
-    Cap,
-    Draw,
-    Gaussian,
-    Metric,
-    Objective,
-    SurrogateSpace,
-    Told,
-    caps,
-    draws,
-    evolve,
-    plan,
-    reseed,
-    sphere,
-    then,
-)
-from surrogate_ax.charts import EDGE, chart_named
-from surrogate_ax.checkpoints import survivors
-from surrogate_ax.diagnostics import bank_support
-from surrogate_ax.gaussian_process import Kernel, ascend, fit, unit
-from surrogate_ax.sphere import ODD, apart, normal_scores, scored, supported
+from surrogate_ax import Gaussian, Metric, Objective, SurrogateSpace, draws, plan, sphere, then
+from surrogate_ax.errors import ArgumentError
+from surrogate_ax.latents.charts import EDGE, Cap, chart_named
+from surrogate_ax.latents.seeds import Draw
+from surrogate_ax.latents.typicality import bank_support
+from surrogate_ax.policies.evolution import caps, evolve, reseed
+from surrogate_ax.policies.gaussian_process import Kernel, ascend, fit, unit
+from surrogate_ax.policies.history import Told
+from surrogate_ax.policies.plan import survivors
+from surrogate_ax.policies.spherical_bo import ODD, apart, normal_scores, scored, supported
 
 D = 64
 PRIOR = Gaussian((D,))

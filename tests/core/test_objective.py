@@ -8,7 +8,8 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from surrogate_ax import ArgumentError, Metric, Objective, ScoreError
+from surrogate_ax import Metric, Objective
+from surrogate_ax.errors import ArgumentError, ScoreError
 
 BEAUTY, COST = Metric("beauty"), Metric("cost", "minimize")
 SAFE, LARGE = Metric("safe", "at_most", 0.5), Metric("large", "at_least", 2.0)

@@ -14,17 +14,16 @@ from surrogate_ax import (
     Evaluator,
     FunctionGenerator,
     Gaussian,
-    GenerationError,
     Metric,
     Objective,
-    Overlapped,
-    ScoreError,
     SubprocessScore,
     SurrogateSpace,
     fixed,
     o3,
-    run,
 )
+from surrogate_ax.errors import GenerationError, ScoreError
+from surrogate_ax.execution.loop import run
+from surrogate_ax.execution.pipelined import Overlapped
 
 PRIOR = Gaussian((16,), mean=0.5)
 SPACE = SurrogateSpace.sample(PRIOR, seeds=4, rng=3)

@@ -11,23 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surrogate_ax import (
-    Angular,
-    ArgumentError,
-    Draw,
-    Gaussian,
-    Metric,
-    Objective,
-    SeedError,
-    SurrogateSpace,
-    Told,
-    Turn,
-    draws,
-    fixed,
-    o3,
-    o3_seeds,
-)
-from surrogate_ax.policies import O3_SEEDS
+from surrogate_ax import Gaussian, Metric, Objective, SurrogateSpace, draws, fixed, o3
+from surrogate_ax.errors import ArgumentError, SeedError
+from surrogate_ax.latents.charts import Angular
+from surrogate_ax.latents.seeds import Draw
+from surrogate_ax.policies.basic import O3_SEEDS, o3_seeds
+from surrogate_ax.policies.history import Told, Turn
 
 PRIOR = Gaussian((24,))
 OBJECTIVE = Objective(Metric("best"), score=lambda outputs, conditions: outputs)

@@ -8,8 +8,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surrogate_ax import ArgumentError, Bank, Draw, Gaussian, Metric, Objective, SurrogateSpace, Told
-from surrogate_ax.portfolio import choose
+from surrogate_ax import Gaussian, Metric, Objective, SurrogateSpace
+from surrogate_ax.analysis.portfolio import choose
+from surrogate_ax.errors import ArgumentError
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.seeds import Draw
+from surrogate_ax.policies.history import Told
 
 PRIOR = Gaussian((512,))
 OBJECTIVE = Objective(Metric("best"), Metric("risk", "at_most", 0.5), score=lambda outputs, conditions: outputs)

@@ -11,17 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from surrogate_ax import (
-    ArgumentError,
-    Evaluator,
-    FunctionGenerator,
-    Metric,
-    MissingExtraError,
-    Objective,
-    UnsupportedError,
-)
-from surrogate_ax.previews import LEAST, enlarge, kind_of, save_preview, to_frames, to_image
-from surrogate_ax.structures import Structure
+from surrogate_ax import Evaluator, FunctionGenerator, Metric, Objective
+from surrogate_ax.errors import ArgumentError, MissingExtraError, UnsupportedError
+from surrogate_ax.media.previews import LEAST, enlarge, kind_of, save_preview, to_frames, to_image
+from surrogate_ax.media.structures import Structure
 
 RGB = np.random.default_rng(0).integers(0, 256, size=(5, 7, 3), dtype=np.uint8)
 GREY = RGB[:, :, 0]

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surrogate_ax import ArgumentError, Gaussian, Prior, ShapeError
-from surrogate_ax.priors import check_latents
+from surrogate_ax import Gaussian
+from surrogate_ax.errors import ArgumentError, ShapeError
+from surrogate_ax.latents.priors import Prior, check_latents
 
 TWO_PARTS = Gaussian({"video": (2, 3), "audio": (4,)}, mean={"video": 1.5}, std={"audio": 0.5})
 

@@ -11,21 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surrogate_ax import (
-    ArgumentError,
-    Draw,
-    FunctionGenerator,
-    Gaussian,
-    Generated,
-    GenerationError,
-    MismatchError,
-    Recipe,
-    SeedError,
-    Stored,
-    SurrogateSpace,
-    render,
-)
-from surrogate_ax.recipe import check_fingerprint, seed_from_json, seed_to_json
+from surrogate_ax import FunctionGenerator, Gaussian, Generated, Recipe, SurrogateSpace, render
+from surrogate_ax.errors import ArgumentError, GenerationError, MismatchError, SeedError
+from surrogate_ax.generation.recipe import check_fingerprint
+from surrogate_ax.latents.seeds import Draw, Stored, seed_from_json, seed_to_json
 
 D = 32
 PRIOR = Gaussian((D,), mean=0.5)

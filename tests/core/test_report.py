@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from surrogate_ax import ArgumentError, Draw, FunctionGenerator, Metric, MismatchError, Objective, Recipe
-from surrogate_ax.plots import Series, plot
-from surrogate_ax.report import PAGE_MOST, Figure, Section, embedded, table, write_page
-from surrogate_ax.report_sections import Entry, common_sections, expected_best, facts, pareto, ranking, with_outputs
+from surrogate_ax import FunctionGenerator, Metric, Objective, Recipe
+from surrogate_ax.errors import ArgumentError, MismatchError
+from surrogate_ax.latents.seeds import Draw
+from surrogate_ax.report.page import PAGE_MOST, Figure, Section, embedded, table, write_page
+from surrogate_ax.report.plots import Series, plot
+from surrogate_ax.report.sections import Entry, common_sections, expected_best, facts, pareto, ranking, with_outputs
 
 EVIL = "</script><script>alert(1)</script>"
 

@@ -5,18 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from surrogate_ax import (
-    Angular,
-    ArgumentError,
-    Draw,
-    Gaussian,
-    KnotheRosenblatt,
-    Metric,
-    Objective,
-    SurrogateSpace,
-    Told,
-)
-from surrogate_ax.seed_utility import _line, effective_seeds, seed_utility
+from surrogate_ax import Gaussian, Metric, Objective, SurrogateSpace
+from surrogate_ax.analysis.seed_utility import _line, effective_seeds, seed_utility
+from surrogate_ax.errors import ArgumentError
+from surrogate_ax.latents.charts import Angular, KnotheRosenblatt
+from surrogate_ax.latents.seeds import Draw
+from surrogate_ax.policies.history import Told
 
 PRIOR = Gaussian((64,))
 OBJECTIVE = Objective(Metric("best"), score=lambda outputs, conditions: outputs)

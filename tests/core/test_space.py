@@ -17,20 +17,11 @@ from latent_spaces_by_example.transport_maps import TransportMap
 from safetensors.torch import load_file, save_file
 from scipy import stats
 
-from surrogate_ax import (
-    Angular,
-    ArgumentError,
-    Bank,
-    Draw,
-    Gaussian,
-    KnotheRosenblatt,
-    MismatchError,
-    SeedError,
-    ShapeError,
-    Stored,
-    SurrogateSpace,
-)
-from surrogate_ax.bank import draw_entropy, inner_row
+from surrogate_ax import Gaussian, SurrogateSpace
+from surrogate_ax.errors import ArgumentError, MismatchError, SeedError, ShapeError
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.charts import Angular, KnotheRosenblatt
+from surrogate_ax.latents.seeds import Draw, Stored, draw_entropy, inner_row
 
 D = 96
 PRIOR = Gaussian((4, 24), mean=0.8, std=1.5)

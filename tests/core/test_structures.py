@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from surrogate_ax import ArgumentError, ShapeError, UnsupportedError
-from surrogate_ax.previews import save_preview
-from surrogate_ax.structures import Structure, clashes, radius_of_gyration, spacing_error, to_mmcif, to_pdb
+from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
+from surrogate_ax.media.previews import save_preview
+from surrogate_ax.media.structures import Structure, clashes, radius_of_gyration, spacing_error, to_mmcif, to_pdb
 
 
 def trace(points, **options):

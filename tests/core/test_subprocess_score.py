@@ -15,21 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
-from surrogate_ax import (
-    ArgumentError,
-    Evaluator,
-    FunctionGenerator,
-    Metric,
-    Objective,
-    ScoreError,
-    ScoreProcessError,
-    ScoreTimeoutError,
-    SubprocessScore,
-    UnsupportedError,
-    score_worker,
-)
-from surrogate_ax.structures import Structure
-from surrogate_ax.subprocess_score import _pack
+from surrogate_ax import Evaluator, FunctionGenerator, Metric, Objective, SubprocessScore
+from surrogate_ax.errors import ArgumentError, ScoreError, ScoreProcessError, ScoreTimeoutError, UnsupportedError
+from surrogate_ax.media.structures import Structure
+from surrogate_ax.scoring import process_worker as score_worker
+from surrogate_ax.scoring.process import _pack
 
 FOLDER = Path(__file__).parent
 SOON = 30.0  # seconds within which processes have ended, on the slowest of machines

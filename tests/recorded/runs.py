@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from surrogate_ax import Metric, Objective, Range, SurrogateSpace, draws, reseed, then
+from surrogate_ax import Metric, Objective, Range, SurrogateSpace, draws, then
+from surrogate_ax.policies.evolution import reseed
 from tests.contracts.euler_flow import EulerFlow
 
 HERE = Path(__file__).parent

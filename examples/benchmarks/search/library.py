@@ -13,9 +13,11 @@ from objectives import Task
 from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 
-from surrogate_ax import Draw, Gaussian, Policy, Told, Turn, o3, o3_seeds
-from surrogate_ax.bank import Terms, draw_entropy
-from surrogate_ax.checkpoints import survivors
+from surrogate_ax import Gaussian, Policy, o3
+from surrogate_ax.latents.seeds import Draw, Terms, draw_entropy
+from surrogate_ax.policies.basic import o3_seeds
+from surrogate_ax.policies.history import Told, Turn
+from surrogate_ax.policies.plan import survivors
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 Array = np.ndarray

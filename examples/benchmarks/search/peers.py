@@ -16,7 +16,7 @@ from lockstep import Asking
 from objectives import Task
 from pool import starts
 
-from surrogate_ax.charts import KnotheRosenblatt
+from surrogate_ax.latents.charts import KnotheRosenblatt
 
 Array = np.ndarray
 D = 768

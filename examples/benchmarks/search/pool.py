@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from surrogate_ax.bank import Draw, draw_entropy, inner_row
+from surrogate_ax.latents.seeds import Draw, draw_entropy, inner_row
 
 Array = np.ndarray
 CACHE = Path(os.environ.get("SEARCH_CACHE", Path.home() / ".cache/surrogate-ax-search"))

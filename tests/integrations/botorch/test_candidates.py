@@ -15,18 +15,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna_integration import BoTorchSampler
 from torch import Tensor
 
-from surrogate_ax import (
-    ArgumentError,
-    Choice,
-    Draw,
-    FunctionGenerator,
-    Gaussian,
-    Metric,
-    Objective,
-    Range,
-    SurrogateSpace,
-    Turn,
-)
+from surrogate_ax import Choice, FunctionGenerator, Gaussian, Metric, Objective, Range, SurrogateSpace
+from surrogate_ax.errors import ArgumentError
+from surrogate_ax.latents.seeds import Draw
+from surrogate_ax.policies.history import Turn
 from surrogate_ax_botorch import CoefficientCandidates
 from surrogate_ax_botorch import candidates as module
 from surrogate_ax_optuna import optimize

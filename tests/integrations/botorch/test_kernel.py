@@ -13,16 +13,11 @@ from botorch.models import SingleTaskGP
 from botorch.models.transforms import Standardize
 from gpytorch.mlls import ExactMarginalLogLikelihood
 
-from surrogate_ax import (
-    Angular,
-    ArgumentError,
-    Bank,
-    Draw,
-    Gaussian,
-    KnotheRosenblatt,
-    SurrogateSpace,
-)
-from surrogate_ax.charts import Cap
+from surrogate_ax import Gaussian, SurrogateSpace
+from surrogate_ax.errors import ArgumentError
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.charts import Angular, Cap, KnotheRosenblatt
+from surrogate_ax.latents.seeds import Draw
 from surrogate_ax_botorch import Box, CoefficientKernel, Geometry, Placed, weights
 
 PRIOR = Gaussian((24,))

@@ -13,7 +13,8 @@ from optuna.trial import TrialState
 from PIL import Image
 from typer.testing import CliRunner
 
-from surrogate_ax import Draw, FunctionGenerator, __version__, plan
+from surrogate_ax import FunctionGenerator, __version__, plan
+from surrogate_ax.latents.seeds import Draw
 from surrogate_ax_cli import demo
 from surrogate_ax_cli.main import app
 from surrogate_ax_cli.pictures import chosen_seeds, count_draws

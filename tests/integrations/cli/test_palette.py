@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from surrogate_ax import ArgumentError
+from surrogate_ax.errors import ArgumentError
 from surrogate_ax_cli.palette import METRIC, palette_objective
 
 BLACK_WHITE = {"#000000": 3, "#ffffff": 1}

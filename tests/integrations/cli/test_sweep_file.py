@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from surrogate_ax import ArgumentError, Choice, Metric, Range
+from surrogate_ax import Choice, Metric, Range
+from surrogate_ax.errors import ArgumentError
 from surrogate_ax_cli.sweep_file import Source, SweepFile, read_sweep
 from tests.integrations.cli.sweep_folder import BASE, sweep_text
 

@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 import torch
 
-from surrogate_ax import ArgumentError, ShapeError
+from surrogate_ax.errors import ArgumentError, ShapeError
 from surrogate_ax_diffusers import avatar_generator, encode_avatars, load_avatars
 from tests.integrations.diffusers import tiny
 

@@ -8,7 +8,8 @@ import diffusers
 import pytest
 import torch
 
-from surrogate_ax import ArgumentError, Gaussian, UnsupportedError
+from surrogate_ax import Gaussian
+from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax_diffusers import PipelineGenerator
 from tests.integrations.diffusers import tiny
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate_ax import ArgumentError, Gaussian, ShapeError, Steppable, UnsupportedError
+from surrogate_ax import Gaussian, Steppable
+from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
 from surrogate_ax_diffusers import PipelineGenerator, load_pipeline
 from surrogate_ax_diffusers.families import FAMILIES, find_family
 from tests.contracts.generator_contract import Case, GeneratorContract, draw

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from surrogate_ax import UnsupportedError
+from surrogate_ax.errors import UnsupportedError
 from surrogate_ax_diffusers import PipelineGenerator, load_pipeline
 from surrogate_ax_diffusers.fingerprint import SAMPLES, call_text, weights_digest
 from tests.integrations.diffusers import tiny, tiny_families

@@ -11,7 +11,8 @@ import PIL.Image
 import pytest
 import torch
 
-from surrogate_ax import ArgumentError, Gaussian, UnsupportedError
+from surrogate_ax import Gaussian
+from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax_diffusers import PipelineGenerator
 from tests.contracts.generator_contract import Case, GeneratorContract, draw
 from tests.contracts.steppable_contract import SteppableContract

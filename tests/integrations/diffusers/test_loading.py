@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate_ax import ArgumentError
+from surrogate_ax.errors import ArgumentError
 from surrogate_ax_diffusers import PipelineGenerator, SteppablePipelineGenerator, load_pipeline
 from tests.contracts.generator_contract import draw
 from tests.integrations.diffusers import tiny, tiny_families

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate_ax import ArgumentError, Gaussian, ShapeError, Steppable, UnsupportedError
+from surrogate_ax import Gaussian, Steppable
+from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
 from surrogate_ax_diffusers import PipelineGenerator
 from surrogate_ax_diffusers.noises import fed, part_name
 from surrogate_ax_diffusers.schedulers import check_scheduler

@@ -12,7 +12,7 @@ import pytest
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 
-from surrogate_ax import ArgumentError, MismatchError, ShapeError, UnsupportedError
+from surrogate_ax.errors import ArgumentError, MismatchError, ShapeError, UnsupportedError
 from surrogate_ax_diffusers import FAMILIES, Family, PipelineGenerator
 from tests.integrations.diffusers import tiny
 

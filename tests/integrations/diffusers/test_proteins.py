@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate_ax import ArgumentError, UnsupportedError
-from surrogate_ax.structures import Structure
+from surrogate_ax.errors import ArgumentError, UnsupportedError
+from surrogate_ax.media.structures import Structure
 from surrogate_ax_diffusers import PipelineGenerator, ProteinGenerator, unconditional
 from surrogate_ax_diffusers.discovery import replaced
 from surrogate_ax_diffusers.proteins import _check_features

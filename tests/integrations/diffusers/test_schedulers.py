@@ -8,7 +8,7 @@ import diffusers
 import pytest
 import torch
 
-from surrogate_ax import UnsupportedError
+from surrogate_ax.errors import UnsupportedError
 from surrogate_ax_diffusers import PipelineGenerator
 from surrogate_ax_diffusers.schedulers import check_scheduler
 from tests.integrations.diffusers import tiny

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate_ax import ArgumentError, Steppable, UnsupportedError
+from surrogate_ax import Steppable
+from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax_diffusers import PipelineGenerator, avatar_generator
 from tests.contracts.generator_contract import Case, draw
 from tests.contracts.steppable_contract import SteppableContract

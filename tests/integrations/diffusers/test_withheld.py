@@ -10,8 +10,9 @@ import torch
 import transformers
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 
-from surrogate_ax import Candidate, Evaluator, Metric, Objective
-from surrogate_ax.checkpoints import Checkpoints
+from surrogate_ax import Evaluator, Metric, Objective
+from surrogate_ax.execution.early_stopping import Checkpoints
+from surrogate_ax.execution.executor import Candidate
 from surrogate_ax_diffusers import PipelineGenerator
 from tests.contracts.generator_contract import draw
 from tests.integrations.diffusers import tiny

@@ -11,7 +11,8 @@ import pytest
 from optuna.samplers import BaseSampler, RandomSampler
 from torch import Tensor
 
-from surrogate_ax import FunctionGenerator, Metric, Objective, Prior
+from surrogate_ax import FunctionGenerator, Metric, Objective
+from surrogate_ax.latents.priors import Prior
 
 D = 32
 

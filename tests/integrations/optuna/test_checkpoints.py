@@ -9,20 +9,10 @@ from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, PercentileP
 from optuna.samplers import CmaEsSampler, PartialFixedSampler, TPESampler
 from optuna.trial import TrialState
 
-from surrogate_ax import (
-    ArgumentError,
-    Generated,
-    Metric,
-    Objective,
-    SurrogateSpace,
-    UnsupportedError,
-    draws,
-    fixed,
-    o3,
-    plan,
-)
-from surrogate_ax.checkpoints import survivors
-from surrogate_ax.evaluation import INTERRUPTED
+from surrogate_ax import Generated, Metric, Objective, SurrogateSpace, draws, fixed, o3, plan
+from surrogate_ax.errors import ArgumentError, UnsupportedError
+from surrogate_ax.policies.plan import survivors
+from surrogate_ax.scoring.evaluator import INTERRUPTED
 from surrogate_ax_optuna import OptunaHost, optimize, portfolio
 from surrogate_ax_optuna.host import PREVIEW_ATTR
 from surrogate_ax_optuna.pruning import checkpoint_estimates, report_estimates

@@ -19,7 +19,8 @@ from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from surrogate_ax import Evaluator, Range, Recipe, SurrogateSpace, Turn
+from surrogate_ax import Evaluator, Range, Recipe, SurrogateSpace
+from surrogate_ax.policies.history import Turn
 from surrogate_ax_optuna import Found, OptunaHost, look, sqlite
 from surrogate_ax_optuna import lease as lease_module
 from surrogate_ax_optuna.claims import FIRST

@@ -16,22 +16,21 @@ from optuna.trial import TrialState
 from PIL import Image
 
 from surrogate_ax import (
-    Bank,
     Choice,
     Evaluator,
     FunctionGenerator,
     Gaussian,
     Metric,
-    MismatchError,
     Objective,
     Range,
     Recipe,
     SurrogateSpace,
-    Turn,
-    UnsupportedError,
     draws,
 )
-from surrogate_ax.evaluation import INTERRUPTED
+from surrogate_ax.errors import MismatchError, UnsupportedError
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.policies.history import Turn
+from surrogate_ax.scoring.evaluator import INTERRUPTED
 from surrogate_ax_optuna import OptunaHost, optimize, sqlite
 from surrogate_ax_optuna.host import PREVIEW_ATTR, ended_trials, read_recipe
 from surrogate_ax_optuna.round_view import FIXED_ATTR, ROUND_ATTR

@@ -12,7 +12,8 @@ import pytest
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.trial import TrialState
 
-from surrogate_ax import Metric, Objective, StorageError, SurrogateSpace
+from surrogate_ax import Metric, Objective, SurrogateSpace
+from surrogate_ax.errors import StorageError
 from surrogate_ax_optuna import optimize
 from surrogate_ax_optuna.host import PREVIEW_ATTR, ended_trials
 

@@ -11,8 +11,10 @@ import pytest
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
 from optuna.trial import TrialState
 
-from surrogate_ax import Candidate, Choice, Evaluator, Metric, MismatchError, Objective, SurrogateSpace
-from surrogate_ax.loop import Batch
+from surrogate_ax import Choice, Evaluator, Metric, Objective, SurrogateSpace
+from surrogate_ax.errors import MismatchError
+from surrogate_ax.execution.executor import Candidate
+from surrogate_ax.execution.loop import Batch
 from surrogate_ax_optuna import mirror, sqlite
 from surrogate_ax_optuna.host import read_recipe
 

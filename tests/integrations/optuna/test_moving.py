@@ -10,7 +10,8 @@ import pytest
 from optuna.samplers import TPESampler
 from optuna.study import MaxTrialsCallback
 
-from surrogate_ax import Gaussian, Policy, caps, draws, evolve, reseed, sphere, then
+from surrogate_ax import Gaussian, Policy, draws, sphere, then
+from surrogate_ax.policies.evolution import caps, evolve, reseed
 from surrogate_ax_optuna import optimize, sqlite
 from surrogate_ax_optuna.host import read_recipe
 from surrogate_ax_optuna.round_view import ROUND_ATTR

@@ -29,30 +29,25 @@ from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, TrialState
 
 from surrogate_ax import (
-    Angular,
-    ArgumentError,
     Choice,
-    Draw,
     FunctionGenerator,
     Gaussian,
-    GenerationError,
     Metric,
-    MismatchError,
     Objective,
     Range,
     Recipe,
-    ScoreError,
-    ShapeError,
     SurrogateSpace,
     draws,
     fixed,
     o3,
-    o3_seeds,
     plan,
     render,
 )
-from surrogate_ax.bank import inner_row
-from surrogate_ax.evaluation import INTERRUPTED
+from surrogate_ax.errors import ArgumentError, GenerationError, MismatchError, ScoreError, ShapeError
+from surrogate_ax.latents.charts import Angular
+from surrogate_ax.latents.seeds import Draw, inner_row
+from surrogate_ax.policies.basic import o3_seeds
+from surrogate_ax.scoring.evaluator import INTERRUPTED
 from surrogate_ax_optuna import optimize, sqlite
 from surrogate_ax_optuna.host import ended_trials, read_recipe
 from surrogate_ax_optuna.optimize import STUDY_ATTR
@@ -288,7 +283,7 @@ def test_searched_arguments_get_one_long_round(make_study, make_generator, objec
 
 
 def _bank(generator: Any, seeds: list[Any]) -> Any:
-    from surrogate_ax import Bank
+    from surrogate_ax.latents.bank import Bank
 
     return Bank(generator.prior, seeds)
 

@@ -8,7 +8,8 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.samplers import CmaEsSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from surrogate_ax import ArgumentError, Gaussian, Metric, Objective, SurrogateSpace, draws, o3
+from surrogate_ax import Gaussian, Metric, Objective, SurrogateSpace, draws, o3
+from surrogate_ax.errors import ArgumentError
 from surrogate_ax_optuna import optimize, sqlite
 from surrogate_ax_optuna.host import PREVIEW_ATTR
 from surrogate_ax_optuna.round_view import FIXED_ATTR

@@ -10,18 +10,9 @@ import pytest
 import torch
 from optuna.samplers import CmaEsSampler
 
-from surrogate_ax import (
-    ArgumentError,
-    Bank,
-    Choice,
-    Evaluator,
-    Metric,
-    MismatchError,
-    Objective,
-    SeedError,
-    SurrogateSpace,
-    render,
-)
+from surrogate_ax import Choice, Evaluator, Metric, Objective, SurrogateSpace, render
+from surrogate_ax.errors import ArgumentError, MismatchError, SeedError
+from surrogate_ax.latents.bank import Bank
 from surrogate_ax_optuna import Pick, optimize, portfolio, record, sqlite, suggest_latents
 from surrogate_ax_optuna.host import read_recipe
 

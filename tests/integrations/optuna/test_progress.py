@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate_ax import Batch, Draw, Evaluator, Metric, Objective, Told
+from surrogate_ax import Evaluator, Metric, Objective
+from surrogate_ax.execution.loop import Batch
+from surrogate_ax.latents.seeds import Draw
+from surrogate_ax.policies.history import Told
 from surrogate_ax_optuna import optimize
 from surrogate_ax_optuna.progress import ProgressBar
 

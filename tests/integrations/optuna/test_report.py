@@ -6,7 +6,8 @@ import optuna
 import pytest
 from optuna.artifacts import FileSystemArtifactStore
 
-from surrogate_ax import Choice, Metric, MismatchError, Objective
+from surrogate_ax import Choice, Metric, Objective
+from surrogate_ax.errors import MismatchError
 from surrogate_ax_optuna import optimize, write_report
 
 

@@ -11,17 +11,8 @@ import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from surrogate_ax import (
-    ArgumentError,
-    Choice,
-    Evaluator,
-    Metric,
-    Objective,
-    Range,
-    Recipe,
-    SurrogateSpace,
-    render,
-)
+from surrogate_ax import Choice, Evaluator, Metric, Objective, Range, Recipe, SurrogateSpace, render
+from surrogate_ax.errors import ArgumentError
 from surrogate_ax_optuna import distributions, record, suggest_latents
 from surrogate_ax_optuna.search_space import REASON_ATTR, RECIPE_ATTR, RESULT_ATTR, check_directions
 

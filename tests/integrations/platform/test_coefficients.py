@@ -9,7 +9,8 @@ import pytest
 import torch
 from ax.utils.testing.mock import mock_botorch_optimize_context_manager
 
-from surrogate_ax import ArgumentError, Choice, Metric, Objective, Range, SurrogateSpace
+from surrogate_ax import Choice, Metric, Objective, Range, SurrogateSpace
+from surrogate_ax.errors import ArgumentError
 from surrogate_ax_botorch import CoefficientKernel
 from surrogate_ax_platform import generation_strategy, load_client, optimize, records
 from surrogate_ax_platform.coefficients import geometry

@@ -11,7 +11,8 @@ from ax.core.trial_status import TrialStatus
 from ax.orchestration.orchestrator import OrchestratorInternalError
 from ax.utils.testing.mock import mock_botorch_optimize_context_manager
 
-from surrogate_ax import ArgumentError, Gaussian, Metric, MismatchError, Objective, SurrogateSpace, draws
+from surrogate_ax import Gaussian, Metric, Objective, SurrogateSpace, draws
+from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax_platform import configure_runner, load_client, optimize, records
 
 D, K = 32, 4

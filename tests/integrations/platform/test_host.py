@@ -9,21 +9,12 @@ import pytest
 from ax.core.trial_status import TrialStatus
 from PIL import Image
 
-from surrogate_ax import (
-    ArgumentError,
-    Bank,
-    Choice,
-    Draw,
-    Evaluator,
-    Metric,
-    MismatchError,
-    Objective,
-    Range,
-    Recipe,
-    SurrogateSpace,
-    Turn,
-)
-from surrogate_ax.evaluation import INTERRUPTED
+from surrogate_ax import Choice, Evaluator, Metric, Objective, Range, Recipe, SurrogateSpace
+from surrogate_ax.errors import ArgumentError, MismatchError
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.seeds import Draw
+from surrogate_ax.policies.history import Turn
+from surrogate_ax.scoring.evaluator import INTERRUPTED
 from surrogate_ax_platform import AxHost, records
 
 K = 4

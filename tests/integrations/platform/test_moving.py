@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from surrogate_ax import Gaussian, Policy, caps, draws, evolve, reseed, sphere, then
+from surrogate_ax import Gaussian, Policy, draws, sphere, then
+from surrogate_ax.policies.evolution import caps, evolve, reseed
 from surrogate_ax_platform import load_client, optimize, records
 
 FIRST, SIZE, TOTAL = 4, 4, 16

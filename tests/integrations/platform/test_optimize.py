@@ -13,22 +13,8 @@ from ax.api.configs import RangeParameterConfig, StorageConfig
 from ax.core.trial_status import TrialStatus
 from ax.utils.testing.mock import mock_botorch_optimize_context_manager
 
-from surrogate_ax import (
-    ArgumentError,
-    Choice,
-    FunctionGenerator,
-    Gaussian,
-    GenerationError,
-    Metric,
-    MismatchError,
-    Objective,
-    Range,
-    SurrogateSpace,
-    UnsupportedError,
-    draws,
-    o3,
-    plan,
-)
+from surrogate_ax import Choice, FunctionGenerator, Gaussian, Metric, Objective, Range, SurrogateSpace, draws, o3, plan
+from surrogate_ax.errors import ArgumentError, GenerationError, MismatchError, UnsupportedError
 from surrogate_ax_platform import (
     AxHost,
     configure_experiment,
@@ -240,7 +226,7 @@ def test_nan_told_by_somebody_is_refused(make_client, run):
 
 
 def test_an_unknown_metric_is_refused(make_client, run):
-    from surrogate_ax import ScoreError
+    from surrogate_ax.errors import ScoreError
 
     with pytest.raises(ScoreError, match="exactly the declared metrics"):
         run(make_client(), Objective(Metric("first"), score=lambda outputs, _: {"other": np.zeros(len(outputs))}))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from ax.utils.testing.mock import mock_botorch_optimize_context_manager
 
-from surrogate_ax import ArgumentError, Gaussian, draws, o3
+from surrogate_ax import Gaussian, draws, o3
+from surrogate_ax.errors import ArgumentError
 from surrogate_ax_platform import load_client, optimize, records
 from tests.contracts.euler_flow import EulerFlow
 

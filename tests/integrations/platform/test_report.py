@@ -7,7 +7,8 @@ from ax.analysis.plotly.utility_progression import UtilityProgressionAnalysis
 from ax.api.client import Client
 from ax.utils.testing.mock import mock_botorch_optimize_context_manager
 
-from surrogate_ax import Metric, MismatchError, Objective
+from surrogate_ax import Metric, Objective
+from surrogate_ax.errors import MismatchError
 from surrogate_ax_platform import load_client, optimize, write_report
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")

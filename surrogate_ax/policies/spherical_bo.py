@@ -14,10 +14,13 @@ import numpy as np
 import scipy  # loads its submodules when they are first used
 import torch
 
-from surrogate_ax.bank import Bank, draw_entropy
-from surrogate_ax.diagnostics import chunks, inner_shapes, support
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax.evolve import (
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.priors import Prior
+from surrogate_ax.latents.seeds import draw_entropy
+from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.latents.typicality import chunks, inner_shapes, support
+from surrogate_ax.policies.evolution import (
     PARENTS,
     best_axes,
     finite,
@@ -28,10 +31,8 @@ from surrogate_ax.evolve import (
     stalled,
     too_few,
 )
-from surrogate_ax.gaussian_process import Posterior, ascend, fit, unit
-from surrogate_ax.policies import Policy, Told, Turn
-from surrogate_ax.priors import Prior
-from surrogate_ax.space import SurrogateSpace
+from surrogate_ax.policies.gaussian_process import Posterior, ascend, fit, unit
+from surrogate_ax.policies.history import Policy, Told, Turn
 
 Array = np.ndarray
 STARTS = 32  # points that are moved, at least

@@ -20,10 +20,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from surrogate_ax.errors import ArgumentError, UnsupportedError
-from surrogate_ax.evaluation import Evaluations, Evaluator, reason_of
-from surrogate_ax.generator import Condition, Generated, Generator, Steppable
-from surrogate_ax.loop import Candidate, Host
-from surrogate_ax.priors import Latents
+from surrogate_ax.execution.executor import Candidate
+from surrogate_ax.execution.loop import Host
+from surrogate_ax.generation.conditions import Condition
+from surrogate_ax.generation.protocols import Generated, Generator, Steppable
+from surrogate_ax.latents.priors import Latents
+from surrogate_ax.policies.plan import survivors
+from surrogate_ax.scoring.evaluator import Evaluations, Evaluator, reason_of
 
 Array = np.ndarray
 Completed = tuple[Sequence[Candidate[Any]], Evaluations]
@@ -240,11 +243,6 @@ def _scored(judged: Evaluations) -> Array:
 
 def _of(values: Mapping[str, Array], rows: Array) -> dict[str, Array]:
     return {name: column[rows] for name, column in values.items()}
-
-
-def survivors(n: int, kept: float) -> int:
-    """How many of n rows go on behind a checkpoint."""
-    return max(1, round(kept * n))
 
 
 def check_checkpoints(generator: Generator, steps: Sequence[int], kept: float | None = None) -> Steppable[Any]:

@@ -24,11 +24,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from surrogate_ax.bank import Bank, Draw, Seed, Stored, Terms, check_seeds, draw_entropy, repair_seeds, row_terms
-from surrogate_ax.charts import Chart, KnotheRosenblatt, chart_named, check_box
 from surrogate_ax.errors import ArgumentError, MismatchError, SeedError, ShapeError
-from surrogate_ax.priors import Latents, Prior, check_latents
-from surrogate_ax.recipe import seed_from_json, seed_to_json
+from surrogate_ax.latents.bank import Bank, row_terms
+from surrogate_ax.latents.charts import Chart, KnotheRosenblatt, chart_named, check_box
+from surrogate_ax.latents.priors import Latents, Prior, check_latents
+from surrogate_ax.latents.seed_checks import check_seeds, repair_seeds
+from surrogate_ax.latents.seeds import Draw, Seed, Stored, Terms, draw_entropy, seed_from_json, seed_to_json
 
 Array = np.ndarray
 VERSION = 1

@@ -19,10 +19,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax.evaluation import Evaluations, Evaluator
-from surrogate_ax.generator import Condition, Generated
-from surrogate_ax.loop import Candidate
-from surrogate_ax.priors import Latents
+from surrogate_ax.execution.executor import Candidate
+from surrogate_ax.generation.conditions import Condition
+from surrogate_ax.generation.protocols import Generated
+from surrogate_ax.latents.priors import Latents
+from surrogate_ax.scoring.evaluator import Evaluations, Evaluator
 
 
 class Overlapped:

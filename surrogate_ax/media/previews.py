@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from surrogate_ax.clips import LONGEST_S, write_mp4, write_wav
 from surrogate_ax.errors import MissingExtraError, UnsupportedError
-from surrogate_ax.structures import Structure, fits_pdb, to_mmcif, to_pdb
+from surrogate_ax.media.clips import LONGEST_S, write_mp4, write_wav
+from surrogate_ax.media.structures import Structure, fits_pdb, to_mmcif, to_pdb
 
 if TYPE_CHECKING:
     from PIL.Image import Image

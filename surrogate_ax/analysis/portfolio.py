@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from surrogate_ax.bank import Terms
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax.policies import Told
-from surrogate_ax.priors import Prior
+from surrogate_ax.latents.priors import Prior
+from surrogate_ax.latents.seeds import Terms
+from surrogate_ax.policies.history import Told
 
 Array = np.ndarray
 

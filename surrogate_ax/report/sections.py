@@ -13,13 +13,13 @@ import numpy as np
 import scipy  # loads its submodules when they are first used
 from torch import Tensor
 
-from surrogate_ax.bank import Draw
-from surrogate_ax.generator import Generator, Timed
-from surrogate_ax.objective import Metric, Objective
-from surrogate_ax.plots import Series, plot
-from surrogate_ax.previews import save_preview
-from surrogate_ax.recipe import Recipe, render
-from surrogate_ax.report import ITEMS, Section, embedded, table
+from surrogate_ax.generation.protocols import Generator, Timed
+from surrogate_ax.generation.recipe import Recipe, render
+from surrogate_ax.latents.seeds import Draw
+from surrogate_ax.media.previews import save_preview
+from surrogate_ax.report.page import ITEMS, Section, embedded, table
+from surrogate_ax.report.plots import Series, plot
+from surrogate_ax.scoring.objective import Metric, Objective
 
 Array = np.ndarray
 PLAIN, SEARCH, FRONT, OUT = "#8a8f98", "#1f6fd6", "#d9480f", "#b9bec6"

@@ -91,7 +91,7 @@ def unpack(value: Any, arrays: Sequence[Array]) -> Any:
         from PIL import Image
 
         return Image.frombytes(value["mode"], tuple(value["size"]), arrays[value["array"]].tobytes())
-    from surrogate_ax.structures import Structure
+    from surrogate_ax.media.structures import Structure
 
     coordinates, mask, chains = (arrays[i] for i in value["arrays"])
     return Structure(coordinates, mask, tuple(value["atoms"]), tuple(value["residues"]), chains)

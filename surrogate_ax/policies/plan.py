@@ -13,14 +13,13 @@ from typing import Any, Literal
 
 import torch
 
-from surrogate_ax.checkpoints import survivors
-from surrogate_ax.errors import ArgumentError
-from surrogate_ax.generator import Generator, Steppable
-from surrogate_ax.loop import check_counts
-from surrogate_ax.objective import Objective
-from surrogate_ax.policies import Policy, draws, o3, o3_seeds, then
-from surrogate_ax.priors import Prior
-from surrogate_ax.sphere import sphere
+from surrogate_ax.errors import ArgumentError, check_counts
+from surrogate_ax.generation.protocols import Generator, Steppable
+from surrogate_ax.latents.priors import Prior
+from surrogate_ax.policies.basic import draws, o3, o3_seeds, then
+from surrogate_ax.policies.history import Policy
+from surrogate_ax.policies.spherical_bo import sphere
+from surrogate_ax.scoring.objective import Objective
 
 AXES = 8  # K, for budgets that allow it
 DRAWS = 16  # plain draws at first, at most
@@ -182,3 +181,8 @@ def stoppable(generator: Generator, objective: Objective) -> int | None:
     """
     one = len(objective.optimised) == 1
     return generator.steps if one and isinstance(generator, Steppable) else None
+
+
+def survivors(n: int, kept: float) -> int:
+    """How many of n rows go on behind a checkpoint."""
+    return max(1, round(kept * n))

@@ -14,39 +14,21 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from surrogate_ax.bank import Terms
-from surrogate_ax.errors import ArgumentError, GenerationError
-from surrogate_ax.evaluation import Evaluations, Evaluator
-from surrogate_ax.generator import Condition
-from surrogate_ax.policies import Policy, Told, Turn
-from surrogate_ax.priors import Latents
+from surrogate_ax.errors import GenerationError, check_counts
+from surrogate_ax.execution.executor import Candidate, Direct, Line
+from surrogate_ax.latents.priors import Latents
+from surrogate_ax.policies.history import Policy, Told, Turn
+from surrogate_ax.scoring.evaluator import Evaluations, Evaluator
 
 Array = np.ndarray
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 PATIENCE = 8  # at least this many failures in a row, or all trials, before the run is given up
 POLL = 1.0  # seconds between looks when other workers hold the rest of a round
-
-
-@dataclass(frozen=True)
-class Candidate(Generic[T]):
-    """One proposed item.
-
-    Args:
-        ticket: what the host tells by: an Optuna trial, an Ax trial index.
-        terms: its coefficient row, recorded inside `ask`; a reclaimed trial brings its own.
-        condition: its searched call arguments.
-        round: the turn's round.
-    """
-
-    ticket: T
-    terms: Terms
-    condition: Condition
-    round: int
 
 
 class Host(Protocol[T]):
@@ -95,47 +77,6 @@ class Batch:
     evaluations: Evaluations
     ended: int
     total: int
-
-
-class Line(Protocol):
-    """The way from candidates to evaluations, which may come back after later candidates were put."""
-
-    def put(self, candidates: Sequence[Candidate[Any]], z: Latents) -> None:
-        """Begin with n candidates and their latents, named parts (n, *shape)."""
-        ...
-
-    def take(self, *, wait: bool) -> Sequence[tuple[Sequence[Candidate[Any]], Evaluations]]:
-        """What has ended since; with `wait` nothing more is put before it returns, and it returns something."""
-        ...
-
-    def close(self) -> None:
-        """Let go of candidates that have not ended."""
-        ...
-
-
-class Direct:
-    """The line without detours: a batch is evaluated when it is put.
-
-    Args:
-        evaluator: generator, objective and fault policy.
-    """
-
-    def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
-        self._ended: list[tuple[Sequence[Candidate[Any]], Evaluations]] = []
-
-    def put(self, candidates: Sequence[Candidate[Any]], z: Latents) -> None:
-        """Evaluate candidates."""
-        evaluations = self._evaluator(z, [candidate.condition for candidate in candidates])
-        self._ended.append((candidates, evaluations))
-
-    def take(self, *, wait: bool) -> Sequence[tuple[Sequence[Candidate[Any]], Evaluations]]:
-        """What was put since."""
-        ended, self._ended = self._ended, []
-        return ended
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def run(
@@ -205,20 +146,6 @@ def run(
         raise
     finally:
         line.close()
-
-
-def check_counts(**counts: int) -> None:
-    """Refuse counts below 1.
-
-    Args:
-        **counts: by the name of their argument.
-
-    Raises:
-        ArgumentError: a count below 1.
-    """
-    for name, count in counts.items():
-        if count < 1:
-            raise ArgumentError(f"{name}: expected at least 1, got {count}.")
 
 
 def _give_back(host: Host[Any], flying: Sequence[Candidate[Any]], evaluator: Evaluator) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import scipy  # loads its submodules when they are first used
 
-from surrogate_ax.bank import Seed
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax.policies import Told
-from surrogate_ax.priors import Prior
+from surrogate_ax.latents.priors import Prior
+from surrogate_ax.latents.seeds import Seed
+from surrogate_ax.policies.history import Told
 
 Array = np.ndarray
 

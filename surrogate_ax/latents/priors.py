@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from surrogate_ax.errors import ArgumentError, ShapeError
-from surrogate_ax.laws import Law, describe
+from surrogate_ax.latents.laws import Law, describe
 
 Latents = Mapping[str, Tensor]  # named parts, each (n, *shape) with the same n; a single part is called "latents"
 SINGLE = "latents"

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from surrogate_ax.bank import Bank, Draw, Seed, Stored, Terms
 from surrogate_ax.errors import ArgumentError, GenerationError, MismatchError
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.seeds import Terms, seed_from_json, seed_to_json
 
 if TYPE_CHECKING:
-    from surrogate_ax.generator import Condition, Generator, Outputs
+    from surrogate_ax.generation.conditions import Condition
+    from surrogate_ax.generation.protocols import Generator, Outputs
 
 VERSION = 1
 
@@ -67,28 +69,6 @@ class Recipe:
             raise
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ArgumentError(f"recipe: expected what `Recipe.to_json` wrote, got {record!r}.") from error
-
-
-def seed_to_json(seed: Seed) -> list[Any]:
-    """["draw", entropy, index] or ["stored", sha256, origin]."""
-    return ["draw", seed.entropy, seed.index] if isinstance(seed, Draw) else ["stored", seed.sha256, seed.origin]
-
-
-def seed_from_json(record: Sequence[Any]) -> Seed:
-    """The inverse of `seed_to_json`.
-
-    Raises:
-        ArgumentError: neither a draw nor a stored seed.
-    """
-    match list(record):
-        case ["draw", int(entropy), int(index)]:
-            return Draw(entropy, index)
-        case ["stored", str(sha256), str(origin)]:
-            return Stored(sha256, origin)
-        case _:
-            raise ArgumentError(
-                f'seed: expected ["draw", entropy, index] or ["stored", sha256, origin], got {record!r}.'
-            )
 
 
 def check_fingerprint(recorded: Mapping[str, str], generator: Generator, *, what: str) -> None:

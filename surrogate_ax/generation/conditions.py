@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from surrogate_ax.errors import ArgumentError
+from surrogate_ax.errors import ArgumentError, ShapeError
+from surrogate_ax.latents.priors import Latents
 
 Plain = str | int | float | bool | None  # what a record can hold
 
@@ -100,3 +102,43 @@ def check_searched(conditions: Mapping[str, Any]) -> Searched:
         if name[:1] == "u" and name[1:].isdigit():
             raise ArgumentError(f"conditions[{name!r}]: the names u0, u1, ... belong to the box; rename the argument.")
     return conditions
+
+
+Condition = Mapping[str, Any]  # call arguments of one item
+
+
+def check_conditions(z: Latents, conditions: Sequence[Condition]) -> int:
+    """The batch size n of latents, after checking that there are n conditions.
+
+    Raises:
+        ShapeError: another number of conditions than of latents.
+        ArgumentError: conditions that are no mappings.
+    """
+    n = next(iter(z.values())).shape[0]
+    if len(conditions) != n:
+        raise ShapeError(f"conditions: expected n = {n}, one a latent, got {len(conditions)}.")
+    given: Sequence[object] = conditions
+    wrong = next((type(condition).__name__ for condition in given if not isinstance(condition, Mapping)), None)
+    if wrong is not None:
+        raise ArgumentError(
+            f"conditions: expected one mapping an item, as [{{'prompt': 'a car'}}, ...], got {wrong} among them."
+        )
+    return n
+
+
+def group(conditions: Sequence[Condition], *, apart: frozenset[str] = frozenset()) -> list[tuple[Condition, list[int]]]:
+    """Items that one call can serve: those whose conditions agree but for the arguments in `apart`.
+
+    Args:
+        conditions: n mappings.
+        apart: arguments that may differ inside a call, as a list of prompts may.
+
+    Returns:
+        (shared condition, item numbers) pairs in order of first appearance.
+    """
+    groups: dict[Hashable, tuple[Condition, list[int]]] = {}
+    for i, condition in enumerate(conditions):
+        shared = {name: value for name, value in condition.items() if name not in apart}
+        key = json.dumps(shared, sort_keys=True, default=lambda value: f"{type(value).__name__}@{id(value)}")
+        groups.setdefault(key, (shared, []))[1].append(i)
+    return list(groups.values())

@@ -21,10 +21,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import torch
 
-from surrogate_ax import score_worker
 from surrogate_ax.errors import ArgumentError, ScoreError, ScoreProcessError, ScoreTimeoutError, UnsupportedError
-from surrogate_ax.score_worker import Message, receive, send
-from surrogate_ax.structures import Structure
+from surrogate_ax.media.structures import Structure
+from surrogate_ax.scoring import process_worker as score_worker
+from surrogate_ax.scoring.process_worker import Message, receive, send
 
 Array = np.ndarray
 START = 600.0  # seconds that importing the function may take

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from surrogate_ax.bank import Bank, Draw, draw_entropy
-from surrogate_ax.charts import Cap, Chart, KnotheRosenblatt
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax.policies import Policy, Told, Turn
-from surrogate_ax.priors import Prior
-from surrogate_ax.space import SurrogateSpace
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.charts import Cap, Chart, KnotheRosenblatt
+from surrogate_ax.latents.priors import Prior
+from surrogate_ax.latents.seeds import Draw, draw_entropy
+from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.policies.history import Policy, Told, Turn
 
 Array = np.ndarray
 PARENTS, NARROW, WIDE = 6, 0.1, 0.9  # of the evolution: how many latents are combined, and the range of b

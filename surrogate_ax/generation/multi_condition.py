@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax.generator import Condition, Generated, Generator, Outputs, Timed, check_conditions
-from surrogate_ax.priors import Latents, Prior, check_latents
+from surrogate_ax.generation.conditions import Condition, check_conditions
+from surrogate_ax.generation.protocols import Generated, Generator, Outputs, Timed
+from surrogate_ax.latents.priors import Latents, Prior, check_latents
 
 
 class UnderEach:

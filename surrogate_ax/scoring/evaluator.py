@@ -22,9 +22,10 @@ from surrogate_ax.errors import (
     ShapeError,
     UnsupportedError,
 )
-from surrogate_ax.generator import Condition, Generated, Generator, Outputs, Timed, check_conditions
-from surrogate_ax.objective import Objective
-from surrogate_ax.priors import Latents, check_latents
+from surrogate_ax.generation.conditions import Condition, check_conditions
+from surrogate_ax.generation.protocols import Generated, Generator, Outputs, Timed
+from surrogate_ax.latents.priors import Latents, check_latents
+from surrogate_ax.scoring.objective import Objective
 
 Array = np.ndarray
 Status = Literal["done", "stopped", "failed"]

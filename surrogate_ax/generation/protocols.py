@@ -1,0 +1,125 @@
+"""What turns latents into outputs: the protocols, and a generator made of a plain function.
+
+A generator is a black box with a prior. Further abilities (inversion, stepping, remaking latents where it runs) are
+separate protocols that a class has or has not, so that `isinstance` tells the truth.
+n items a call; NFE (network function evaluations) are the cost unit: denoiser rows evaluated for an item, doubled
+under classifier-free guidance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from torch import Tensor
+
+from surrogate_ax.generation.conditions import Condition
+from surrogate_ax.latents.priors import Latents, Prior
+from surrogate_ax.latents.seeds import Terms
+
+Array = np.ndarray
+Outputs = Sequence[Any] | Array | Tensor  # one entry an item, in order
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What one call of a generator gave.
+
+    Args:
+        outputs: one entry per item that did not fail, in order.
+        nfe: (n,) denoiser rows evaluated for each item, failed ones included.
+        seconds: wall time of the call.
+        failed: reason by item number, for items that have no output.
+    """
+
+    outputs: Outputs
+    nfe: Array
+    seconds: float
+    failed: Mapping[int, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Latents and conditions to outputs, a batch a call."""
+
+    @property
+    def prior(self) -> Prior:
+        """The law of its latents."""
+        ...
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """What makes it this generator, by named part ("weights", "scheduler", "prior", ...)."""
+        ...
+
+    def generate(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
+        """Outputs of n latents under n conditions; equal conditions are batched by the generator."""
+        ...
+
+
+@runtime_checkable
+class Invertible(Protocol):
+    """A generator that can find the latents of given items."""
+
+    def invert(self, items: Outputs, conditions: Sequence[Condition]) -> tuple[Latents, Array, Array]:
+        """Latents of n items, their reconstruction errors (n,) and NFE (n,)."""
+        ...
+
+
+@runtime_checkable
+class Steppable(Protocol[S]):
+    """A generator that can stop between steps, drop or merge rows, and go on. S holds rows at one step.
+
+    States are values: no method changes those that it is given.
+    """
+
+    @property
+    def steps(self) -> int:
+        """T, the steps of a whole trajectory."""
+        ...
+
+    def start(self, z: Latents, conditions: Sequence[Condition], *, step: int = 0) -> S:
+        """Rows at `step`."""
+        ...
+
+    def advance(self, state: S, to: int) -> S:
+        """The same rows at a later step."""
+        ...
+
+    def select(self, states: Sequence[S], rows: Sequence[tuple[int, int]]) -> S:
+        """Chosen (state, row) pairs of states at the same step, as one state."""
+        ...
+
+    def estimate(self, state: S) -> Outputs:
+        """Decoded estimates x̂ of the final outputs, one a row; None for a row that has none."""
+        ...
+
+    def nfe(self, state: S) -> Array:
+        """NFE spent so far, by row."""
+        ...
+
+    def finish(self, state: S) -> Generated:
+        """The final outputs; the NFE are those of the whole trajectory, the seconds those of this call."""
+        ...
+
+
+@runtime_checkable
+class FromTerms(Protocol):
+    """A generator that remakes latents where it runs: keys and coefficients travel, tensors do not."""
+
+    def generate_terms(self, terms: Sequence[Terms], conditions: Sequence[Condition]) -> Generated:
+        """As `generate`, from the terms of n recipes."""
+        ...
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A generator of sound or clips."""
+
+    @property
+    def rate(self) -> float | None:
+        """Samples or frames a second of its outputs, None where they do not last."""
+        ...

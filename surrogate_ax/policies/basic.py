@@ -1,0 +1,128 @@
+"""The next turn from what was told: policies are pure functions, so resume and several workers compute the same turn.
+
+A turn is a surrogate space with a round number and a size; the round closes when that many of its trials have ended.
+A policy looks at closed rounds only. N is the budget in evaluations, d the number of seeds, K the axes of a box; K is
+constant through a study, because the hosts' parameters are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import scipy  # loads its submodules when they are first used
+import torch
+
+from surrogate_ax.errors import ArgumentError
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.charts import Chart
+from surrogate_ax.latents.priors import Prior
+from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.policies.history import Policy, Told, Turn
+
+Array = np.ndarray
+O3_SEEDS = {20: 5, 50: 7, 100: 5, 200: 10, 500: 30, 1000: 50}  # arXiv 2608.12192: budget N -> seeds d
+
+
+def fixed(space: SurrogateSpace, *, seeds_first: bool = True, round: int = 0) -> Policy:
+    """One box for the whole budget.
+
+    Args:
+        space: the box.
+        seeds_first: evaluate the axes themselves first; corners of the box are out of reach as K grows.
+        round: number of its round.
+
+    Reference: arXiv 2509.23800.
+    """
+    first = scipy.sparse.csr_array(space.frame) if seeds_first else None
+
+    def policy(told: Told, left: int, rng: int) -> Turn | None:
+        return Turn(space, round, told.ended(round) + sum(r == round for r in told.running) + left, first)
+
+    return policy
+
+
+def draws(prior: Prior, n: int, *, axes: int, device: torch.device | str = "cpu") -> Policy:
+    """n plain draws from the prior: best-of-n, as trials like any other.
+
+    Args:
+        prior: the law of the latents.
+        n: how many.
+        axes: K, which fixes the study's parameters; the draws do not depend on it.
+        device: where latents are made.
+    """
+    if n < 1:
+        raise ArgumentError(f"n: expected at least one draw, got {n}.")
+    if not 2 <= axes <= prior.dim:
+        raise ArgumentError(f"axes: expected K from 2 to D = {prior.dim}, got {axes}.")
+
+    def policy(told: Told, left: int, rng: int) -> Turn | None:
+        if told.ended(0) >= n:
+            return None
+        space = SurrogateSpace.sample(prior, seeds=axes, rng=rng, device=device)
+        return Turn(dataclasses.replace(space, fresh=1.0), 0, n)
+
+    return policy
+
+
+def o3(prior: Prior, n: int, *, seeds: int, chart: Chart | None = None, device: torch.device | str = "cpu") -> Policy:
+    """Plain draws first, then the box over the best of them.
+
+    Args:
+        prior: the law of the latents.
+        n: how many plain draws, half the budget in the paper.
+        seeds: d, how many of the best become axes.
+        chart: of the box; Knothe-Rosenblatt if left out.
+        device: where latents are made.
+
+    Raises:
+        ArgumentError: seeds outside 2 to min(n, D).
+
+    Reference: arXiv 2608.12192 (half the budget N in draws; d from `o3_seeds`).
+    """
+    if not 2 <= seeds <= min(n, prior.dim):
+        raise ArgumentError(f"seeds: expected 2 to min(n, D) = {min(n, prior.dim)}, got {seeds}.")
+    sampled = draws(prior, n, axes=seeds, device=device)
+
+    def policy(told: Told, left: int, rng: int) -> Turn | None:
+        turn = sampled(told, left, rng)
+        if turn is not None:
+            return turn
+        best = told.first(0, n)
+        terms = [best.terms[i] for i in best.order[:seeds]]
+        bank = Bank(prior, (), tensors=told.tensors, device=device).extend([s for row in terms for s, _ in row])
+        frame = bank.rows(terms).toarray()
+        space = SurrogateSpace(bank, frame) if chart is None else SurrogateSpace(bank, frame, chart)
+        return Turn(space, 1, told.ended(1) + sum(r == 1 for r in told.running) + left)
+
+    return policy
+
+
+def then(first: Policy, second: Policy) -> Policy:
+    """One policy until it has nothing more to propose, then another, which sees everything told.
+
+    Args:
+        first: must end by returning None, as `draws` does and the moving policies do with `until`.
+        second: numbers its rounds after those told, as the moving policies do.
+    """
+
+    def policy(told: Told, left: int, rng: int) -> Turn | None:
+        turn = first(told, left, rng)
+        if turn is not None:
+            return turn
+        last = told.last
+        if last >= told.begin and first(told.before(last), left, rng) is not None:  # the last round was the first's
+            told = dataclasses.replace(told, begin=last + 1)
+        return second(told, left, rng)
+
+    return policy
+
+
+def o3_seeds(budget: int) -> int:
+    """d for a budget of N evaluations: the paper's table, log-linear between its entries, at least 2.
+
+    Reference: arXiv 2608.12192, table of (N, d).
+    """
+    known = np.array(sorted(O3_SEEDS))
+    d = np.interp(np.log(max(budget, 1)), np.log(known), [O3_SEEDS[n] for n in known])
+    return int(max(2, min(round(float(d)), budget // 4)))
