@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from surrogate_ax import Metric, Objective, UnderEach
+from surrogate_ax import Metric, MultiCondition, Objective
 from surrogate_ax.media.previews import save_preview
 from surrogate_ax_diffusers import avatar_generator
 from surrogate_ax_optuna import optimize, portfolio
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("prompts-out"))
     arguments = parser.parse_args()
 
-    generator = UnderEach(avatar_generator(steps=arguments.steps), [{"prompt": prompt} for prompt in PROMPTS])
+    generator = MultiCondition(avatar_generator(steps=arguments.steps), [{"prompt": prompt} for prompt in PROMPTS])
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
     objective = Objective(Metric("worst contrast", "maximize"), score=worst_contrast)
     optimize(study, generator, objective, total_trials=arguments.trials, batch_size=8, rng=0)

@@ -339,7 +339,7 @@ class Begun(BaseException):
 def resume_of(path: str) -> None:
     """Run in a process of its own: print the seconds until a study's first new batch."""
     import surrogate_ax_optuna  # noqa: F401
-    from surrogate_ax import sphere  # noqa: F401
+    from surrogate_ax import spherical_bo  # noqa: F401
 
     def called(z: Any) -> None:
         raise Begun

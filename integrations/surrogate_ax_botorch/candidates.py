@@ -36,13 +36,13 @@ from surrogate_ax.errors import ArgumentError
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.space import SurrogateSpace
-from surrogate_ax.policies.history import Told
+from surrogate_ax.policies.history import History
 from surrogate_ax_botorch.geometry import Box, Geometry, Placed
 from surrogate_ax_botorch.kernel import CoefficientKernel
 
 BEGIN = 3  # rows below which a point is drawn at random
 RESTARTS, RAW, STEPS = 8, 256, 60  # of the acquisition's optimiser
-EveryRound = Callable[[], tuple[Told, Sequence[Mapping[str, Any]]]]
+EveryRound = Callable[[], tuple[History, Sequence[Mapping[str, Any]]]]
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ class _InBox(AcquisitionFunction):
 
 
 def _of_all_rounds(
-    space: SurrogateSpace, columns: _Columns, told: Told, conditions: Sequence[Mapping[str, Any]]
+    space: SurrogateSpace, columns: _Columns, told: History, conditions: Sequence[Mapping[str, Any]]
 ) -> Known:
     """Finished trials, each at coordinates that stand for its coefficients."""
     bounded = [(told.values[m.name] - m.bound) * (1 if m.goal == "at_most" else -1) for m in told.objective.bounded]

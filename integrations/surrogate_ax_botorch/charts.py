@@ -85,7 +85,7 @@ def weights(u: Tensor, chart: str = "knothe-rosenblatt") -> Tensor:
 
     Args:
         u: (..., K-1) in [0, 1].
-        chart: name of a chart of `surrogate_ax.charts`.
+        chart: name of a chart of `surrogate_ax.latents.charts`.
 
     Returns:
         w (..., K) float64, non-negative and of unit norm.

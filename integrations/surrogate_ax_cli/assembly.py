@@ -27,7 +27,7 @@ from surrogate_ax_cli.sweep_file import Source, SweepFile
 
 
 @dataclass(frozen=True)
-class Parts:
+class SweepComponents:
     """What a sweep is made of.
 
     Args:
@@ -54,7 +54,7 @@ class Parts:
         return Evaluator(self.generator, self.objective)
 
 
-def assemble(sweep: SweepFile) -> Parts:
+def assemble(sweep: SweepFile) -> SweepComponents:
     """Build what a file names.
 
     Raises:
@@ -65,10 +65,10 @@ def assemble(sweep: SweepFile) -> Parts:
     objective = Objective(*sweep.metrics, score=load_score(sweep))
     generator = make_generator(sweep)
     if sweep.overlap:
-        with about(sweep, "overlap"):
+        with error_context(sweep, "overlap"):
             check_overlap(sweep.checkpoints or ())
     if sweep.checkpoints:
-        with about(sweep, "checkpoints"):
+        with error_context(sweep, "checkpoints"):
             check_checkpoints(generator, sweep.checkpoints)
     device = str(getattr(generator, "device", "cpu"))
     policy = make_policy(sweep.policy, generator.prior, device) if sweep.policy else None
@@ -77,7 +77,7 @@ def assemble(sweep: SweepFile) -> Parts:
     steps = stoppable(generator, objective) if sweep.checkpoints is None else None
     planned = plan(sweep.budget, dim=generator.prior.dim, searched=proposes, steps=steps)
     axes = axes_of(sweep.policy[0]) if policy else planned.axes
-    return Parts(generator, objective, policy, planned, planned.trials(sweep.budget), axes, device)
+    return SweepComponents(generator, objective, policy, planned, planned.trials(sweep.budget), axes, device)
 
 
 def load_function(sweep: SweepFile, key: str, name: str) -> Any:
@@ -122,7 +122,7 @@ def load_score(sweep: SweepFile) -> Score:
     if sweep.timeout is None:
         function: Score = load_function(sweep, "score", sweep.score)
         return function
-    with about(sweep, "score"):
+    with error_context(sweep, "score"):
         return SubprocessScore(sweep.score, timeout=sweep.timeout, folder=sweep.path.parent)
 
 
@@ -132,7 +132,7 @@ def make_generator(sweep: SweepFile) -> Generator:
     if source.kind == "function":
         return _made_by(sweep, source)
     import_module("surrogate_ax_diffusers")  # names the extra to install where it is missing
-    with about(sweep, "generator"):
+    with error_context(sweep, "generator"):
         return _embedded(sweep) if source.kind == "embedded" else _pipeline(sweep, source)
 
 
@@ -143,7 +143,7 @@ def _made_by(sweep: SweepFile, source: Source) -> Generator:
     except TypeError as error:
         raise sweep.error("call", f"{source.where}: {error}.") from error
     try:
-        with about(sweep, "generator"):
+        with error_context(sweep, "generator"):
             made = factory(**sweep.call)
     except SurrogateError:
         raise
@@ -193,7 +193,7 @@ def _pipeline(sweep: SweepFile, source: Source) -> Generator:
 
 
 @contextmanager
-def about(sweep: SweepFile, key: str) -> Iterator[None]:
+def error_context(sweep: SweepFile, key: str) -> Iterator[None]:
     """Errors with the line of what they are about: messages begin with the name of an argument.
 
     Args:

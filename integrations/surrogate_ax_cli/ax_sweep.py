@@ -10,11 +10,11 @@ from ax.api.client import Client
 from optuna.artifacts import FileSystemArtifactStore
 
 from surrogate_ax_cli import storages
-from surrogate_ax_cli.assembly import Parts
+from surrogate_ax_cli.assembly import SweepComponents
 from surrogate_ax_cli.named import build
-from surrogate_ax_cli.sweep import SWEEP_ATTR, Record, check_facts, facts
+from surrogate_ax_cli.sweep import SWEEP_ATTR, Record, check_sweep_record, sweep_record
 from surrogate_ax_cli.sweep_file import SweepFile
-from surrogate_ax_optuna import Found, mirror
+from surrogate_ax_optuna import SearchStatus, mirror
 from surrogate_ax_optuna.progress import ProgressBar
 from surrogate_ax_platform import (
     AxHost,
@@ -40,7 +40,7 @@ class AxSweep:
         ArgumentError: an unknown model, or a storage that is no file.
     """
 
-    def __init__(self, sweep: SweepFile, parts: Parts) -> None:
+    def __init__(self, sweep: SweepFile, parts: SweepComponents) -> None:
         if sweep.storage is not None and "://" in sweep.storage:
             raise sweep.error("storage", f"expected a file for Ax's snapshot, got {storages.shown(sweep)}.")
         self._sweep = sweep
@@ -124,21 +124,23 @@ class AxSweep:
             name=sweep.name,
             rng=sweep.seed,
         )
-        client._experiment._properties[SWEEP_ATTR] = facts(sweep)
+        client._experiment._properties[SWEEP_ATTR] = sweep_record(sweep)
         return client
 
     def _load(self) -> Client:
         client = load_client(self._snapshot)
         recorded = client._experiment._properties.get(SWEEP_ATTR)
-        check_facts(self._sweep, recorded, f"experiment {client._experiment.name!r} in {self._snapshot}")
+        check_sweep_record(self._sweep, recorded, f"experiment {client._experiment.name!r} in {self._snapshot}")
         return client
 
 
-def _found(client: Client) -> Found:
+def _found(client: Client) -> SearchStatus:
     """What a client holds; what is still running was left by a process that died, for a client belongs to one."""
     ended = records.ended_trials(client._experiment)
     failed = sum(trial.status.is_abandoned for trial in ended)
-    return Found(len(ended), failed, sum(trial.status.is_running for trial in client._experiment.trials.values()), 0)
+    return SearchStatus(
+        len(ended), failed, sum(trial.status.is_running for trial in client._experiment.trials.values()), 0
+    )
 
 
 def _strategy(sweep: SweepFile) -> Any:

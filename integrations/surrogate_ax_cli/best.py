@@ -21,7 +21,7 @@ from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax.generation.protocols import Generated, Timed
 from surrogate_ax.generation.recipe import Recipe, render
 from surrogate_ax.media.previews import save_preview
-from surrogate_ax_cli.assembly import Parts
+from surrogate_ax_cli.assembly import SweepComponents
 from surrogate_ax_cli.sweep import Record
 
 INDEX = "best.json"
@@ -46,7 +46,9 @@ class Rendered:
     output: Any
 
 
-def best(parts: Parts, record: Record, *, k: int, max_cosine: float, overrides: Mapping[str, Any]) -> list[Rendered]:
+def best(
+    parts: SweepComponents, record: Record, *, k: int, max_cosine: float, overrides: Mapping[str, Any]
+) -> list[Rendered]:
     """The best k trials whose latents differ pairwise, made again.
 
     Args:
@@ -115,7 +117,7 @@ def check_out(out: Path) -> None:
         raise ArgumentError(f"--out: expected a new folder, or one of an earlier `best`, got {out}. Choose another.")
 
 
-def save(portfolio: list[Rendered], out: Path, parts: Parts) -> list[dict[str, Any]]:
+def save(portfolio: list[Rendered], out: Path, parts: SweepComponents) -> list[dict[str, Any]]:
     """Write outputs and recipes, in place of an earlier portfolio in the folder.
 
     Args:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from surrogate_ax.generation.conditions import Choice, Range
-from surrogate_ax_cli.assembly import Parts
+from surrogate_ax_cli.assembly import SweepComponents
 from surrogate_ax_cli.sweep import Record, named_text, try_out
 from surrogate_ax_cli.sweep_file import AUTO, SweepFile
 
 
-def dry_run(sweep: SweepFile, parts: Parts, record: Record | None) -> dict[str, Any]:
+def dry_run(sweep: SweepFile, parts: SweepComponents, record: Record | None) -> dict[str, Any]:
     """The plan, with NFE and time from a timed pilot batch; nothing is written.
 
     Args:
@@ -80,7 +80,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     return [*lines, "nothing was written"]
 
 
-def _plan(sweep: SweepFile, parts: Parts) -> list[str]:
+def _plan(sweep: SweepFile, parts: SweepComponents) -> list[str]:
     if sweep.policy:
         return [named_text(step) for step in sweep.policy]
     plan, budget = parts.plan, parts.trials

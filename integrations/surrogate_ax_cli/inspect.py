@@ -24,7 +24,7 @@ from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import seed_to_json
 from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.latents.typicality import LEVEL, Support, bank_support
-from surrogate_ax.policies.history import Told
+from surrogate_ax.policies.history import History
 from surrogate_ax_optuna import OptunaHost, sqlite
 from surrogate_ax_optuna.host import ended_trials, read_recipe
 from surrogate_ax_optuna.optimize import STUDY_ATTR
@@ -58,7 +58,7 @@ class Findings:
 
     name: str
     trials: Sequence[FrozenTrial]
-    told: Told
+    told: History
     rows: Array
     support: Support
     repeats: Determinism
@@ -176,7 +176,7 @@ def examine(study: optuna.Study, generator: Generator, *, rng: int = 0) -> Findi
     )
 
 
-def box_over(utility: SeedUtility, axes: int, generator: Generator, told: Told) -> SurrogateSpace | None:
+def box_over(utility: SeedUtility, axes: int, generator: Generator, told: History) -> SurrogateSpace | None:
     """The box over the seeds with the largest shares; None where there are fewer than two.
 
     Args:
@@ -284,7 +284,7 @@ def _looked_at(order: Array) -> Array:
     return np.concatenate([order[: MOST // 2], order[others]])
 
 
-def _utility(told: Told, generator: Generator) -> SeedUtility | None:
+def _utility(told: History, generator: Generator) -> SeedUtility | None:
     try:
         return seed_utility(told, generator.prior)
     except ArgumentError:  # plain draws share nothing: a finding, not a fault

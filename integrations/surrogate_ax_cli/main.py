@@ -24,8 +24,8 @@ import typer
 from surrogate_ax_cli.interrupts import INTERRUPTED, interruptible
 
 if TYPE_CHECKING:
-    from surrogate_ax_cli.assembly import Parts
-    from surrogate_ax_cli.sweep import Backend
+    from surrogate_ax_cli.assembly import SweepComponents
+    from surrogate_ax_cli.sweep import SweepHost
     from surrogate_ax_cli.sweep_file import SweepFile
 
 FAILED, BAD_INPUT = 1, 2
@@ -209,16 +209,16 @@ def inspect(
         typer.echo("\n".join(["", "Look at", *(f"  {path}" for path in drawn), *left_out]))
 
 
-def _open_sweep(file: Path) -> tuple[SweepFile, Parts, Backend]:
+def _open_sweep(file: Path) -> tuple[SweepFile, SweepComponents, SweepHost]:
     """A sweep file with what it names, built; nothing is written."""
     import_module("surrogate_ax_optuna")  # names the extra to install where it is missing
     from surrogate_ax_cli.assembly import assemble
-    from surrogate_ax_cli.sweep import backend_of
+    from surrogate_ax_cli.sweep import host_of
     from surrogate_ax_cli.sweep_file import read_sweep
 
     described = read_sweep(file)
     parts = assemble(described)
-    return described, parts, backend_of(described, parts)
+    return described, parts, host_of(described, parts)
 
 
 @contextmanager

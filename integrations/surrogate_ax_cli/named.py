@@ -12,19 +12,19 @@ from optuna.samplers import BaseSampler
 
 from surrogate_ax.errors import MissingExtraError, SurrogateError
 from surrogate_ax.latents.priors import Prior
-from surrogate_ax.policies.basic import draws, o3, then
-from surrogate_ax.policies.evolution import caps, evolve, reseed
+from surrogate_ax.policies.basic import chain, draws, o3
+from surrogate_ax.policies.evolution import evolve, reseed, trust_region
 from surrogate_ax.policies.history import Policy
-from surrogate_ax.policies.spherical_bo import sphere
+from surrogate_ax.policies.spherical_bo import spherical_bo
 from surrogate_ax_cli.places import nearest
-from surrogate_ax_cli.sweep_file import Named
+from surrogate_ax_cli.sweep_file import ComponentSpec
 
 T = TypeVar("T")
 # Optuna's, but for those that need a grid, trials or another sampler, which no file holds.
 SAMPLERS = ("Random", "TPE", "CmaEs", "GP", "NSGAII", "NSGAIII", "QMC")
 PRUNERS = ("Median", "Percentile", "SuccessiveHalving", "Hyperband", "Threshold")
 POLICIES: Mapping[str, Callable[..., Policy]] = {
-    "draws": draws, "o3": o3, "sphere": sphere, "caps": caps, "reseed": reseed, "evolve": evolve,
+    "draws": draws, "o3": o3, "sphere": spherical_bo, "caps": trust_region, "reseed": reseed, "evolve": evolve,
 }  # fmt: skip
 KEEP = 50.0  # percentile of finished trials that a row reaches to go on; `examples/benchmarks/checkpoints.py` has it
 _KINDS: Mapping[str, tuple[type, ...]] = {
@@ -32,7 +32,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 }  # fmt: skip
 
 
-def make_sampler(named: Named | None, seed: int) -> BaseSampler:
+def make_sampler(named: ComponentSpec | None, seed: int) -> BaseSampler:
     """A sampler of Optuna's.
 
     Args:
@@ -50,7 +50,7 @@ def make_sampler(named: Named | None, seed: int) -> BaseSampler:
     return build(kind, named, seed=seed)
 
 
-def make_pruner(named: Named | None) -> BasePruner:
+def make_pruner(named: ComponentSpec | None) -> BasePruner:
     """A pruner of Optuna's: "percentile" or "PercentilePruner"; None keeps the better half."""
     if named is None:
         return pruners.PercentilePruner(KEEP)
@@ -58,7 +58,7 @@ def make_pruner(named: Named | None) -> BasePruner:
     return build(kind, named)
 
 
-def make_policy(steps: tuple[Named, ...], prior: Prior, device: Any) -> Policy:
+def make_policy(steps: tuple[ComponentSpec, ...], prior: Prior, device: Any) -> Policy:
     """Policies of the core, one after the other.
 
     Args:
@@ -83,16 +83,16 @@ def make_policy(steps: tuple[Named, ...], prior: Prior, device: Any) -> Policy:
         raise steps[0].place.error(f"expected the same number of axes in every step, got {sorted(axes)}.")
     policy = made[0]
     for following in made[1:]:
-        policy = then(policy, following)
+        policy = chain(policy, following)
     return policy
 
 
-def axes_of(step: Named) -> int:
+def axes_of(step: ComponentSpec) -> int:
     """K of a policy that was built."""
     return int(step.arguments["seeds" if step.name.lower() == "o3" else "axes"])
 
 
-def build(make: Callable[..., T], named: Named, **given: Any) -> T:
+def build(make: Callable[..., T], named: ComponentSpec, **given: Any) -> T:
     """What a class or function makes of the arguments in a file.
 
     Args:
@@ -126,7 +126,7 @@ def build(make: Callable[..., T], named: Named, **given: Any) -> T:
         raise named.place.error(f"{named.name}: {error}") from error
 
 
-def _found(named: Named, module: Any, names: tuple[str, ...], suffix: str) -> Callable[..., Any]:
+def _found(named: ComponentSpec, module: Any, names: tuple[str, ...], suffix: str) -> Callable[..., Any]:
     known = {_plain(name, suffix.lower()): name for name in names}
     wanted = _plain(named.name, suffix.lower())
     if wanted not in known:

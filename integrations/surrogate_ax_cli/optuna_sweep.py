@@ -9,11 +9,11 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.study import StudyDirection
 
 from surrogate_ax_cli import storages
-from surrogate_ax_cli.assembly import Parts
+from surrogate_ax_cli.assembly import SweepComponents
 from surrogate_ax_cli.named import make_pruner, make_sampler
-from surrogate_ax_cli.sweep import SWEEP_ATTR, Record, check_facts, facts
+from surrogate_ax_cli.sweep import SWEEP_ATTR, Record, check_sweep_record, sweep_record
 from surrogate_ax_cli.sweep_file import SweepFile
-from surrogate_ax_optuna import OptunaHost, look, optimize, write_report
+from surrogate_ax_optuna import OptunaHost, optimize, status, write_report
 from surrogate_ax_optuna.host import ended_trials, read_recipe
 from surrogate_ax_optuna.search_space import RESULT_ATTR
 
@@ -29,7 +29,7 @@ class OptunaSweep:
         ArgumentError: an unknown sampler or pruner, or arguments that they do not take.
     """
 
-    def __init__(self, sweep: SweepFile, parts: Parts) -> None:
+    def __init__(self, sweep: SweepFile, parts: SweepComponents) -> None:
         self._sweep = sweep
         self._parts = parts
         self._sampler = make_sampler(sweep.sampler, sweep.seed)
@@ -50,7 +50,7 @@ class OptunaSweep:
         recipes = [read_recipe(trial) for trial in ended]
         nfe = sum(float(trial.user_attrs.get(RESULT_ATTR, {}).get("nfe", 0.0)) for trial in ended)
         told = OptunaHost(study, self._parts.generator, self._parts.objective).told()
-        return Record(told, recipes, [trial.number for trial in ended], nfe, look(study))
+        return Record(told, recipes, [trial.number for trial in ended], nfe, status(study))
 
     def run(self) -> None:
         """Open or make the study and go on to the budget.
@@ -71,7 +71,7 @@ class OptunaSweep:
             load_if_exists=True,
         )
         if not self._begun(study):
-            study.set_user_attr(SWEEP_ATTR, facts(sweep))
+            study.set_user_attr(SWEEP_ATTR, sweep_record(sweep))
             study.set_metric_names([metric.name for metric in optimised])
         previews = None
         if sweep.previews:
@@ -110,5 +110,5 @@ class OptunaSweep:
         recorded = study.user_attrs.get(SWEEP_ATTR)
         if recorded is None and not study.user_attrs and not study.get_trials(deepcopy=False):
             return False
-        check_facts(self._sweep, recorded, f"study {study.study_name!r} in {storages.shown(self._sweep)}")
+        check_sweep_record(self._sweep, recorded, f"study {study.study_name!r} in {storages.shown(self._sweep)}")
         return True

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import render
-from surrogate_ax_cli.contact_sheet import Row, contact_sheet
+from surrogate_ax.media.contact_sheet import Row, contact_sheet
 from surrogate_ax_cli.demo import PALETTE, Settings, summarise
 from surrogate_ax_cli.palette import METRIC
 from surrogate_ax_optuna import Pick, portfolio
@@ -54,7 +54,7 @@ def draw_contact_sheet(
         ),
     ]
     facts = {"Prompt": settings.prompt or "(none)", "Numbers": f"{METRIC}, lower is better"}
-    contact_sheet("Avatars in given colours", facts, PALETTE, rows).save(path, optimize=True)
+    contact_sheet("Avatars in given colours", facts, rows, palette=PALETTE).save(path, optimize=True)
 
 
 def draw_history(search: optuna.Study, plain: optuna.Study, path: Path) -> None:

@@ -1,7 +1,7 @@
 """Values of a YAML file, each with the place where it stands, so that an error names its file, line and key.
 
 Only plain YAML is read (PyYAML's safe loader): texts, numbers, booleans, null, lists and mappings.
-A reader is a function of a `Place` that returns a checked value; `fields` reads a mapping with one reader a key.
+A reader is a function of a `YamlNode` that returns a checked value; `fields` reads a mapping with one reader a key.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # texts by the rules of
 
 
 @dataclass(frozen=True)
-class Place:
+class YamlNode:
     """A value where it stands.
 
     Args:
@@ -59,11 +59,11 @@ class Place:
         value: Any = yaml.SafeLoader("").construct_document(self.node)
         return value
 
-    def inner(self, key: str, node: yaml.Node) -> Place:
+    def inner(self, key: str, node: yaml.Node) -> YamlNode:
         """A place inside this one."""
-        return Place(self.file, f"{self.key}.{key}" if self.key else key, node)
+        return YamlNode(self.file, f"{self.key}.{key}" if self.key else key, node)
 
-    def entries(self) -> Iterator[tuple[str, Place]]:
+    def entries(self) -> Iterator[tuple[str, YamlNode]]:
         """Keys of a mapping and their places.
 
         Raises:
@@ -72,12 +72,12 @@ class Place:
         if not isinstance(self.node, yaml.MappingNode):
             raise self.expected("keys with values")
         for key, node in self.node.value:
-            name = Place(self.file, self.key, key).value()
+            name = YamlNode(self.file, self.key, key).value()
             if not isinstance(name, str):
-                raise Place(self.file, self.key, key).expected("a text as key")
+                raise YamlNode(self.file, self.key, key).expected("a text as key")
             yield name, self.inner(name, node)
 
-    def items(self) -> list[Place]:
+    def items(self) -> list[YamlNode]:
         """Places of a list's values.
 
         Raises:
@@ -85,13 +85,13 @@ class Place:
         """
         if not isinstance(self.node, yaml.SequenceNode):
             raise self.expected("a list")
-        return [Place(self.file, f"{self.key}[{i}]", node) for i, node in enumerate(self.node.value)]
+        return [YamlNode(self.file, f"{self.key}[{i}]", node) for i, node in enumerate(self.node.value)]
 
 
-Reader = Callable[[Place], Any]
+Reader = Callable[[YamlNode], Any]
 
 
-def read_yaml(file: Path) -> Place:
+def read_yaml(file: Path) -> YamlNode:
     """A YAML file.
 
     Raises:
@@ -107,7 +107,7 @@ def read_yaml(file: Path) -> Place:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is None:
             raise ArgumentError(f"{file}: the file is empty. README, under Sweeps, has one to begin with.")
-        root = Place(file, "", node)
+        root = YamlNode(file, "", node)
         _check_nodes(root)
         root.value()
     except yaml.MarkedYAMLError as error:
@@ -123,7 +123,7 @@ def read_yaml(file: Path) -> Place:
     return root
 
 
-def _check_nodes(root: Place) -> None:
+def _check_nodes(root: YamlNode) -> None:
     """Refuse keys that are given twice, of which YAML would keep the last, and files that aliases make huge."""
     nodes, seen = [root.node], 0
     while nodes:
@@ -137,12 +137,12 @@ def _check_nodes(root: Place) -> None:
             for key, value in node.value:
                 nodes.extend((key, value))
                 if isinstance(key, yaml.ScalarNode) and key.value in names:
-                    raise Place(root.file, key.value, key).error(f"given twice, first on line {names[key.value]}.")
+                    raise YamlNode(root.file, key.value, key).error(f"given twice, first on line {names[key.value]}.")
                 if isinstance(key, yaml.ScalarNode):
                     names[key.value] = key.start_mark.line + 1
 
 
-def fields(readers: Mapping[str, Reader], *, needed: Sequence[str] = ()) -> Callable[[Place], dict[str, Any]]:
+def fields(readers: Mapping[str, Reader], *, needed: Sequence[str] = ()) -> Callable[[YamlNode], dict[str, Any]]:
     """A reader of a mapping whose keys are known.
 
     Args:
@@ -150,7 +150,7 @@ def fields(readers: Mapping[str, Reader], *, needed: Sequence[str] = ()) -> Call
         needed: keys that may not be left out.
     """
 
-    def read(place: Place) -> dict[str, Any]:
+    def read(place: YamlNode) -> dict[str, Any]:
         given = dict(place.entries())
         for name, inner in given.items():
             if name not in readers:
@@ -169,7 +169,7 @@ def nearest(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
 
 
-def text(place: Place) -> str:
+def text(place: YamlNode) -> str:
     """A text that is not empty."""
     value = place.value()
     if not isinstance(value, str) or not value.strip():
@@ -177,7 +177,7 @@ def text(place: Place) -> str:
     return value
 
 
-def flag(place: Place) -> bool:
+def flag(place: YamlNode) -> bool:
     """True or false."""
     value = place.value()
     if not isinstance(value, bool):
@@ -185,10 +185,10 @@ def flag(place: Place) -> bool:
     return value
 
 
-def whole(least: int) -> Callable[[Place], int]:
+def whole(least: int) -> Callable[[YamlNode], int]:
     """A reader of whole numbers."""
 
-    def read(place: Place) -> int:
+    def read(place: YamlNode) -> int:
         value = place.value()
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise place.expected(f"a whole number of at least {least}")
@@ -197,7 +197,7 @@ def whole(least: int) -> Callable[[Place], int]:
     return read
 
 
-def number(place: Place) -> float:
+def number(place: YamlNode) -> float:
     """A number; whole ones stay whole."""
     value = place.value()
     if isinstance(value, str) and _EXPONENT.fullmatch(value):
@@ -207,10 +207,10 @@ def number(place: Place) -> float:
     return value
 
 
-def one_of(*names: str) -> Callable[[Place], str]:
+def one_of(*names: str) -> Callable[[YamlNode], str]:
     """A reader of one of some words."""
 
-    def read(place: Place) -> str:
+    def read(place: YamlNode) -> str:
         value = place.value()
         if value not in names:
             raise place.expected(f"one of {', '.join(names)}")
@@ -219,12 +219,12 @@ def one_of(*names: str) -> Callable[[Place], str]:
     return read
 
 
-def listed(reader: Callable[[Place], T]) -> Callable[[Place], tuple[T, ...]]:
+def listed(reader: Callable[[YamlNode], T]) -> Callable[[YamlNode], tuple[T, ...]]:
     """A reader of lists."""
     return lambda place: tuple(reader(item) for item in place.items())
 
 
-def plain(place: Place) -> Any:
+def plain(place: YamlNode) -> Any:
     """Texts, numbers, booleans, null, and lists and mappings of them."""
     if isinstance(place.node, yaml.SequenceNode):
         return [plain(item) for item in place.items()]
@@ -238,6 +238,6 @@ def plain(place: Place) -> Any:
     return value
 
 
-def arguments(place: Place) -> dict[str, Any]:
+def arguments(place: YamlNode) -> dict[str, Any]:
     """Plain values by name."""
     return {name: plain(inner) for name, inner in place.entries()}

@@ -20,11 +20,11 @@ from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import Draw, draw_entropy
 from surrogate_ax.media.previews import save_preview
-from surrogate_ax.policies.history import Told
+from surrogate_ax.policies.history import History
 from surrogate_ax.scoring.evaluator import Evaluations, Evaluator
-from surrogate_ax_cli.assembly import Parts, about
-from surrogate_ax_cli.sweep_file import AUTO, Named, SweepFile
-from surrogate_ax_optuna import Found
+from surrogate_ax_cli.assembly import SweepComponents, error_context
+from surrogate_ax_cli.sweep_file import AUTO, ComponentSpec, SweepFile
+from surrogate_ax_optuna import SearchStatus
 
 SWEEP_ATTR = "surrogate:sweep"
 FACTS_VERSION = 1
@@ -43,11 +43,11 @@ class Record:
         found: how they ended, and trials that have not.
     """
 
-    told: Told
+    told: History
     recipes: Sequence[Recipe]
     numbers: Sequence[int]
     nfe: float
-    found: Found
+    found: SearchStatus
 
     @property
     def scored(self) -> int:
@@ -55,7 +55,7 @@ class Record:
         return int(np.isfinite(self.told.objective.losses(self.told.values)).all(axis=1).sum()) if self.recipes else 0
 
 
-class Backend(Protocol):
+class SweepHost(Protocol):
     """An optimiser that keeps a sweep's trials."""
 
     def found(self) -> Record | None:
@@ -71,7 +71,7 @@ class Backend(Protocol):
         ...
 
 
-def backend_of(sweep: SweepFile, parts: Parts) -> Backend:
+def host_of(sweep: SweepFile, parts: SweepComponents) -> SweepHost:
     """The backend that a file names; its library is imported here.
 
     Raises:
@@ -87,7 +87,7 @@ def backend_of(sweep: SweepFile, parts: Parts) -> Backend:
     return OptunaSweep(sweep, parts)
 
 
-def facts(sweep: SweepFile) -> dict[str, Any]:
+def sweep_record(sweep: SweepFile) -> dict[str, Any]:
     """What trials of one sweep must have in common, by key of the file; the generator has its own fingerprint."""
     return {
         "version": FACTS_VERSION,
@@ -100,7 +100,7 @@ def facts(sweep: SweepFile) -> dict[str, Any]:
     }
 
 
-def check_facts(sweep: SweepFile, recorded: Mapping[str, Any] | None, where: str) -> None:
+def check_sweep_record(sweep: SweepFile, recorded: Mapping[str, Any] | None, where: str) -> None:
     """Refuse a study that another sweep began, by naming what differs.
 
     Args:
@@ -117,14 +117,14 @@ def check_facts(sweep: SweepFile, recorded: Mapping[str, Any] | None, where: str
     if recorded.get("version") != FACTS_VERSION:
         version = recorded.get("version")
         raise MismatchError(f"{sweep.path}: {where} is of version {version}, this release reads {FACTS_VERSION}.")
-    given = facts(sweep)
+    given = sweep_record(sweep)
     for key in given:
         if recorded.get(key) != given[key]:
             change = f"{where} was begun with {recorded.get(key)!r}, the file has {given[key]!r}"
             raise MismatchError(sweep.at(key, f"{change}. Put it back, or choose another `name:`."))
 
 
-def try_out(sweep: SweepFile, parts: Parts, n: int = 1, evaluator: Evaluator | None = None) -> Evaluations:
+def try_out(sweep: SweepFile, parts: SweepComponents, n: int = 1, evaluator: Evaluator | None = None) -> Evaluations:
     """Evaluate n draws that no study sees, with a preview of one: what cannot work is refused before it is written.
 
     Args:
@@ -141,7 +141,7 @@ def try_out(sweep: SweepFile, parts: Parts, n: int = 1, evaluator: Evaluator | N
     rng = np.random.default_rng(entropy)
     bank = Bank(parts.generator.prior, [Draw(entropy, i) for i in range(n)], device=parts.device)
     conditions = [{name: _any(searched, rng) for name, searched in sweep.conditions.items()} for _ in range(n)]
-    with about(sweep, "generator"):
+    with error_context(sweep, "generator"):
         evaluations = (evaluator or parts.evaluator)(bank.latents(np.eye(n)), conditions)
     made = [i for i in range(n) if evaluations.status[i] != "failed"]
     if sweep.previews and made:
@@ -189,7 +189,7 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def named_text(named: Named) -> str:
+def named_text(named: ComponentSpec) -> str:
     """A name with its arguments, on one line."""
     listed = ", ".join(f"{name}={value!r}" for name, value in named.arguments.items())
     return f"{named.name}({listed})" if listed else named.name

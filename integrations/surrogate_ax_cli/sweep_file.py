@@ -25,7 +25,7 @@ from surrogate_ax.errors import ArgumentError
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
 from surrogate_ax.scoring.objective import Metric
 from surrogate_ax_cli import places
-from surrogate_ax_cli.places import Place, Reader
+from surrogate_ax_cli.places import Reader, YamlNode
 
 T = TypeVar("T")
 VERSION = 1
@@ -50,7 +50,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Named:
+class ComponentSpec:
     """Something chosen by its name.
 
     Args:
@@ -61,7 +61,7 @@ class Named:
 
     name: str
     arguments: Mapping[str, Any]
-    place: Place
+    place: YamlNode
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,15 @@ class SweepFile:
     conditions: Mapping[str, Range | Choice] = field(default_factory=dict)
     batch: int = 16
     seed: int = 0
-    sampler: Named | None = None
-    pruner: Named | None = None
-    policy: tuple[Named, ...] = ()
+    sampler: ComponentSpec | None = None
+    pruner: ComponentSpec | None = None
+    policy: tuple[ComponentSpec, ...] = ()
     checkpoints: tuple[int, ...] | None = ()
     overlap: bool = False
     backend: str = "optuna"
     storage: str | None = None
     previews: bool = True
-    places: Mapping[str, Place] = field(default_factory=dict)
+    places: Mapping[str, YamlNode] = field(default_factory=dict)
 
     def at(self, key: str, message: str) -> str:
         """A message about a key, with its line where the file has it."""
@@ -157,7 +157,7 @@ def read_sweep(path: Path) -> SweepFile:
     return sweep
 
 
-def _source(place: Place) -> Source:
+def _source(place: YamlNode) -> Source:
     if isinstance(place.value(), str):
         where = places.text(place)
         if where == EMBEDDED:
@@ -167,14 +167,14 @@ def _source(place: Place) -> Source:
     return Source("folder", options.pop("folder"), options)
 
 
-def _function(place: Place) -> str:
+def _function(place: YamlNode) -> str:
     name = places.text(place)
     if not _FUNCTION.fullmatch(name):
         raise place.expected("package.module:function")
     return name
 
 
-def _score(place: Place) -> dict[str, Any]:
+def _score(place: YamlNode) -> dict[str, Any]:
     """The fields `score` and `timeout`."""
     if isinstance(place.value(), str):
         return {"score": _function(place)}
@@ -182,14 +182,14 @@ def _score(place: Place) -> dict[str, Any]:
     return {"score": read["function"], "timeout": read["timeout"]}
 
 
-def _seconds(place: Place) -> float:
+def _seconds(place: YamlNode) -> float:
     seconds = places.number(place)
     if not 0 < seconds < float("inf"):
         raise place.expected("a positive number of seconds")
     return seconds
 
 
-def _condition(place: Place) -> Range | Choice:
+def _condition(place: YamlNode) -> Range | Choice:
     value = place.value()
     if isinstance(value, list):
         return _made(place, Choice, values=places.plain(place))
@@ -198,15 +198,15 @@ def _condition(place: Place) -> Range | Choice:
     raise place.expected("a list of values, or {low: 1, high: 7, step: 0.5}; a fixed value stands under call")
 
 
-def _conditions(place: Place) -> Mapping[str, Range | Choice]:
+def _conditions(place: YamlNode) -> Mapping[str, Range | Choice]:
     return _made(place, check_searched, conditions={name: _condition(inner) for name, inner in place.entries()})
 
 
-def _metrics(place: Place) -> tuple[Metric, ...]:
+def _metrics(place: YamlNode) -> tuple[Metric, ...]:
     return tuple(_metric(name, inner) for name, inner in place.entries())
 
 
-def _metric(name: str, place: Place) -> Metric:
+def _metric(name: str, place: YamlNode) -> Metric:
     value = place.value()
     if value in ("maximize", "minimize", "track"):
         return _made(place, Metric, name=name, goal=value)
@@ -216,7 +216,7 @@ def _metric(name: str, place: Place) -> Metric:
     raise place.expected("maximize, minimize, track, {at_most: 1.0} or {at_least: 1.0}")
 
 
-def _made(place: Place, make: Callable[..., T], **arguments: Any) -> T:
+def _made(place: YamlNode, make: Callable[..., T], **arguments: Any) -> T:
     """What a function makes of arguments, its refusal at the place."""
     try:
         return make(**arguments)
@@ -224,14 +224,14 @@ def _made(place: Place, make: Callable[..., T], **arguments: Any) -> T:
         raise place.error(str(error)) from None
 
 
-def _named(place: Place) -> Named:
+def _named(place: YamlNode) -> ComponentSpec:
     if isinstance(place.value(), str):
-        return Named(places.text(place), {}, place)
+        return ComponentSpec(places.text(place), {}, place)
     given = dict(place.entries())
     if "name" not in given:
         raise place.error("name is missing. Write a name, or {name: ..., and its arguments}.")
     others = {name: places.plain(inner) for name, inner in given.items() if name != "name"}
-    return Named(places.text(given["name"]), others, place)
+    return ComponentSpec(places.text(given["name"]), others, place)
 
 
 def _or_auto(reader: Reader, auto: Any) -> Reader:
@@ -239,7 +239,7 @@ def _or_auto(reader: Reader, auto: Any) -> Reader:
     return lambda place: auto if place.value() == AUTO else reader(place)
 
 
-def _policy(place: Place) -> tuple[Named, ...]:
+def _policy(place: YamlNode) -> tuple[ComponentSpec, ...]:
     if isinstance(place.value(), list):
         return places.listed(_named)(place)
     return (_named(place),)

@@ -22,7 +22,7 @@ from surrogate_ax.errors import ArgumentError, SurrogateError, UnsupportedError
 from surrogate_ax.latents.priors import Gaussian
 from surrogate_ax_diffusers.arguments import Arguments
 from surrogate_ax_diffusers.families import Pipeline
-from surrogate_ax_diffusers.mixing import Draws, feed
+from surrogate_ax_diffusers.mixing import Draws, inject_noise
 from surrogate_ax_diffusers.readiness import missing_encoder
 
 _GIVE = "Give the law yourself: PipelineGenerator(pipe, prior=Gaussian(shape), ...)."
@@ -154,8 +154,8 @@ def _law(prepare: Callable[..., Any], args: Any, kwargs: Any, pipeline: str) -> 
 
 def _mixed_law(prepare: Callable[..., Any], args: Any, kwargs: Any, noise: Tensor, number: int, pipeline: str) -> Found:
     """The law of noise that is mixed with something else: the difference it makes must be that noise, scaled."""
-    mixed = _tensor(feed(prepare, number, noise)(*args, **kwargs))
-    change = mixed - _tensor(feed(prepare, number, torch.zeros_like(noise))(*args, **kwargs))
+    mixed = _tensor(inject_noise(prepare, number, noise)(*args, **kwargs))
+    change = mixed - _tensor(inject_noise(prepare, number, torch.zeros_like(noise))(*args, **kwargs))
     scale = _ratio(change, noise)
     if scale == 0 or not torch.allclose(_sorted(change), scale * _sorted(noise), rtol=0.02, atol=1e-2 * scale):
         raise UnsupportedError(

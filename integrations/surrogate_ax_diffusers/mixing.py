@@ -50,7 +50,7 @@ class _Given(TorchFunctionMode):
         return torch.zeros_like(out) if self._left != -1 else self._noise.reshape(out.shape).to(out)
 
 
-def feed(prepare: Callable[..., Any], number: int, noise: Tensor) -> Callable[..., Any]:
+def inject_noise(prepare: Callable[..., Any], number: int, noise: Tensor) -> Callable[..., Any]:
     """A `prepare_latents` that mixes given noise.
 
     Args:

@@ -22,7 +22,7 @@ from surrogate_ax_diffusers.discovery import discover, replaced
 from surrogate_ax_diffusers.embeddings import Embeddings
 from surrogate_ax_diffusers.families import Family, Pipeline, find_family
 from surrogate_ax_diffusers.fingerprint import call_text, component_parts, weights_digest
-from surrogate_ax_diffusers.mixing import feed
+from surrogate_ax_diffusers.mixing import inject_noise
 from surrogate_ax_diffusers.outputs import RowsSeen, in_order, without
 from surrogate_ax_diffusers.rates import output_rate
 from surrogate_ax_diffusers.readiness import check_decoder, check_size, move
@@ -209,7 +209,7 @@ class PipelineGenerator:
         if self._draw is None:
             result = pipe(**call, latents=given)
         else:
-            with replaced(self._pipe, "prepare_latents", feed(self._pipe.prepare_latents, self._draw, given)):
+            with replaced(self._pipe, "prepare_latents", inject_noise(self._pipe.prepare_latents, self._draw, given)):
                 result = pipe(**call)
         outputs = result[0]
         if len(outputs) != len(latents):

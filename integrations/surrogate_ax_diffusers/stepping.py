@@ -24,7 +24,7 @@ from surrogate_ax_diffusers.families import Pipeline
 from surrogate_ax_diffusers.outputs import in_order, without
 from surrogate_ax_diffusers.pipeline import PipelineGenerator
 from surrogate_ax_diffusers.rows import REMEMBERED, Rows, find_remembered, select_rows
-from surrogate_ax_diffusers.walk import Walk
+from surrogate_ax_diffusers.walk import PartialRun
 
 METHODS = frozenset({"start", "advance", "select", "estimate", "finish", "nfe"})
 _SCHEDULE = ("num_inference_steps", "timesteps", "sigmas", "strength", "denoising_start", "denoising_end")
@@ -138,13 +138,13 @@ class SteppablePipelineGenerator(PipelineGenerator):
         if not state.step <= to <= self.steps:
             raise ArgumentError(f"to: expected {state.step} to {self.steps}, a step that is not behind, got {to}.")
 
-    def _steps_of(self, start: Rows, to: int) -> Walk:
+    def _steps_of(self, start: Rows, to: int) -> PartialRun:
         remembered = find_remembered(self._pipe.scheduler)
         if remembered is None:
             raise UnsupportedError(f"pipe.scheduler: {why_not_steppable(self._pipe)}")
         offloaded = getattr(self._pipe, "_all_hooks", None)
         here = not offloaded and next(self._denoisers[0].parameters()).device == self._device
-        return Walk(self._pipe, remembered, start, to, self._device if here else None)
+        return PartialRun(self._pipe, remembered, start, to, self._device if here else None)
 
     def _through(self, state: Rows, to: int, *, latent: bool = False) -> tuple[Rows, Outputs, dict[int, str]]:
         """Run the steps up to `to`, one call for each group of conditions: rows, outputs, and those withheld."""
@@ -166,7 +166,7 @@ class SteppablePipelineGenerator(PipelineGenerator):
         return ends[0], in_order(parts, n), dict(sorted(failed.items()))
 
     def _walk(
-        self, walk: Walk, given: Tensor, shared: Condition, *, latent: bool
+        self, walk: PartialRun, given: Tensor, shared: Condition, *, latent: bool
     ) -> tuple[Outputs, dict[int, str], int]:
         """One call of the pipeline's view: outputs, those withheld, and the denoiser rows it evaluated."""
         call = self._arguments.call(self._call, shared, walk.start.conditions)

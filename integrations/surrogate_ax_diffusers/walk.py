@@ -21,7 +21,7 @@ from surrogate_ax_diffusers.families import Pipeline
 from surrogate_ax_diffusers.rows import Remembered, Rows
 
 
-class Walk:
+class PartialRun:
     """One call of a pipeline that runs the steps from where rows stand up to `to`.
 
     Args:
@@ -99,7 +99,7 @@ class Walk:
 
 @cache
 def _view_of(kind: Any) -> Any:
-    """A subclass whose loop and latents ask a `Walk`."""
+    """A subclass whose loop and latents ask a `PartialRun`."""
 
     class View(kind):  # type: ignore[misc]
         __slots__ = ("_walk",)

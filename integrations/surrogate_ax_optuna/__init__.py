@@ -15,16 +15,16 @@ from surrogate_ax_optuna.report import write_report
 from surrogate_ax_optuna.sampler import RoundSampler
 from surrogate_ax_optuna.search_space import distributions, record, suggest_latents
 from surrogate_ax_optuna.storage import sqlite
-from surrogate_ax_optuna.trials import Found, look
+from surrogate_ax_optuna.trials import SearchStatus, status
 
 __all__ = [
-    "Found",
+    "SearchStatus",
     "Mirror",
     "OptunaHost",
     "Pick",
     "RoundSampler",
     "distributions",
-    "look",
+    "status",
     "mirror",
     "optimize",
     "portfolio",

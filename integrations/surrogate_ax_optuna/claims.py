@@ -19,7 +19,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from surrogate_ax.policies.history import Turn
+from surrogate_ax.policies.history import Round
 from surrogate_ax_optuna.lease import LEASE_ATTR
 from surrogate_ax_optuna.round_view import FIXED_ATTR, ROUND_ATTR
 from surrogate_ax_optuna.trials import HISTORY, is_gone, is_lost, is_running, parent_of, round_of
@@ -110,7 +110,7 @@ class Ledger:
         """Whether trials wait in Optuna's queue."""
         return any(trial.state == TrialState.WAITING for trial in self._open)
 
-    def next(self, turn: Turn, exact: int) -> Claim | None:
+    def next(self, turn: Round, exact: int) -> Claim | None:
         """What the next trial of a turn should be for: a lost trial, then an exact row, then a proposal.
 
         Args:
@@ -131,7 +131,7 @@ class Ledger:
         taken = self._exact.union(map(_row, self._open))
         return Claim(turn.round, next((i for i in range(exact) if (turn.round, i) not in taken), None))
 
-    def stands(self, claim: Claim, number: int, turn: Turn) -> bool:
+    def stands(self, claim: Claim, number: int, turn: Round) -> bool:
         """Whether a trial keeps what it claims, judged by what was read after it was made.
 
         Trials that have ended gave way to it if they had to, whatever their number.
@@ -150,7 +150,7 @@ class Ledger:
             return False
         return claim.exact is None or (claim.round, claim.exact) not in self._exact.union(map(_row, earlier))
 
-    def _places(self, open: Sequence[FrozenTrial], turn: Turn | None = None) -> float:
+    def _places(self, open: Sequence[FrozenTrial], turn: Round | None = None) -> float:
         """How many trials are still wanted, beside the running ones among some that have not ended."""
         rounds = [round_of(trial) for trial in open if is_running(trial)]
         if turn is None:

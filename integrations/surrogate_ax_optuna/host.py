@@ -29,7 +29,7 @@ from surrogate_ax.generation.conditions import Choice, Condition, Range
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.latents.seeds import Draw, Terms, draw_entropy
 from surrogate_ax.latents.space import SurrogateSpace
-from surrogate_ax.policies.history import Told, Turn
+from surrogate_ax.policies.history import History, Round
 from surrogate_ax.scoring.evaluator import INTERRUPTED, Evaluations
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.claims import Claim, Ledger
@@ -126,14 +126,14 @@ class OptunaHost:
         finally:
             self._leases.close()
 
-    def told(self) -> Told:
+    def told(self) -> History:
         """Ended trials in the order in which they ended, and the rounds of those that other processes run.
 
         Interrupted and lost trials are as if never asked: their places are free.
         """
         return self._told()[0]
 
-    def _told(self) -> tuple[Told, list[Mapping[str, Any]]]:
+    def _told(self) -> tuple[History, list[Mapping[str, Any]]]:
         """The same, and the conditions of the ended trials."""
         names = [metric.name for metric in self._objective.metrics]
         trials = self.study.get_trials(deepcopy=False)
@@ -147,7 +147,7 @@ class OptunaHost:
         values, estimates = (np.array([row[i] for row in rows]).reshape(len(rows), len(names)) for i in (1, 2))
         stopped = not np.isnan(estimates).all()
         steps = sorted({step for row in rows for step in row[3]}) if stopped else []
-        told = Told(
+        told = History(
             self._objective,
             [row[0] for row in rows],
             dict(zip(names, values.T, strict=True)),
@@ -155,11 +155,11 @@ class OptunaHost:
             running=[round_of(trial) for trial in self._others(trials)],
             tensors=self._tensors,
             estimates=dict(zip(names, estimates.T, strict=True)) if stopped else {},
-            passed={step: np.array([row[3].get(step, np.nan) for row in rows]) for step in steps},
+            checkpoint_estimates={step: np.array([row[3].get(step, np.nan) for row in rows]) for step in steps},
         )
         return told, [row[4] for row in rows]
 
-    def ask(self, n: int, turn: Turn) -> Sequence[Candidate[optuna.Trial]]:
+    def ask(self, n: int, turn: Round) -> Sequence[Candidate[optuna.Trial]]:
         """Lost trials of killed processes, exact rows of the turn that nobody has run yet, then the sampler's points.
 
         Returns:
@@ -192,10 +192,10 @@ class OptunaHost:
         self._ledger.read(trials)
         return trials
 
-    def _make(self, claim: Claim, turn: Turn) -> int | None:
+    def _make(self, claim: Claim, turn: Round) -> int | None:
         """Id of a new trial for a claim; None where another worker was first."""
         storage = self.study._storage
-        trial_id = storage.create_new_trial(self.study._study_id, template_trial=claim.trial(self._leases.terms()))
+        trial_id = storage.create_new_trial(self.study._study_id, template_trial=claim.trial(self._leases.payload()))
         self._made += 1
         try:
             self._leases.hold(trial_id)
@@ -209,19 +209,19 @@ class OptunaHost:
         self._read_trials()
         return None
 
-    def _adopt(self, trial_id: int, turn: Turn) -> Claim:
+    def _adopt(self, trial_id: int, turn: Round) -> Claim:
         """The claim of a trial that waited in Optuna's queue: a user's point, or a retry of Optuna's own."""
         storage = self.study._storage
         trial = storage.get_trial(trial_id)
         number = int(trial.user_attrs.get(ROUND_ATTR, turn.round))
         storage.set_trial_user_attr(trial_id, ROUND_ATTR, number)  # first: what has a round is taken back after a kill
-        storage.set_trial_user_attr(trial_id, LEASE_ATTR, self._leases.terms())
+        storage.set_trial_user_attr(trial_id, LEASE_ATTR, self._leases.payload())
         self._leases.hold(trial_id)
         self._read_trials()
         return Claim(number, repeats=trial if RECIPE_ATTR in trial.user_attrs else None)
 
     def _ask_one(
-        self, trial_id: int, claim: Claim, turn: Turn, exact: Sequence[Terms], n: int
+        self, trial_id: int, claim: Claim, turn: Round, exact: Sequence[Terms], n: int
     ) -> Candidate[optuna.Trial]:
         """A trial made for a claim, with its parameters and its recipe."""
         parameters = distributions(turn.space, self._conditions)
@@ -244,7 +244,7 @@ class OptunaHost:
             raise
         return Candidate(trial, terms, condition, claim.round)
 
-    def _terms(self, trial: optuna.Trial, turn: Turn) -> Terms:
+    def _terms(self, trial: optuna.Trial, turn: Round) -> Terms:
         """The row of a trial's point in the box."""
         u = np.array([[trial.params[f"u{k}"] for k in range(turn.space.axes - 1)]])
         draws = [Draw(self._entropy, trial.number)] if turn.space.fresh > 0 else []
@@ -259,7 +259,7 @@ class OptunaHost:
             self._samplers[key] = RoundSampler(proposing, parameters, round)
         return self._samplers[key]
 
-    def _check_axes(self, turn: Turn, trials: Sequence[FrozenTrial]) -> None:
+    def _check_axes(self, turn: Round, trials: Sequence[FrozenTrial]) -> None:
         if self._axes is None:
             asked = next((trial for trial in trials if RECIPE_ATTR in trial.user_attrs and not is_gone(trial)), None)
             box = [name for name in asked.params if name[:1] == "u" and name[1:].isdigit()] if asked else []

@@ -61,12 +61,12 @@ class Leases:
         with self._lock:
             return frozenset(self._held)
 
-    def terms(self) -> dict[str, Any]:
+    def payload(self) -> dict[str, Any]:
         """The attribute's value, for a new trial or a further beat."""
         return {"owner": self.owner, "until": round(time.time() + GRACE, 3)}
 
     def hold(self, trial_id: int) -> None:
-        """Beat for a trial that was created with `terms`, now and from time to time."""
+        """Beat for a trial that was created with `payload`, now and from time to time."""
         with self._lock:
             self._held.add(trial_id)
             if self._stop is None:
@@ -104,7 +104,7 @@ class Leases:
             if self._heartbeat is not None:
                 self._heartbeat.record_heartbeat(trial_id)
             else:
-                self._storage.set_trial_user_attr(trial_id, LEASE_ATTR, self.terms())
+                self._storage.set_trial_user_attr(trial_id, LEASE_ATTR, self.payload())
         except UpdateFinishedTrialError:  # told a moment ago, or taken away: then what comes of it is dropped
             with self._lock:
                 self._held.discard(trial_id)

@@ -15,10 +15,10 @@ import torch
 from optuna.trial import FrozenTrial
 
 from surrogate_ax.errors import ArgumentError, MismatchError, check_counts
-from surrogate_ax.execution.early_stopping import Checkpoints, check_checkpoints
-from surrogate_ax.execution.executor import Direct, Line
+from surrogate_ax.execution.early_stopping import EarlyStopping, check_checkpoints
+from surrogate_ax.execution.executor import Executor, Synchronous
 from surrogate_ax.execution.loop import Batch, run
-from surrogate_ax.execution.pipelined import Overlapped, check_overlap
+from surrogate_ax.execution.pipelined import Pipelined, check_overlap
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import check_fingerprint
@@ -34,7 +34,7 @@ from surrogate_ax_optuna.progress import ProgressBar
 from surrogate_ax_optuna.sampler import in_generations
 from surrogate_ax_optuna.search_space import check_directions
 from surrogate_ax_optuna.storage import reachable, warn_of_journal
-from surrogate_ax_optuna.trials import is_gone, look
+from surrogate_ax_optuna.trials import is_gone, status
 
 _logger = logging.getLogger(__name__)
 STUDY_ATTR = "surrogate:study"
@@ -154,15 +154,15 @@ def optimize(
             tensors=space.bank.tensors if space else None,
             total_trials=wanted,
         )
-        line: Line = Overlapped(evaluator) if overlap else Direct(evaluator)
+        executor: Executor = Pipelined(evaluator) if overlap else Synchronous(evaluator)
         if checkpoints:
             merge = budget is not None or not in_generations(study.sampler)  # a plan's points are no sampler's
-            line = Checkpoints(
+            executor = EarlyStopping(
                 host, evaluator, checkpoints, batch_size=batch_size, merge=merge, kept=kept, together=together
             )
         warn_of_journal(study._storage)
         study.set_user_attr(STUDY_ATTR, begun)  # after every check, so that what is refused leaves no trace
-        found = look(study)
+        found = status(study)
         _logger.info("study %r: %s", study.study_name, found)
         bar = ProgressBar(objective, host.told(), wanted, found) if progress else None
         with contextlib.closing(host), bar or contextlib.nullcontext():
@@ -176,7 +176,7 @@ def optimize(
                 rng=rng,
                 timeout=timeout,
                 callbacks=([bar] if bar else []) + told,
-                line=line,
+                executor=executor,
             )
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from surrogate_ax.execution.loop import Batch
-from surrogate_ax.policies.history import Told
+from surrogate_ax.policies.history import History
 from surrogate_ax.scoring.objective import Objective
-from surrogate_ax_optuna.trials import Found
+from surrogate_ax_optuna.trials import SearchStatus
 
 
 class ProgressBar:
@@ -25,7 +25,7 @@ class ProgressBar:
         found: what the study holds, said above the bar when that is anything.
     """
 
-    def __init__(self, objective: Objective, told: Told, total: int, found: Found | None = None) -> None:
+    def __init__(self, objective: Objective, told: History, total: int, found: SearchStatus | None = None) -> None:
         self._objective = objective
         self._metric = objective.optimised[0]
         self._best: list[float] = []  # at most one

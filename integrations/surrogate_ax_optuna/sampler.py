@@ -44,7 +44,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.generation.conditions import Searched
 from surrogate_ax.latents.space import SurrogateSpace
-from surrogate_ax.policies.history import Told
+from surrogate_ax.policies.history import History
 from surrogate_ax_optuna.round_view import ROUND_ATTR, KnownSpaceView, RoundView
 
 _MIN_POPSIZE = 4  # below, CMA-ES has a single parent and its learning rates divide by zero
@@ -153,7 +153,7 @@ class KnowsRounds(Protocol):
         self,
         space: SurrogateSpace,
         conditions: Searched,
-        told: Callable[[], tuple[Told, Sequence[Mapping[str, Any]]]],
+        told: Callable[[], tuple[History, Sequence[Mapping[str, Any]]]],
     ) -> KnowsRounds:
         """The same for one round, given its box, searched conditions, and what gives ended trials and conditions."""
         ...
@@ -163,7 +163,7 @@ def for_round(
     sampler: BaseSampler,
     space: SurrogateSpace,
     conditions: Searched,
-    told: Callable[[], tuple[Told, Sequence[Mapping[str, Any]]]],
+    told: Callable[[], tuple[History, Sequence[Mapping[str, Any]]]],
 ) -> BaseSampler:
     """Return the sampler as it should be in one round: a BoTorchSampler that knows rounds is told of all of them.
 

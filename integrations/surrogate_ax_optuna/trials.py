@@ -95,7 +95,7 @@ def round_of(trial: FrozenTrial) -> int:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchStatus:
     """What a study holds when a run begins.
 
     Args:
@@ -121,7 +121,7 @@ class Found:
         return ", ".join(parts)
 
 
-def look(study: optuna.Study) -> Found:
+def status(study: optuna.Study) -> SearchStatus:
     """What a study holds; nothing is changed.
 
     Args:
@@ -134,7 +134,7 @@ def look(study: optuna.Study) -> Found:
     repeated = {parent_of(trial) for trial in trials if not is_gone(trial)}
     again = sum(is_lost(trial) and trial.number not in repeated for trial in trials)
     again += sum(RECIPE_ATTR in trial.user_attrs for trial in dead)
-    return Found(len(told), sum(t.state == TrialState.FAIL for t in told), again, len(running) - len(dead))
+    return SearchStatus(len(told), sum(t.state == TrialState.FAIL for t in told), again, len(running) - len(dead))
 
 
 def _when(trial: FrozenTrial) -> tuple[float, int]:

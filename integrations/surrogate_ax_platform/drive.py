@@ -27,7 +27,7 @@ from surrogate_ax.errors import ArgumentError, SurrogateError
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.policies.basic import fixed, o3
-from surrogate_ax.policies.history import Policy, Told, Turn
+from surrogate_ax.policies.history import History, Policy, Round
 from surrogate_ax.scoring.evaluator import Evaluator
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
@@ -57,7 +57,7 @@ class BatchRunner(IRunner):
     """
 
     def __init__(
-        self, host: AxHost | None = None, turn: Turn | None = None, evaluator: Evaluator | None = None
+        self, host: AxHost | None = None, turn: Round | None = None, evaluator: Evaluator | None = None
     ) -> None:
         self._parts = None if host is None or turn is None or evaluator is None else (host, turn, evaluator)
         self._status: dict[int, TrialStatus] = {}
@@ -97,7 +97,7 @@ class BatchRunner(IRunner):
         """Nothing to do: a batch ends within the poll that began it."""
         return {}
 
-    def _work(self) -> tuple[AxHost, Turn, Evaluator]:
+    def _work(self) -> tuple[AxHost, Round, Evaluator]:
         if self._parts is None:
             raise OrchestratorInternalError(
                 "client: it was loaded without its generator. Call `configure_runner(client, generator, objective)`."
@@ -185,7 +185,7 @@ def configure_runner(
 def _policy(
     policy: Policy | None,
     space: SurrogateSpace | None,
-    told: Told,
+    told: History,
     generator: Generator,
     axes: int,
     device: torch.device | str,

@@ -12,7 +12,7 @@ from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import check_fingerprint
 from surrogate_ax.latents.space import SurrogateSpace
-from surrogate_ax.policies.history import Turn
+from surrogate_ax.policies.history import Round
 from surrogate_ax.policies.plan import Plan, plan
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
@@ -75,7 +75,7 @@ def proposes(client: Client) -> bool:
     return chosen
 
 
-def begin_round(experiment: Experiment, turn: Turn, *, axes: int) -> bool:
+def begin_round(experiment: Experiment, turn: Round, *, axes: int) -> bool:
     """Record a turn's space as that of the round in play, or refuse one that is not the experiment's.
 
     Args:

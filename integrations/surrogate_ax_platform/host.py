@@ -30,7 +30,7 @@ from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.seeds import Draw, Terms, draw_entropy
 from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.media.previews import save_preview
-from surrogate_ax.policies.history import Told, Turn
+from surrogate_ax.policies.history import History, Round
 from surrogate_ax.scoring.evaluator import INTERRUPTED, Evaluations
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
@@ -103,7 +103,7 @@ class AxHost:
         ended = [trial.run_metadata.get(records.ORDER, -1) for trial in records.ended_trials(self._experiment)]
         self._order = 1 + max(ended, default=-1)
 
-    def told(self) -> Told:
+    def told(self) -> History:
         """Ended trials in the order in which they ended; running ones are the caller's, or will be reclaimed."""
         names = [metric.name for metric in self._objective.metrics]
         ended = records.ended_trials(self._experiment)
@@ -112,7 +112,7 @@ class AxHost:
                 self._read[trial.index] = records.read_row(trial, names)
         return records.told([self._read[trial.index] for trial in ended], self._objective, self._tensors)
 
-    def ask(self, n: int, turn: Turn) -> Sequence[Candidate[Ticket]]:
+    def ask(self, n: int, turn: Round) -> Sequence[Candidate[Ticket]]:
         """Trials left by a dead worker, exact rows of the turn that nobody has run yet, then what Ax proposes.
 
         Raises:
@@ -140,7 +140,7 @@ class AxHost:
         self.save()
         return candidates
 
-    def begin(self, turn: Turn) -> None:
+    def begin(self, turn: Round) -> None:
         """Record the turn's space, or refuse one that is not the experiment's.
 
         Raises:
@@ -150,7 +150,7 @@ class AxHost:
         if begin_round(self._experiment, turn, axes=self.axes):
             self.client._save_experiment_to_db_if_possible(experiment=self._experiment)
 
-    def left(self, turn: Turn) -> list[Trial]:
+    def left(self, turn: Round) -> list[Trial]:
         """Running trials that nobody evaluates."""
         found = []
         for trial in records.trials(self._experiment):
@@ -162,7 +162,7 @@ class AxHost:
                 self._give_back([Ticket(trial.index, {})])
         return found
 
-    def _proposes(self, turn: Turn) -> bool:
+    def _proposes(self, turn: Round) -> bool:
         """Whether Ax proposes, and points are not drawn here: plain draws, or too little for a model of one round."""
         if turn.space.fresh == 1:
             return False
@@ -171,20 +171,20 @@ class AxHost:
         known = [trial for trial in records.trials(self._experiment) if trial.status == TrialStatus.COMPLETED]
         return [records.parameters_of(trial)[ROUND] for trial in known].count(turn.round) >= BEGIN
 
-    def _point(self, turn: Turn) -> dict[str, Any]:
+    def _point(self, turn: Round) -> dict[str, Any]:
         """A uniform point of the search space; of a plain draw, outside the round's box."""
         number = turn.round if turn.space.fresh < 1 else -1 - turn.round
         rng = np.random.default_rng([self._rng, len(self._experiment.trials)])
         return random_point(self._experiment.search_space, self._conditions, round=number, rng=rng)
 
-    def _ask_exact(self, turn: Turn, row: tuple[int, Terms], n: int) -> Candidate[Ticket]:
+    def _ask_exact(self, turn: Round, row: tuple[int, Terms], n: int) -> Candidate[Ticket]:
         number, terms = row
         point = self._point(turn)
         point |= coordinates(turn.space, terms) or {ROUND: -1 - turn.round}
         return self._attach(turn, point, n, exact=(number, terms))
 
     def _attach(
-        self, turn: Turn, point: Mapping[str, Any], n: int, exact: tuple[int, Terms] | None = None
+        self, turn: Round, point: Mapping[str, Any], n: int, exact: tuple[int, Terms] | None = None
     ) -> Candidate[Ticket]:
         with warnings.catch_warnings():
             if point[ROUND] < 0:
@@ -192,7 +192,7 @@ class AxHost:
             index = self.client.attach_trial(parameters=dict(point))
         return self.candidate(self._trial(index), turn, n, exact)
 
-    def _propose(self, n: int, turn: Turn, batch: int) -> list[Candidate[Ticket]]:
+    def _propose(self, n: int, turn: Round, batch: int) -> list[Candidate[Ticket]]:
         """What Ax proposes: n points or fewer."""
         try:
             asked = self.client.get_next_trials(max_trials=n, fixed_parameters={ROUND: turn.round})
@@ -209,7 +209,7 @@ class AxHost:
             raise
         return candidates
 
-    def candidate(self, trial: Trial, turn: Turn, n: int, exact: tuple[int, Terms] | None = None) -> Candidate[Ticket]:
+    def candidate(self, trial: Trial, turn: Round, n: int, exact: tuple[int, Terms] | None = None) -> Candidate[Ticket]:
         """The candidate of a trial; its recipe is recorded if it has none yet.
 
         Args:
@@ -243,7 +243,7 @@ class AxHost:
                 f"client: trial {trial.index} lies outside the box ({error}). Mark it abandoned to go on."
             ) from error
 
-    def _exact_left(self, turn: Turn) -> list[tuple[int, Terms]]:
+    def _exact_left(self, turn: Round) -> list[tuple[int, Terms]]:
         if turn.first is None:
             return []
         mine = [trial for trial in records.trials(self._experiment) if trial.status != TrialStatus.FAILED]

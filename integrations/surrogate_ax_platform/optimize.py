@@ -10,10 +10,10 @@ from ax.api.client import Client
 from ax.generation_strategy.generation_strategy import GenerationStrategy
 
 from surrogate_ax.errors import ArgumentError, MismatchError, check_counts
-from surrogate_ax.execution.early_stopping import Checkpoints, check_checkpoints
-from surrogate_ax.execution.executor import Direct, Line
+from surrogate_ax.execution.early_stopping import EarlyStopping, check_checkpoints
+from surrogate_ax.execution.executor import Executor, Synchronous
 from surrogate_ax.execution.loop import Batch, run
-from surrogate_ax.execution.pipelined import Overlapped, check_overlap
+from surrogate_ax.execution.pipelined import Pipelined, check_overlap
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.latents.seeds import draw_entropy
@@ -175,9 +175,9 @@ def optimize(
         policy = fixed(space) if space else planned.policy(generator.prior, device=device)
     tensors = None if space is None else space.bank.tensors
     host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, tensors=tensors)
-    line: Line = Overlapped(evaluator) if overlap else Direct(evaluator)
+    executor: Executor = Pipelined(evaluator) if overlap else Synchronous(evaluator)
     if checkpoints:
-        line = Checkpoints(host, evaluator, checkpoints, batch_size=batch_size, kept=kept, together=together)
+        executor = EarlyStopping(host, evaluator, checkpoints, batch_size=batch_size, kept=kept, together=together)
     client._experiment._properties[records.EXPERIMENT] = record  # after every check, so that a refusal leaves no trace
     client._save_experiment_to_db_if_possible(experiment=client._experiment)
     run(
@@ -189,5 +189,5 @@ def optimize(
         rng=rng,
         timeout=timeout,
         callbacks=callbacks,
-        line=line,
+        executor=executor,
     )

@@ -28,7 +28,7 @@ from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import Draw, Seed, Stored, Terms, seed_from_json, seed_to_json
 from surrogate_ax.latents.space import SurrogateSpace
-from surrogate_ax.policies.history import Told
+from surrogate_ax.policies.history import History
 from surrogate_ax.scoring.evaluator import Evaluations
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform.search_space import ROUND
@@ -96,14 +96,14 @@ class Row:
         values: of every metric, NaN where there is none.
         estimates: the same at the checkpoint where it was stopped.
         round: its number.
-        passed: estimates of the metrics, by the checkpoint.
+        checkpoint_estimates: estimates of the metrics, by the checkpoint.
     """
 
     terms: Terms
     values: Sequence[float]
     estimates: Sequence[float]
     round: int
-    passed: Mapping[int, Mapping[str, float]]
+    checkpoint_estimates: Mapping[int, Mapping[str, float]]
 
 
 def read_row(trial: Trial, names: Sequence[str]) -> Row:
@@ -113,11 +113,11 @@ def read_row(trial: Trial, names: Sequence[str]) -> Row:
         MismatchError: the trial has no recipe, so something else made it.
     """
     values, estimates = metric_values(trial, names), metric_estimates(trial, names)
-    passed = {int(step): known for step, known in trial.run_metadata.get(PASSED, {}).items()}
-    return Row(read_recipe(trial).terms, values, estimates, round_of(trial), passed)
+    checkpoint_estimates = {int(step): known for step, known in trial.run_metadata.get(PASSED, {}).items()}
+    return Row(read_recipe(trial).terms, values, estimates, round_of(trial), checkpoint_estimates)
 
 
-def told(rows: Sequence[Row], objective: Objective, tensors: Mapping[str, Tensor]) -> Told:
+def told(rows: Sequence[Row], objective: Objective, tensors: Mapping[str, Tensor]) -> History:
     """Ended trials as policies see them.
 
     Args:
@@ -131,15 +131,18 @@ def told(rows: Sequence[Row], objective: Objective, tensors: Mapping[str, Tensor
         for field in ("values", "estimates")
     )
     optimised = [metric.name for metric in objective.optimised]
-    steps = sorted({step for row in rows for step in row.passed}) if len(optimised) == 1 else []
-    return Told(
+    steps = sorted({step for row in rows for step in row.checkpoint_estimates}) if len(optimised) == 1 else []
+    return History(
         objective,
         [row.terms for row in rows],
         dict(zip(names, values.T, strict=True)),
         np.array([row.round for row in rows], dtype=np.int64),
         tensors=tensors,
         estimates={} if np.isnan(estimates).all() else dict(zip(names, estimates.T, strict=True)),
-        passed={s: np.array([row.passed.get(s, {}).get(optimised[0], math.nan) for row in rows]) for s in steps},
+        checkpoint_estimates={
+            s: np.array([row.checkpoint_estimates.get(s, {}).get(optimised[0], math.nan) for row in rows])
+            for s in steps
+        },
     )
 
 

@@ -9,12 +9,12 @@ import numpy as np
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.latents.priors import Prior
 from surrogate_ax.latents.seeds import Terms
-from surrogate_ax.policies.history import Told
+from surrogate_ax.policies.history import History
 
 Array = np.ndarray
 
 
-def choose(told: Told, prior: Prior, *, k: int, max_cosine: float = 0.9) -> list[int]:
+def choose(told: History, prior: Prior, *, k: int, max_cosine: float = 0.9) -> list[int]:
     """Rows of the best k successful trials whose latents differ pairwise.
 
     Args:
@@ -46,11 +46,11 @@ def choose(told: Told, prior: Prior, *, k: int, max_cosine: float = 0.9) -> list
     return chosen
 
 
-def _cosines(told: Told, prior: Prior, chosen: Sequence[Terms], row: Terms) -> Array:
+def _cosines(told: History, prior: Prior, chosen: Sequence[Terms], row: Terms) -> Array:
     """Cosine of one latent with each of some others; only the seeds of these few rows are looked at."""
     if not chosen:
         return np.zeros(0)
-    few = Told(told.objective, [*chosen, row], {}, np.zeros(len(chosen) + 1), (), told.tensors)
+    few = History(told.objective, [*chosen, row], {}, np.zeros(len(chosen) + 1), (), told.tensors)
     bank = few.bank(prior)
     gram = bank.gram(bank.rows(few.terms))
     norm = np.sqrt(np.diag(gram))

@@ -16,7 +16,7 @@ import scipy  # loads its submodules when they are first used
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.latents.priors import Prior
 from surrogate_ax.latents.seeds import Seed
-from surrogate_ax.policies.history import Told
+from surrogate_ax.policies.history import History
 
 Array = np.ndarray
 
@@ -62,7 +62,7 @@ class SeedUtility:
         return [int(m) for m in np.argsort(self.slope) if self.r2 > 0 and self.contrast[m] < -2]
 
 
-def seed_utility(told: Told, prior: Prior) -> SeedUtility:
+def seed_utility(told: History, prior: Prior) -> SeedUtility:
     """Which seeds carry the score, and which to replace.
 
     Args:

@@ -52,7 +52,7 @@ class _Rows:
         return _Rows(state, [self.candidates[i] for i in kept], self.seconds[list(kept)])
 
 
-class Checkpoints:
+class EarlyStopping:
     """A way from candidates to evaluations on which the host may stop rows.
 
     Args:
@@ -146,7 +146,7 @@ class Checkpoints:
             step, nfe = self._steps[level], self._generator.nfe(part.state)
             without = {i: "no estimate" for i, output in enumerate(outputs) if output is None}
             made = [output for output in outputs if output is not None] if without else outputs
-            judged = self._evaluator.judge(Generated(made, nfe, 0.0, without), part.conditions)
+            judged = self._evaluator.score(Generated(made, nfe, 0.0, without), part.conditions)
             scored = _scored(judged)
             if len(scored):
                 self._host.note([part.candidates[i] for i in scored], step, _of(judged.values, scored))
@@ -186,7 +186,7 @@ class Checkpoints:
 
     def _finish(self, rows: _Rows) -> None:
         for part, generated in self._attempt(rows, self._pick, lambda part: self._generator.finish(part.state)):
-            judged = self._evaluator.judge(generated, part.conditions)
+            judged = self._evaluator.score(generated, part.conditions)
             self._completed.append((part.candidates, dataclasses.replace(judged, seconds=part.seconds)))
 
     def _pop(self, queue: list[_Rows]) -> _Rows:
@@ -215,7 +215,7 @@ class Checkpoints:
     ) -> Iterator[tuple[_Rows, T]]:
         """Work on rows, or on halves of them where that raises; a row at which it raises alone has failed."""
         n = len(rows)
-        if n <= (self._evaluator.fits or n):
+        if n <= (self._evaluator.max_batch_size or n):
             clock = time.perf_counter()
             try:
                 result = work(rows)
@@ -229,7 +229,7 @@ class Checkpoints:
                 return
             if n == 1:
                 nfe = np.zeros(1) if pick is _pick_latents else self._generator.nfe(rows.state)
-                failed = self._evaluator.judge(Generated([], nfe, 0.0, {0: reason}), rows.conditions)
+                failed = self._evaluator.score(Generated([], nfe, 0.0, {0: reason}), rows.conditions)
                 self._completed.append((rows.candidates, dataclasses.replace(failed, seconds=rows.seconds)))
                 return
         for half in (range((n + 1) // 2), range((n + 1) // 2, n)):

@@ -18,7 +18,7 @@ T = TypeVar("T")
 Array = np.ndarray
 
 
-class Line(Protocol):
+class Executor(Protocol):
     """The way from candidates to evaluations, which may come back after later candidates were put."""
 
     def put(self, candidates: Sequence[Candidate[Any]], z: Latents) -> None:
@@ -34,7 +34,7 @@ class Line(Protocol):
         ...
 
 
-class Direct:
+class Synchronous:
     """The line without detours: a batch is evaluated when it is put.
 
     Args:

@@ -19,9 +19,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from surrogate_ax.errors import GenerationError, check_counts
-from surrogate_ax.execution.executor import Candidate, Direct, Line
+from surrogate_ax.execution.executor import Candidate, Executor, Synchronous
 from surrogate_ax.latents.priors import Latents
-from surrogate_ax.policies.history import Policy, Told, Turn
+from surrogate_ax.policies.history import History, Policy, Round
 from surrogate_ax.scoring.evaluator import Evaluations, Evaluator
 
 Array = np.ndarray
@@ -34,11 +34,11 @@ POLL = 1.0  # seconds between looks when other workers hold the rest of a round
 class Host(Protocol[T]):
     """An optimiser, adapted."""
 
-    def told(self) -> Told:
+    def told(self) -> History:
         """Every ended trial, and the rounds of those that others run; the caller knows its own."""
         ...
 
-    def ask(self, n: int, turn: Turn) -> Sequence[Candidate[T]]:
+    def ask(self, n: int, turn: Round) -> Sequence[Candidate[T]]:
         """At most n candidates, none where other workers hold all that is left; exact rows of the turn first.
 
         Recipes are recorded before it returns.
@@ -89,7 +89,7 @@ def run(
     rng: int,
     timeout: float | None = None,
     callbacks: Sequence[Callable[[Batch], bool | None]] = (),
-    line: Line | None = None,
+    executor: Executor | None = None,
 ) -> None:
     """Ask, evaluate and tell until the study has `total_trials` ended trials.
 
@@ -102,7 +102,7 @@ def run(
         rng: seed of the policy.
         timeout: seconds after which no further batch is begun; what was begun is finished.
         callbacks: called after every batch that has ended; one that returns True ends the run.
-        line: from candidates to evaluations, `Checkpoints` for one; a batch is evaluated at once if left out.
+        executor: from candidates to evaluations, `EarlyStopping` for one; a batch is evaluated at once if left out.
 
     Raises:
         ArgumentError: a count below 1.
@@ -110,16 +110,16 @@ def run(
         KeyboardInterrupt: passed on after the running trials were given back.
     """
     check_counts(total_trials=total_trials, batch_size=batch_size)
-    line = Direct(evaluator) if line is None else line
+    executor = Synchronous(evaluator) if executor is None else executor
     patience = min(max(PATIENCE, batch_size), total_trials)
     host.reclaim()
     end, failures = time.monotonic() + (math.inf if timeout is None else timeout), list[str]()
-    turn: Turn | None = None
-    flying: list[Candidate[Any]] = []  # asked, not told
+    turn: Round | None = None
+    pending: list[Candidate[Any]] = []  # asked, not told
     stopping = False
     try:
-        while not stopping or flying:
-            told = _with_flying(host.told(), flying)
+        while not stopping or pending:
+            told = _with_pending(host.told(), pending)
             ended, left = len(told.terms), total_trials - len(told.terms) - len(told.running)
             stopping = stopping or ended >= total_trials or time.monotonic() >= end
             if not stopping and (turn is None or told.ended(turn.round) >= turn.size):
@@ -128,40 +128,40 @@ def run(
             wanted = 0 if stopping or turn is None else min(batch_size, left, told.open(turn))
             asked = host.ask(wanted, turn) if turn is not None and wanted >= 1 else []
             if turn is not None and asked:
-                flying = [*flying, *asked]
-                line.put(asked, _latents(asked, turn))
-            elif not flying and not stopping:  # other workers hold what is left of the round
+                pending = [*pending, *asked]
+                executor.put(asked, _latents(asked, turn))
+            elif not pending and not stopping:  # other workers hold what is left of the round
                 time.sleep(POLL)
                 host.reclaim()
-            for candidates, evaluations in line.take(wait=not asked) if flying else []:
+            for candidates, evaluations in executor.take(wait=not asked) if pending else []:
                 host.tell(candidates, evaluations)
-                flying = [candidate for candidate in flying if not any(candidate is other for other in candidates)]
+                pending = [candidate for candidate in pending if not any(candidate is other for other in candidates)]
                 ended += len(candidates)
                 failures = _failures_in_a_row(failures, evaluations, patience)
                 batch = Batch(candidates, evaluations, ended, total_trials)
                 answers = [callback(batch) for callback in callbacks]  # every one is called, also after a True
                 stopping = stopping or any(answers)
     except BaseException:  # whatever breaks in, from outside too
-        _give_back(host, flying, evaluator)
+        _give_back(host, pending, evaluator)
         raise
     finally:
-        line.close()
+        executor.close()
 
 
-def _give_back(host: Host[Any], flying: Sequence[Candidate[Any]], evaluator: Evaluator) -> None:
+def _give_back(host: Host[Any], pending: Sequence[Candidate[Any]], evaluator: Evaluator) -> None:
     """Tell a host that trials were broken off; what broke them off is the error to show, not one that this meets."""
     try:
-        host.tell(flying, evaluator.interrupted([candidate.condition for candidate in flying]))
+        host.tell(pending, evaluator.interrupted([candidate.condition for candidate in pending]))
     except Exception as error:  # noqa: BLE001  such as the full disk that ended the run
-        _logger.warning("%d trials could not be given back: %s. The next run takes them back.", len(flying), error)
+        _logger.warning("%d trials could not be given back: %s. The next run takes them back.", len(pending), error)
 
 
-def _with_flying(told: Told, flying: Sequence[Candidate[Any]]) -> Told:
+def _with_pending(told: History, pending: Sequence[Candidate[Any]]) -> History:
     """What was told, with this run's own trials among the running."""
-    return dataclasses.replace(told, running=[*told.running, *(candidate.round for candidate in flying)])
+    return dataclasses.replace(told, running=[*told.running, *(candidate.round for candidate in pending)])
 
 
-def _latents(candidates: Sequence[Candidate[Any]], turn: Turn) -> Latents:
+def _latents(candidates: Sequence[Candidate[Any]], turn: Round) -> Latents:
     """Named parts (n, *shape) of candidates' terms."""
     bank = turn.space.bank.extend([seed for candidate in candidates for seed, _ in candidate.terms])
     return bank.latents(bank.rows(candidate.terms for candidate in candidates))

@@ -26,7 +26,7 @@ from surrogate_ax.latents.priors import Latents
 from surrogate_ax.scoring.evaluator import Evaluations, Evaluator
 
 
-class Overlapped:
+class Pipelined:
     """A line that scores in a thread of its own, one batch after the other.
 
     Threads share Python's interpreter: a score in pure Python gains nothing unless it runs in a process of its own, as
@@ -78,7 +78,7 @@ class Overlapped:
     def _score(self) -> None:
         try:
             while (made := self._generated.get()) is not None and not self._closed:
-                self._scored.put(self._evaluator.judge(*made))
+                self._scored.put(self._evaluator.score(*made))
         except BaseException as error:  # noqa: BLE001  raised again by `take`, where the loop sees it
             self._scored.put(error)
 

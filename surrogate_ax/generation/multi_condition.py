@@ -17,7 +17,7 @@ from surrogate_ax.generation.protocols import Generated, Generator, Outputs, Tim
 from surrogate_ax.latents.priors import Latents, Prior, check_latents
 
 
-class UnderEach:
+class MultiCondition:
     """A generator whose output is what another one makes of a latent under each of several conditions.
 
     The score is given P outputs an item, to aggregate as it likes: arrays and tensors (n, P, ...), others as n lists.

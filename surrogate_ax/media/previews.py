@@ -30,6 +30,19 @@ CHANNELS = (1, 3, 4)
 FRAMES = 8.0  # a second, for clips whose generator names no rate
 
 
+def pillow() -> Any:
+    """Pillow's module `Image`.
+
+    Raises:
+        MissingExtraError: Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingExtraError("Pictures need Pillow: pip install 'surrogate-ax[optuna]' or pillow.") from error
+    return Image
+
+
 def to_image(output: Any) -> Image:
     """An output as a PIL image.
 
@@ -40,12 +53,9 @@ def to_image(output: Any) -> Image:
         UnsupportedError: it is not an image.
         MissingExtraError: Pillow is not installed.
     """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingExtraError("Pictures need Pillow: pip install 'surrogate-ax[optuna]' or pillow.") from error
-    if isinstance(output, Image.Image):
-        return output.convert("RGB")
+    image_module = pillow()
+    if isinstance(output, image_module.Image):
+        return output.convert("RGB")  # type: ignore[no-any-return]
     given = _array(output)
     pixels = given
     if pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4) and pixels.shape[2] not in (1, 3, 4):
@@ -60,7 +70,7 @@ def to_image(output: Any) -> Image:
             f"output: expected an image (PIL, or an array (H, W, C) of floats in [0, 1] or uint8), got "
             f"{type(output).__name__} of shape {given.shape} and dtype {given.dtype}. Turn previews off otherwise."
         )
-    return Image.fromarray(pixels).convert("RGB")
+    return image_module.fromarray(pixels).convert("RGB")  # type: ignore[no-any-return]
 
 
 def _array(output: Any) -> np.ndarray:

@@ -18,7 +18,7 @@ from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.charts import Chart
 from surrogate_ax.latents.priors import Prior
 from surrogate_ax.latents.space import SurrogateSpace
-from surrogate_ax.policies.history import Policy, Told, Turn
+from surrogate_ax.policies.history import History, Policy, Round
 
 Array = np.ndarray
 O3_SEEDS = {20: 5, 50: 7, 100: 5, 200: 10, 500: 30, 1000: 50}  # arXiv 2608.12192: budget N -> seeds d
@@ -36,8 +36,8 @@ def fixed(space: SurrogateSpace, *, seeds_first: bool = True, round: int = 0) ->
     """
     first = scipy.sparse.csr_array(space.frame) if seeds_first else None
 
-    def policy(told: Told, left: int, rng: int) -> Turn | None:
-        return Turn(space, round, told.ended(round) + sum(r == round for r in told.running) + left, first)
+    def policy(told: History, remaining: int, rng: int) -> Round | None:
+        return Round(space, round, told.ended(round) + sum(r == round for r in told.running) + remaining, first)
 
     return policy
 
@@ -56,11 +56,11 @@ def draws(prior: Prior, n: int, *, axes: int, device: torch.device | str = "cpu"
     if not 2 <= axes <= prior.dim:
         raise ArgumentError(f"axes: expected K from 2 to D = {prior.dim}, got {axes}.")
 
-    def policy(told: Told, left: int, rng: int) -> Turn | None:
+    def policy(told: History, remaining: int, rng: int) -> Round | None:
         if told.ended(0) >= n:
             return None
         space = SurrogateSpace.sample(prior, seeds=axes, rng=rng, device=device)
-        return Turn(dataclasses.replace(space, fresh=1.0), 0, n)
+        return Round(dataclasses.replace(space, fresh=1.0), 0, n)
 
     return policy
 
@@ -84,8 +84,8 @@ def o3(prior: Prior, n: int, *, seeds: int, chart: Chart | None = None, device: 
         raise ArgumentError(f"seeds: expected 2 to min(n, D) = {min(n, prior.dim)}, got {seeds}.")
     sampled = draws(prior, n, axes=seeds, device=device)
 
-    def policy(told: Told, left: int, rng: int) -> Turn | None:
-        turn = sampled(told, left, rng)
+    def policy(told: History, remaining: int, rng: int) -> Round | None:
+        turn = sampled(told, remaining, rng)
         if turn is not None:
             return turn
         best = told.first(0, n)
@@ -93,27 +93,29 @@ def o3(prior: Prior, n: int, *, seeds: int, chart: Chart | None = None, device: 
         bank = Bank(prior, (), tensors=told.tensors, device=device).extend([s for row in terms for s, _ in row])
         frame = bank.rows(terms).toarray()
         space = SurrogateSpace(bank, frame) if chart is None else SurrogateSpace(bank, frame, chart)
-        return Turn(space, 1, told.ended(1) + sum(r == 1 for r in told.running) + left)
+        return Round(space, 1, told.ended(1) + sum(r == 1 for r in told.running) + remaining)
 
     return policy
 
 
-def then(first: Policy, second: Policy) -> Policy:
+def chain(first: Policy, second: Policy) -> Policy:
     """One policy until it has nothing more to propose, then another, which sees everything told.
 
     Args:
-        first: must end by returning None, as `draws` does and the moving policies do with `until`.
+        first: must end by returning None, as `draws` does and the moving policies do with `max_trials`.
         second: numbers its rounds after those told, as the moving policies do.
     """
 
-    def policy(told: Told, left: int, rng: int) -> Turn | None:
-        turn = first(told, left, rng)
+    def policy(told: History, remaining: int, rng: int) -> Round | None:
+        turn = first(told, remaining, rng)
         if turn is not None:
             return turn
         last = told.last
-        if last >= told.begin and first(told.before(last), left, rng) is not None:  # the last round was the first's
+        if (
+            last >= told.begin and first(told.before(last), remaining, rng) is not None
+        ):  # the last round was the first's
             told = dataclasses.replace(told, begin=last + 1)
-        return second(told, left, rng)
+        return second(told, remaining, rng)
 
     return policy
 

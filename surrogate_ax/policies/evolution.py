@@ -1,8 +1,8 @@
 """Policies that move the space from round to round: recombination with fresh noise, new seeds, and caps.
 
-Each looks at the rounds that are closed and numbers its own after them. `until` ends a policy when that many trials
-have been told, so that `then` can go on with another. Plain draws should come first,
-`then(draws(prior, 32, axes=8), evolve(prior, axes=8))`; with nothing to move from a policy draws a round itself.
+Each looks at the rounds that are closed and numbers its own after them. `max_trials` ends a policy when that many trials
+have been told, so that `chain` can go on with another. Plain draws should come first,
+`chain(draws(prior, 32, axes=8), evolve(prior, axes=8))`; with nothing to move from a policy draws a round itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from surrogate_ax.latents.charts import Cap, Chart, KnotheRosenblatt
 from surrogate_ax.latents.priors import Prior
 from surrogate_ax.latents.seeds import Draw, draw_entropy
 from surrogate_ax.latents.space import SurrogateSpace
-from surrogate_ax.policies.history import Policy, Told, Turn
+from surrogate_ax.policies.history import History, Policy, Round
 
 Array = np.ndarray
 PARENTS, NARROW, WIDE = 6, 0.1, 0.9  # of the evolution: how many latents are combined, and the range of b
@@ -28,35 +28,35 @@ SUCCESS, PACE = 0.2, 0.8  # b grows when more than this share of a round beats t
 STALLED = 2  # rounds without a new best after which a policy looks elsewhere
 
 
-def next_round(told: Told, size: int, until: int | None) -> tuple[int, Told] | None:
-    """The number of the round to run and what was told before it, or None when `until` trials have been told.
+def next_round(told: History, size: int, max_trials: int | None) -> tuple[int, History] | None:
+    """The number of the round to run and what was told before it, or None when `max_trials` trials have been told.
 
     Args:
         told: what the host knows.
         size: of the policy's rounds.
-        until: how many told trials are enough; None never ends.
+        max_trials: how many told trials are enough; None never ends.
     """
     last = told.last
     closed = last < told.begin or told.ended(last) >= size
     number = max(last + 1, told.begin) if closed else last
     before = told.before(number)
-    if until is not None and len(before.terms) >= until:
+    if max_trials is not None and len(before.terms) >= max_trials:
         return None
     return number, before
 
 
-def too_few(told: Told) -> bool:
+def too_few(told: History) -> bool:
     """Whether there is too little to move from: fewer than two rows with values."""
     return int(np.count_nonzero(finite(told))) < 2
 
 
-def more_draws(prior: Prior, axes: int, number: int, size: int, rng: int, device: torch.device | str) -> Turn:
+def more_draws(prior: Prior, axes: int, number: int, size: int, rng: int, device: torch.device | str) -> Round:
     """A round of plain draws, for a start at which everything failed."""
     space = SurrogateSpace.sample(prior, seeds=axes, rng=rng, device=device)
-    return Turn(dataclasses.replace(space, fresh=1.0), number, size)
+    return Round(dataclasses.replace(space, fresh=1.0), number, size)
 
 
-def stalled(told: Told, rounds: int = STALLED) -> bool:
+def stalled(told: History, rounds: int = STALLED) -> bool:
     """Whether the last so many rounds brought no new best."""
     if not len(told.terms):
         return False
@@ -76,7 +76,7 @@ def evolve(
     axes: int,
     size: int = 12,
     b: float = 0.6,
-    until: int | None = None,
+    max_trials: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Policy:
     """Recombination with fresh noise: children √(1-b²) centre + b ε of the best latents so far.
@@ -89,12 +89,12 @@ def evolve(
         axes: K of the box, spanned by the best; the host samples in it when other workers hold the children.
         size: children a round.
         b: share of fresh noise at first.
-        until: told trials after which the policy ends.
+        max_trials: told trials after which the policy ends.
         device: where latents are made.
     """
 
-    def policy(told: Told, left: int, rng: int) -> Turn | None:
-        found = next_round(told, size, until)
+    def policy(told: History, remaining: int, rng: int) -> Round | None:
+        found = next_round(told, size, max_trials)
         if found is None:
             return None
         number, before = found
@@ -108,7 +108,7 @@ def evolve(
             (log_ranks(len(best)) @ bank.rows(before.terms[i] for i in best).toarray())[None]
         ).toarray()
         children = np.sqrt(1 - share**2) * centre + share * bank.rows(((d, 1.0),) for d in draws).toarray()
-        return Turn(SurrogateSpace(bank, best_axes(before, bank, axes)), number, size, children)
+        return Round(SurrogateSpace(bank, best_axes(before, bank, axes)), number, size, children)
 
     return policy
 
@@ -119,7 +119,7 @@ def reseed(
     axes: int,
     size: int = 16,
     kept: int | None = None,
-    until: int | None = None,
+    max_trials: int | None = None,
     chart: Chart | None = None,
     device: torch.device | str = "cpu",
 ) -> Policy:
@@ -132,7 +132,7 @@ def reseed(
         axes: K.
         size: trials a round.
         kept: how many axes are the best so far; half of them if left out.
-        until: told trials after which the policy ends.
+        max_trials: told trials after which the policy ends.
         chart: of the box; Knothe-Rosenblatt if left out.
         device: where latents are made.
 
@@ -142,26 +142,26 @@ def reseed(
     if not 1 <= old <= axes:
         raise ArgumentError(f"kept: expected 1 to K = {axes}, got {old}.")
 
-    def policy(told: Told, left: int, rng: int) -> Turn | None:
-        found = next_round(told, size, until)
+    def policy(told: History, remaining: int, rng: int) -> Round | None:
+        found = next_round(told, size, max_trials)
         if found is None:
             return None
         number, before = found
         if too_few(before):
             return more_draws(prior, axes, number, size, rng, device)
         frame = _frame(before, prior, axes, 1 if stalled(before) else old, fresh_draws(number, axes, rng), device)
-        return Turn(dataclasses.replace(frame, chart=chart or KnotheRosenblatt()), number, size)
+        return Round(dataclasses.replace(frame, chart=chart or KnotheRosenblatt()), number, size)
 
     return policy
 
 
-def caps(
+def trust_region(
     prior: Prior,
     *,
     axes: int,
     size: int = 16,
     theta: float = 1.0,
-    until: int | None = None,
+    max_trials: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Policy:
     """Trust-region steps: a cap around the best latent, towards the next best and fresh draws.
@@ -173,13 +173,13 @@ def caps(
         axes: K; the first is the best, half of the others are the next best.
         size: trials a round.
         theta: the first angle, in (0, π/2].
-        until: told trials after which the policy ends.
+        max_trials: told trials after which the policy ends.
         device: where latents are made.
     """
     Cap(theta)
 
-    def policy(told: Told, left: int, rng: int) -> Turn | None:
-        found = next_round(told, size, until)
+    def policy(told: History, remaining: int, rng: int) -> Round | None:
+        found = next_round(told, size, max_trials)
         if found is None:
             return None
         number, before = found
@@ -187,7 +187,7 @@ def caps(
             return more_draws(prior, axes, number, size, rng, device)
         halvings = _rounds_without(before) % 4
         space = _frame(before, prior, axes, (axes + 1) // 2, fresh_draws(number, axes, rng), device)
-        return Turn(dataclasses.replace(space, chart=Cap(theta * 0.5**halvings)), number, size)
+        return Round(dataclasses.replace(space, chart=Cap(theta * 0.5**halvings)), number, size)
 
     return policy
 
@@ -197,7 +197,7 @@ def log_ranks(count: int) -> Array:
     return np.asarray(np.log(count + 0.5) - np.log(np.arange(1, count + 1)))
 
 
-def best_axes(told: Told, bank: Bank, axes: int, rows: Any = None) -> Array:
+def best_axes(told: History, bank: Bank, axes: int, rows: Any = None) -> Array:
     """A frame (K, M) of given coefficient rows, then of the best told ones that are not among them.
 
     Raises:
@@ -213,7 +213,7 @@ def best_axes(told: Told, bank: Bank, axes: int, rows: Any = None) -> Array:
 
 
 def _frame(
-    told: Told, prior: Prior, axes: int, kept: int, fresh: Sequence[Draw], device: torch.device | str
+    told: History, prior: Prior, axes: int, kept: int, fresh: Sequence[Draw], device: torch.device | str
 ) -> SurrogateSpace:
     """The best `kept` rows and fresh draws as axes."""
     best = [told.terms[i] for i in told.order[: min(kept, np.count_nonzero(finite(told)))]]
@@ -222,18 +222,18 @@ def _frame(
     return SurrogateSpace(bank, bank.rows(terms).toarray())
 
 
-def finite(told: Told) -> Array:
+def finite(told: History) -> Array:
     """Which rows (n,) have values; failed ones have none."""
     return np.asarray(np.isfinite(np.array(list(told.values.values()))).all(axis=0))
 
 
-def _rounds_without(told: Told) -> int:
+def _rounds_without(told: History) -> int:
     """Rounds since the best."""
     numbers = np.unique(told.round)
     return int(np.count_nonzero(numbers > told.round[told.order[0]]))
 
 
-def _adapted(told: Told, b: float) -> float:
+def _adapted(told: History, b: float) -> float:
     """b after the policy's closed rounds, from the share of each round's rows that beat all before them."""
     share, standing = b, np.argsort(told.order)
     for number in np.unique(told.round)[1:]:

@@ -130,7 +130,9 @@ def unit(c: Array, gram: Array) -> Array:
     return np.asarray(c / np.sqrt(np.maximum(np.einsum("mn,mn->m", c @ gram, c), 1e-12))[:, None])
 
 
-def ascend(posterior: Posterior, c: Array, best: Array | float, *, steps: int = STEPS) -> tuple[Array, Array]:
+def maximize_acquisition(
+    posterior: Posterior, c: Array, best: Array | float, *, steps: int = STEPS
+) -> tuple[Array, Array]:
     """Points moved along great circles to a larger expected improvement.
 
     Args:

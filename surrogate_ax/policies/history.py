@@ -28,7 +28,7 @@ FITTED = 6  # finished trials that a line of estimates takes
 
 
 @dataclass(frozen=True)
-class Told:
+class History:
     """What a host knows: ended trials in the order of ending, n rows; values of failed and stopped ones are NaN.
 
     Args:
@@ -39,10 +39,10 @@ class Told:
         running: rounds of the trials that are being evaluated, here or elsewhere.
         tensors: inner rows (D,) of stored seeds, by SHA-256.
         estimates: (n,) of every metric at the checkpoint where a trial was stopped, NaN for the others; empty where
-            none was stopped. They are no results: a policy may learn from them (`predicted`), and no finished trial is
+            none was stopped. They are no results: a policy may learn from them (`extrapolated`), and no finished trial is
             ranked against them.
         begin: rounds below this one belong to an earlier policy and are closed.
-        passed: (n,) estimate of the only optimised metric at each checkpoint, by its step, finished trials included;
+        checkpoint_estimates: (n,) estimate of the only optimised metric at each checkpoint, by its step, finished trials included;
             NaN where a trial did not come by.
     """
 
@@ -54,17 +54,17 @@ class Told:
     tensors: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
     estimates: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     begin: int = 0
-    passed: Mapping[int, Array] = dataclasses.field(default_factory=dict)
+    checkpoint_estimates: Mapping[int, Array] = dataclasses.field(default_factory=dict)
 
     def ended(self, round: int) -> int:
         """How many trials of a round have ended."""
         return int(np.count_nonzero(self.round == round))
 
-    def open(self, turn: Turn) -> int:
+    def open(self, turn: Round) -> int:
         """How many trials a turn still wants: its size less what has ended and what is running."""
         return turn.size - self.ended(turn.round) - sum(r == turn.round for r in self.running)
 
-    def first(self, round: int, size: int) -> Told:
+    def first(self, round: int, size: int) -> History:
         """The first `size` trials of a round to end: the same for every worker that sees the round closed."""
         return self.rows(np.flatnonzero(self.round == round)[:size])
 
@@ -73,7 +73,7 @@ class Told:
         """The highest round told or running, -1 when there is none."""
         return int(max([self.round.max(initial=-1), *self.running]))
 
-    def before(self, round: int) -> Told:
+    def before(self, round: int) -> History:
         """What was told in earlier rounds."""
         return self.rows(np.flatnonzero(self.round < round))
 
@@ -93,7 +93,7 @@ class Told:
         named = dict.fromkeys(map(itemgetter(0), chain.from_iterable(self.terms)))
         return Bank(prior, (), tensors=self.tensors, device=device).extend(list(named))
 
-    def rows(self, numbers: Array) -> Told:
+    def rows(self, numbers: Array) -> History:
         """Some of the rows."""
         values, estimates = ({k: column[numbers] for k, column in of.items()} for of in (self.values, self.estimates))
         return dataclasses.replace(
@@ -103,10 +103,10 @@ class Told:
             round=self.round[numbers],
             running=(),
             estimates=estimates,
-            passed={step: column[numbers] for step, column in self.passed.items()},
+            checkpoint_estimates={step: column[numbers] for step, column in self.checkpoint_estimates.items()},
         )
 
-    def predicted(self) -> dict[str, Array]:
+    def extrapolated(self) -> dict[str, Array]:
         """Values (n,) of every metric, and for stopped trials what these would have come to.
 
         An estimate is blurred, which some scores reward: the optimised metric is read off the line through the finished
@@ -116,9 +116,11 @@ class Told:
             return dict(self.values)
         values = {k: np.where(np.isnan(v), self.estimates[k], v) for k, v in self.values.items()}
         name, at = self.objective.optimised[0].name, np.zeros(len(self.terms))
-        for step in self.passed:
-            at = np.where(np.isnan(self.passed[step]), at, np.maximum(at, step))  # the last checkpoint of each trial
-        for step, x in self.passed.items():
+        for step in self.checkpoint_estimates:
+            at = np.where(
+                np.isnan(self.checkpoint_estimates[step]), at, np.maximum(at, step)
+            )  # the last checkpoint of each trial
+        for step, x in self.checkpoint_estimates.items():
             known = np.flatnonzero(np.isfinite(x) & np.isfinite(self.values[name]))
             stopped = np.isfinite(self.estimates[name]) & (at == step)
             if len(known) >= FITTED and np.ptp(x[known]) > 0:
@@ -128,7 +130,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Turn:
+class Round:
     """Where to search next.
 
     Args:
@@ -149,4 +151,4 @@ class Turn:
         return [] if self.first is None else self.space.bank.terms(self.first)
 
 
-Policy = Callable[[Told, int, int], Turn | None]  # (told, evaluations left, rng); None: nothing more to propose
+Policy = Callable[[History, int, int], Round | None]  # (told, evaluations left, rng); None: nothing more to propose

@@ -16,9 +16,9 @@ import torch
 from surrogate_ax.errors import ArgumentError, check_counts
 from surrogate_ax.generation.protocols import Generator, Steppable
 from surrogate_ax.latents.priors import Prior
-from surrogate_ax.policies.basic import draws, o3, o3_seeds, then
+from surrogate_ax.policies.basic import chain, draws, o3, o3_seeds
 from surrogate_ax.policies.history import Policy
-from surrogate_ax.policies.spherical_bo import sphere
+from surrogate_ax.policies.spherical_bo import spherical_bo
 from surrogate_ax.scoring.objective import Objective
 
 AXES = 8  # K, for budgets that allow it
@@ -38,7 +38,7 @@ class Plan:
         axes: K of the box, the same for the whole study.
         size: trials a round of "sphere".
         sampled: trials of such a round that the host's sampler proposes between the proposals.
-        narrow: told trials over which the share of fresh noise falls: first learn where, then refine.
+        anneal_over: told trials over which the share of fresh noise falls: first learn where, then refine.
         checkpoint: step after which estimates are scored and only the best of a round go on; 0 for none.
         kept: share of a round that goes on.
         steps: T, of a whole trajectory.
@@ -49,7 +49,7 @@ class Plan:
     axes: int
     size: int
     sampled: int
-    narrow: int
+    anneal_over: int
     checkpoint: int = 0
     kept: float = 1.0
     steps: int = 1
@@ -77,14 +77,14 @@ class Plan:
         """How many trials cost as much as N whole outputs, a round after the other."""
         if not self.checkpoint:
             return budget
-        count, left = 0, budget * self.steps
+        count, remaining = 0, budget * self.steps
         while True:
             rows = self.size if count else self.draws
-            while rows and self._cost(rows) > left:
+            while rows and self._cost(rows) > remaining:
                 rows -= 1
             if not rows:
                 return count
-            count, left = count + rows, left - self._cost(rows)
+            count, remaining = count + rows, remaining - self._cost(rows)
 
     def _cost(self, rows: int) -> int:
         """Steps that a round takes."""
@@ -101,7 +101,7 @@ class Plan:
             return o3(prior, self.draws, seeds=self.axes, device=device)
         first = draws(prior, self.draws, axes=self.axes, device=device)
         options: dict[str, Any] = {"axes": self.axes, "size": self.size, "sampled": self.sampled, "device": device}
-        return then(first, sphere(prior, fresh=FRESH, narrow=self.narrow, **options))
+        return chain(first, spherical_bo(prior, fresh=FRESH, anneal_over=self.anneal_over, **options))
 
     def describe(self) -> dict[str, Any]:
         """JSON-able: what a study records, so that it goes on as it was begun."""
@@ -145,7 +145,7 @@ def plan(
     if steps is None or steps < FEWEST:
         return whole
     stopping = replace(whole, checkpoint=round(CHECKPOINT * steps), kept=KEPT, steps=steps)
-    return replace(stopping, narrow=stopping.trials(budget))
+    return replace(stopping, anneal_over=stopping.trials(budget))
 
 
 def check_wanted(total_trials: int | None, budget: int | None, **own: object) -> None:

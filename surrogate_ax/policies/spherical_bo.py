@@ -31,8 +31,8 @@ from surrogate_ax.policies.evolution import (
     stalled,
     too_few,
 )
-from surrogate_ax.policies.gaussian_process import Posterior, ascend, fit, unit
-from surrogate_ax.policies.history import Policy, Told, Turn
+from surrogate_ax.policies.gaussian_process import Posterior, fit, maximize_acquisition, unit
+from surrogate_ax.policies.history import History, Policy, Round
 
 Array = np.ndarray
 STARTS = 32  # points that are moved, at least
@@ -43,15 +43,15 @@ WIDE, SPARED = (0.5, 0.9), 4  # range of b, for every fourth proposal, after two
 APART = 0.97  # largest cosine between the proposals of a batch
 
 
-def sphere(
+def spherical_bo(
     prior: Prior,
     *,
     axes: int,
     size: int = 8,
     sampled: int = 0,
     fresh: tuple[float, float] = (0.2, 0.5),
-    narrow: int | None = None,
-    until: int | None = None,
+    anneal_over: int | None = None,
+    max_trials: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Policy:
     """Bayesian optimisation on the sphere of everything told: rounds of proposals, each mixed with fresh noise.
@@ -64,9 +64,9 @@ def sphere(
         size: trials a round.
         sampled: how many of them the host's sampler proposes inside the box; the others are exact proposals.
         fresh: range of b, the share of fresh noise: a proposal is √(1-b²) x + b ε.
-        narrow: told trials over which b falls from the end of its range to the beginning, since what is known grows
+        anneal_over: told trials over which b falls from the end of its range to the beginning, since what is known grows
             and so does what noise costs; if left out, b is drawn evenly from the range.
-        until: told trials after which the policy ends.
+        max_trials: told trials after which the policy ends.
         device: where latents are made.
 
     Raises:
@@ -77,8 +77,8 @@ def sphere(
     if not 0 <= sampled <= size:
         raise ArgumentError(f"sampled: expected 0 to size = {size} trials of a round, got {sampled}.")
 
-    def policy(told: Told, left: int, rng: int) -> Turn | None:
-        found = next_round(told, size, until)
+    def policy(told: History, remaining: int, rng: int) -> Round | None:
+        found = next_round(told, size, max_trials)
         if found is None:
             return None
         number, before = found
@@ -94,19 +94,19 @@ def sphere(
         parts = [proposals(gram, scores, learnt, random)] if learnt else []
         c = np.vstack([*parts, np.repeat(_centre(used, gram), size - learnt, axis=0)])
         b = random.uniform(*fresh, size)
-        if narrow is not None:
-            b[:] = fresh[1] - (fresh[1] - fresh[0]) * min(1.0, len(before.terms) / max(narrow, 1))
+        if anneal_over is not None:
+            b[:] = fresh[1] - (fresh[1] - fresh[0]) * min(1.0, len(before.terms) / max(anneal_over, 1))
         if stalled(before):
             b[::SPARED] = random.uniform(*WIDE, len(b[::SPARED]))
         combined = bank.normalise(c @ known.toarray()).toarray()
-        points = supported(bank, combined, bank.rows(((draw, 1.0),) for draw in draws).toarray(), b)
+        points = mix_until_typical(bank, combined, bank.rows(((draw, 1.0),) for draw in draws).toarray(), b)
         space = SurrogateSpace(bank, best_axes(used, bank, axes, points))
-        return Turn(space, number, size, points[: size - sampled])
+        return Round(space, number, size, points[: size - sampled])
 
     return policy
 
 
-def supported(bank: Bank, combined: Array, fresh: Array, b: Array) -> Array:
+def mix_until_typical(bank: Bank, combined: Array, fresh: Array, b: Array) -> Array:
     """√(1-b²) x + b ε, with more noise where a latent would look unlike a draw from the prior.
 
     Selection bends the law of latents a little at every round: an objective that likes smooth images makes smooth
@@ -130,19 +130,19 @@ def _least_noise(bank: Bank, combined: Array, fresh: Array, b: Array) -> Array:
     both = np.vstack([combined, fresh])
     latents, cosine = bank.inner(both), bank.gram(both)[:m, m:].diagonal()  # made once: a mixture of both is linear
 
-    def odd(rows: Array, share: Array) -> Array:
+    def is_atypical(rows: Array, share: Array) -> Array:
         kept = np.sqrt(1 - share**2)
         norm = np.sqrt(1 + 2 * kept * share * cosine[rows])  # of the mixture, where stored seeds are not orthogonal
         x, noise = (torch.from_numpy(part / norm).to(latents)[:, None] for part in (kept, share))
         return support(x * latents[rows] + noise * latents[m + rows], shapes).joint < ODD
 
     rows = np.arange(m)
-    rows = rows[odd(rows, b)]
+    rows = rows[is_atypical(rows, b)]
     low, high = b.copy(), b.copy()
     high[rows] = 1.0
     for _ in range(HALVINGS if len(rows) else 0):
         middle = (low[rows] + high[rows]) / 2
-        out = odd(rows, middle)
+        out = is_atypical(rows, middle)
         low[rows], high[rows] = np.where(out, middle, low[rows]), np.where(out, high[rows], middle)
     return high
 
@@ -160,8 +160,8 @@ def proposals(gram: Array, scores: Array, count: int, rng: np.random.Generator) 
         c (count, n), best first, their cosines below 0.97 where so many different ones were found.
     """
     posterior, best = fit(gram, scores), float(scores.max())
-    c, value = ascend(posterior, _beginnings(posterior, scores, max(STARTS, 3 * count), rng), best)
-    return np.asarray(c[apart(c, value, gram, count)])
+    c, value = maximize_acquisition(posterior, _beginnings(posterior, scores, max(STARTS, 3 * count), rng), best)
+    return np.asarray(c[select_diverse(c, value, gram, count)])
 
 
 def _beginnings(posterior: Posterior, scores: Array, count: int, rng: np.random.Generator) -> Array:
@@ -179,7 +179,7 @@ def _beginnings(posterior: Posterior, scores: Array, count: int, rng: np.random.
     return unit(c, posterior.gram)
 
 
-def _centre(told: Told, gram: Array) -> Array:
+def _centre(told: History, gram: Array) -> Array:
     """The unit combination (1, n) of the best rows."""
     best = told.order[: min(PARENTS, np.count_nonzero(finite(told)))]
     c = np.zeros((1, len(gram)))
@@ -187,16 +187,16 @@ def _centre(told: Told, gram: Array) -> Array:
     return unit(c, gram)
 
 
-def _known(told: Told) -> tuple[Told, Array]:
+def _known(told: History) -> tuple[History, Array]:
     """Rows that the process is fitted to, in order, and their scores: the best and the latest where there are many."""
     # What a stopped trial would have come to is worth more than nothing.
-    told = dataclasses.replace(told, values=told.predicted(), estimates={})
-    order, scores = told.order, scored(told)
+    told = dataclasses.replace(told, values=told.extrapolated(), estimates={})
+    order, scores = told.order, gp_targets(told)
     rows = np.unique(np.concatenate([order[: ROWS // 2], np.sort(order)[-(ROWS // 2) :]]))
     return told.rows(rows), scores[rows]
 
 
-def scored(told: Told) -> Array:
+def gp_targets(told: History) -> Array:
     """What the process is fitted to (n,): normal scores of the ranking, for one free metric halved with its values.
 
     Ranks serve constraints, several metrics and failures alike: failed rows stand last, so that their neighbourhood is
@@ -214,7 +214,7 @@ def scored(told: Told) -> Array:
     return scores
 
 
-def apart(c: Array, value: Array, gram: Array, count: int, limit: float = APART) -> Array:
+def select_diverse(c: Array, value: Array, gram: Array, count: int, limit: float = APART) -> Array:
     """Numbers of the best `count` points whose cosines stay below `limit`; the rest by value if there are too few."""
     cosine, chosen = c @ gram @ c.T, list[int]()
     order = [int(i) for i in np.argsort(-value, kind="stable")]

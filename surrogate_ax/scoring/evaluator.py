@@ -91,7 +91,7 @@ class Evaluator:
         self.objective = objective
         self._rate = generator.rate if isinstance(generator, Timed) else None
         self.catch = catch
-        self.fits: int | None = None  # the largest batch known to fit in memory, once one did not
+        self.max_batch_size: int | None = None  # the largest batch known to fit in memory, once one did not
         self._fitted: int | None = None  # the same before the present call
 
     def __call__(self, z: Latents, conditions: Sequence[Condition] | None = None) -> Evaluations:
@@ -106,7 +106,7 @@ class Evaluator:
             ScoreError: the score returned something undeclared.
         """
         generated = self.generate(z, conditions)
-        return self.judge(generated, [{}] * len(generated.nfe) if conditions is None else list(conditions))
+        return self.score(generated, [{}] * len(generated.nfe) if conditions is None else list(conditions))
 
     def generate(self, z: Latents, conditions: Sequence[Condition] | None = None) -> Generated:
         """Generate n items, to be judged later.
@@ -122,7 +122,7 @@ class Evaluator:
         n = next(iter(parts.values())).shape[0]
         conditions = [{}] * n if conditions is None else list(conditions)
         check_conditions(parts, conditions)
-        self._fitted = self.fits
+        self._fitted = self.max_batch_size
         return self._generate(parts, conditions) if n else Generated([], np.zeros(0), 0.0)
 
     def judge(self, generated: Generated, conditions: Sequence[Condition]) -> Evaluations:
@@ -175,15 +175,11 @@ class Evaluator:
         steps = np.full(n, -1)
         return Evaluations([None] * n, values, zero, zero, status, reasons, steps, conditions, made_by, self.objective)
 
-    def score(self, outputs: Outputs, conditions: Sequence[Condition]) -> dict[str, Array]:
-        """Values (n,) by metric of n outputs, checked."""
-        return self.objective.measure(outputs, conditions)
-
     def _generate(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
         """One call, or halves of it where a call does not fit in memory or raises."""
         n = len(conditions)
-        if n > (self.fits or n):
-            return self._parts(z, conditions, self.fits or n)
+        if n > (self.max_batch_size or n):
+            return self._parts(z, conditions, self.max_batch_size or n)
         try:
             return self._call(z, conditions)
         except Exception as error:
@@ -196,13 +192,13 @@ class Evaluator:
     def tolerates(self, error: Exception, n: int) -> bool:
         """Whether an error in generating n items fails the only item, or has several tried in halves.
 
-        Memory that ran out is remembered in `fits`, the largest batch known to have room.
+        Memory that ran out is remembered in `max_batch_size`, the largest batch known to have room.
         """
         memory = _out_of_memory(error)
         if isinstance(error, _OURS) or (not isinstance(error, self.catch) and (n == 1 or not memory)):
             return False
         if memory:  # an item too large by itself says nothing about batches of others
-            self.fits = (n + 1) // 2 if n > 1 else self._fitted
+            self.max_batch_size = (n + 1) // 2 if n > 1 else self._fitted
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         return True
@@ -231,7 +227,7 @@ class Evaluator:
     def _score(self, outputs: Outputs, conditions: Sequence[Condition]) -> tuple[dict[str, Array], dict[int, str]]:
         """Values by metric, NaN at items whose score raises, and the reasons."""
         try:
-            return self.score(outputs, conditions), {}
+            return self.objective.measure(outputs, conditions), {}
         except _OURS:
             raise
         except self.catch as error:

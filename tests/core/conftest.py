@@ -14,7 +14,7 @@ import pytest
 from surrogate_ax import Objective
 from surrogate_ax.execution.executor import Candidate
 from surrogate_ax.latents.seeds import Draw, Terms, draw_entropy
-from surrogate_ax.policies.history import Told, Turn
+from surrogate_ax.policies.history import History, Round
 from surrogate_ax.scoring.evaluator import INTERRUPTED, Evaluations
 
 # Many small properties: thirty examples each keep the suite quick. The rest is as in the conftest above.
@@ -42,16 +42,16 @@ class ListHost:
         self.records: list[Record] = []
         self.ended: list[int] = []
         self.asked: list[int] = []  # sizes of the batches
-        self.turns: list[Turn] = []
+        self.turns: list[Round] = []
 
-    def told(self) -> Told:
+    def told(self) -> History:
         rows = [self.records[i] for i in self.ended]
         values = {m.name: np.array([row.values[m.name] for row in rows]) for m in self.objective.metrics}
         running = [record.round for record in self.records if record.state == "running"]
         rounds = np.array([row.round for row in rows], dtype=np.int64)
-        return Told(self.objective, [row.terms for row in rows], values, rounds, running)
+        return History(self.objective, [row.terms for row in rows], values, rounds, running)
 
-    def ask(self, n: int, turn: Turn) -> list[Candidate[int]]:
+    def ask(self, n: int, turn: Round) -> list[Candidate[int]]:
         self.asked.append(n)
         self.turns.append(turn)
         chosen = [i for i, record in enumerate(self.records) if record.state == "waiting"][:n]

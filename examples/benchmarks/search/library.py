@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from surrogate_ax import Gaussian, Policy, o3
 from surrogate_ax.latents.seeds import Draw, Terms, draw_entropy
 from surrogate_ax.policies.basic import o3_seeds
-from surrogate_ax.policies.history import Told, Turn
+from surrogate_ax.policies.history import History, Round
 from surrogate_ax.policies.plan import survivors
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -87,8 +87,8 @@ def policy_cell(
         checkpoint: step after which a share of each batch goes on; 0 for none.
         kept: that share.
     """
-    told = Told(task.objective, [], _nothing(task), np.zeros(0, dtype=np.int64))
-    turn: Turn | None = None
+    told = History(task.objective, [], _nothing(task), np.zeros(0, dtype=np.int64))
+    turn: Round | None = None
     entropy, exact, sampler = draw_entropy(repeat, "trials"), list[Terms](), None
     while len(told.terms) < n:
         if turn is None or told.ended(turn.round) >= turn.size:
@@ -130,7 +130,9 @@ def _stopped(
     return values, dict(estimates)
 
 
-def _grown(told: Told, terms: list[Terms], values: Values, estimates: Values, round: int, checkpoint: int) -> Told:
+def _grown(
+    told: History, terms: list[Terms], values: Values, estimates: Values, round: int, checkpoint: int
+) -> History:
     """What is told with a batch more."""
     n, stopped = len(terms), told.estimates
     passed = dict(told.passed)
@@ -141,7 +143,7 @@ def _grown(told: Told, terms: list[Terms], values: Values, estimates: Values, ro
         stopped = {name: np.append(before[name], np.where(ended, np.nan, estimates[name])) for name in values}
         if not others:  # hosts keep them for one metric only
             passed = {checkpoint: np.append(passed.get(checkpoint, np.zeros(0)), estimates[metric.name])}
-    return Told(
+    return History(
         told.objective,
         [*told.terms, *terms],
         {name: np.append(told.values[name], column) for name, column in values.items()},

@@ -18,7 +18,7 @@ from torch import Tensor
 from surrogate_ax import Choice, FunctionGenerator, Gaussian, Metric, Objective, Range, SurrogateSpace
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.latents.seeds import Draw
-from surrogate_ax.policies.history import Turn
+from surrogate_ax.policies.history import Round
 from surrogate_ax_botorch import CoefficientCandidates
 from surrogate_ax_botorch import candidates as module
 from surrogate_ax_optuna import optimize
@@ -103,8 +103,8 @@ def test_optimize_learns_from_the_trials_of_every_round():
     bank = first.bank.extend([Draw(7, i) for i in range(2)])
     second = SurrogateSpace(bank, np.vstack([np.eye(6)[4:], np.eye(6)[:2]]))
     turns = [
-        Turn(first, 0, 8, first.coefficients(np.random.default_rng(0).uniform(size=(8, K - 1)))),
-        Turn(second, 1, 8),
+        Round(first, 0, 8, first.coefficients(np.random.default_rng(0).uniform(size=(8, K - 1)))),
+        Round(second, 1, 8),
     ]
     generator = FunctionGenerator(lambda z: z.clone(), PRIOR)
     objective = Objective(Metric("along"), score=lambda z, _: z.double().numpy() @ DIRECTION)

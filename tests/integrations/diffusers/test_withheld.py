@@ -11,7 +11,7 @@ import transformers
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 
 from surrogate_ax import Evaluator, Metric, Objective
-from surrogate_ax.execution.early_stopping import Checkpoints
+from surrogate_ax.execution.early_stopping import EarlyStopping
 from surrogate_ax.execution.executor import Candidate
 from surrogate_ax_diffusers import PipelineGenerator
 from tests.contracts.generator_contract import draw
@@ -81,7 +81,7 @@ def test_an_estimate_that_is_withheld_is_not_scored_and_its_row_goes_on(made: An
     estimates = generator.estimate(state)  # after the last step, the outputs
     assert {i for i, estimate in enumerate(estimates) if estimate is None} == withheld
     host = Patient()
-    line: Any = Checkpoints(host, Evaluator(generator, OBJECTIVE, catch=()), (3,), batch_size=N)
+    line: Any = EarlyStopping(host, Evaluator(generator, OBJECTIVE, catch=()), (3,), batch_size=N)
     line.put([Candidate(i, (), {}, 0) for i in range(N)], draw(generator, N))
     ((candidates, evaluations),) = line.take(wait=True)
     early = generator.estimate(generator.advance(generator.start(draw(generator, N), [{}] * N), 3))

@@ -20,8 +20,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from surrogate_ax import Evaluator, Range, Recipe, SurrogateSpace
-from surrogate_ax.policies.history import Turn
-from surrogate_ax_optuna import Found, OptunaHost, look, sqlite
+from surrogate_ax.policies.history import Round
+from surrogate_ax_optuna import OptunaHost, SearchStatus, sqlite, status
 from surrogate_ax_optuna import lease as lease_module
 from surrogate_ax_optuna.claims import FIRST
 from surrogate_ax_optuna.host import TRIES
@@ -67,8 +67,8 @@ def make_host(make_generator, objective):
         host.close()
 
 
-def _turn(space: SurrogateSpace, **options: Any) -> Turn:
-    return Turn(space, **{"round": 0, "size": 64} | options)
+def _turn(space: SurrogateSpace, **options: Any) -> Round:
+    return Round(space, **{"round": 0, "size": 64} | options)
 
 
 def _tell(host: OptunaHost, candidates: Any, generator: Any, objective: Any, space: SurrogateSpace) -> None:
@@ -122,11 +122,11 @@ def test_a_killed_processs_trials_are_run_again_as_they_were(study, make_host, m
     asked = first.ask(4, turn)
     _orphan(study, first)
     second = make_host(study, conditions=conditions, rng=3)
-    assert (found := look(study)).again == 4
+    assert (found := status(study)).again == 4
     assert str(found) == "0 told, 4 taken back from a killed process, to be run again"
     assert second.reclaim() == 4
     assert second.reclaim() == 0
-    assert look(study).again == 4
+    assert status(study).again == 4
     assert list(second.told().terms) == []
     again = second.ask(6, turn)
     assert [candidate.terms for candidate in again[:4]] == [candidate.terms for candidate in asked]
@@ -141,7 +141,7 @@ def test_a_killed_processs_trials_are_run_again_as_they_were(study, make_host, m
     assert [FIXED_ATTR in trial.user_attrs for trial in study.trials[8:]] == [False] * 2  # no exact row twice
     _tell(second, again, make_generator(conditional=True), objective, space)
     assert [trial.number for trial in ended_trials(study)] == [4, 5, 6, 7, 8, 9]
-    assert look(study).again == 0
+    assert status(study).again == 0
 
 
 def test_what_a_process_tells_after_its_trials_were_taken_away_is_dropped(
@@ -168,7 +168,7 @@ def test_a_child_that_is_killed_too_has_a_child_of_its_own(study, make_host, spa
         _orphan(study, host)
     assert terms == terms[:1] * 3
     assert study.trials[2].system_attrs[HISTORY] == [0, 1]
-    assert look(study).again == 1
+    assert status(study).again == 1
 
 
 def test_a_trial_that_kills_every_process_counts_as_failed_in_the_end(study, make_host, space):
@@ -183,7 +183,7 @@ def test_a_trial_that_kills_every_process_counts_as_failed_in_the_end(study, mak
     assert last.reclaim() == 1
     (failed,) = ended_trials(study)
     assert failed.user_attrs[REASON_ATTR] == "its process was killed at each of 5 tries"
-    assert look(study).failed == 1
+    assert status(study).failed == 1
     assert last.ask(1, _turn(space))[0].terms != asked[0].terms
 
 
@@ -195,7 +195,7 @@ def test_a_process_killed_inside_ask_leaves_nothing_to_run_again(study, make_hos
         first.ask(1, _turn(space, first=np.eye(K)))
     _orphan(study, first)
     second = make_host(study)
-    assert look(study) == Found(0, 0, 0, 0)
+    assert status(study) == SearchStatus(0, 0, 0, 0)
     assert second.reclaim() == 1
     assert second.ask(1, _turn(space, first=np.eye(K)))[0].terms == _turn(space, first=np.eye(K)).exact[0]
     assert study.trials[1].system_attrs == {}
@@ -324,7 +324,7 @@ def test_a_trial_whose_making_was_broken_off_is_given_back_in_the_end(study, mak
     assert [trial.state.name for trial in study.trials] == ["RUNNING", "RUNNING"]
     host.close()
     assert [trial.state.name for trial in study.trials] == ["RUNNING", "FAIL"]
-    assert look(study) == Found(0, 0, 0, 1)
+    assert status(study) == SearchStatus(0, 0, 0, 1)
 
 
 def test_trials_of_other_origin_are_neither_waited_for_nor_touched(study, make_host):
@@ -404,7 +404,7 @@ def _slow_reader(host: OptunaHost, monkeypatch: pytest.MonkeyPatch, before: Call
     made = host._make
     pending = [before]
 
-    def make(claim: Any, turn: Turn) -> int | None:
+    def make(claim: Any, turn: Round) -> int | None:
         if pending:
             pending.pop()()
         return made(claim, turn)

@@ -29,7 +29,7 @@ from surrogate_ax import (
 )
 from surrogate_ax.errors import MismatchError, UnsupportedError
 from surrogate_ax.latents.bank import Bank
-from surrogate_ax.policies.history import Turn
+from surrogate_ax.policies.history import Round
 from surrogate_ax.scoring.evaluator import INTERRUPTED
 from surrogate_ax_optuna import OptunaHost, optimize, sqlite
 from surrogate_ax_optuna.host import PREVIEW_ATTR, ended_trials, read_recipe
@@ -52,8 +52,8 @@ def make_host(make_generator, objective):
     return make
 
 
-def _turn(space: SurrogateSpace, **options: Any) -> Turn:
-    return Turn(space, **{"round": 0, "size": 64} | options)
+def _turn(space: SurrogateSpace, **options: Any) -> Round:
+    return Round(space, **{"round": 0, "size": 64} | options)
 
 
 def _evaluations(generator: FunctionGenerator, objective: Objective, host: OptunaHost, candidates: Any, space: Any):

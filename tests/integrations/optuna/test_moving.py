@@ -10,8 +10,8 @@ import pytest
 from optuna.samplers import TPESampler
 from optuna.study import MaxTrialsCallback
 
-from surrogate_ax import Gaussian, Policy, draws, sphere, then
-from surrogate_ax.policies.evolution import caps, evolve, reseed
+from surrogate_ax import Gaussian, Policy, chain, draws, spherical_bo
+from surrogate_ax.policies.evolution import evolve, reseed, trust_region
 from surrogate_ax_optuna import optimize, sqlite
 from surrogate_ax_optuna.host import read_recipe
 from surrogate_ax_optuna.round_view import ROUND_ATTR
@@ -19,19 +19,21 @@ from surrogate_ax_optuna.round_view import ROUND_ATTR
 TOTAL, FIRST, SIZE = 28, 8, 4
 PRIOR = Gaussian((32,))
 POLICIES: dict[str, Callable[[], Policy]] = {
-    "sphere": lambda: sphere(PRIOR, axes=4, size=SIZE),
-    "sphere, half by the sampler": lambda: sphere(PRIOR, axes=4, size=SIZE, sampled=2),
+    "sphere": lambda: spherical_bo(PRIOR, axes=4, size=SIZE),
+    "sphere, half by the sampler": lambda: spherical_bo(PRIOR, axes=4, size=SIZE, sampled=2),
     "evolve": lambda: evolve(PRIOR, axes=4, size=SIZE),
     "reseed": lambda: reseed(PRIOR, axes=4, size=SIZE),
-    "caps": lambda: caps(PRIOR, axes=4, size=SIZE),
-    "one after another": lambda: then(reseed(PRIOR, axes=4, size=SIZE, until=16), sphere(PRIOR, axes=4, size=SIZE)),
+    "caps": lambda: trust_region(PRIOR, axes=4, size=SIZE),
+    "one after another": lambda: chain(
+        reseed(PRIOR, axes=4, size=SIZE, max_trials=16), spherical_bo(PRIOR, axes=4, size=SIZE)
+    ),
 }
 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_policy_moves_through_one_study_and_goes_on_after_a_stop(make_generator, objective, tmp_path, name):
     def run(study: optuna.Study, **options: Any) -> None:
-        policy = then(draws(PRIOR, FIRST, axes=4), POLICIES[name]())
+        policy = chain(draws(PRIOR, FIRST, axes=4), POLICIES[name]())
         optimize(study, make_generator(), objective, policy=policy, total_trials=TOTAL, batch_size=4, rng=0,
                  progress=False, **options)  # fmt: skip
 

@@ -397,7 +397,7 @@ def test_a_timeout_begins_no_further_batch(make_study, make_generator, objective
     def ten_seconds(z: torch.Tensor) -> None:
         clock[0] += 10
 
-    monkeypatch.setattr("surrogate_ax.loop.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("surrogate_ax.execution.loop.time", SimpleNamespace(monotonic=lambda: clock[0]))
     study = make_study()
     generator = make_generator(watch=ten_seconds)
     run(study, generator, objective, timeout=0)

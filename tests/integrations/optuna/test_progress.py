@@ -11,15 +11,15 @@ import torch
 from surrogate_ax import Evaluator, Metric, Objective
 from surrogate_ax.execution.loop import Batch
 from surrogate_ax.latents.seeds import Draw
-from surrogate_ax.policies.history import Told
+from surrogate_ax.policies.history import History
 from surrogate_ax_optuna import optimize
 from surrogate_ax_optuna.progress import ProgressBar
 
 
-def _told(objective: Objective, **columns: list[float]) -> Told:
+def _told(objective: Objective, **columns: list[float]) -> History:
     n = len(next(iter(columns.values()), []))
     values = {metric.name: np.array(columns.get(metric.name, []), dtype=float) for metric in objective.metrics}
-    return Told(objective, [((Draw(0, i), 1.0),) for i in range(n)], values, np.zeros(n, dtype=int))
+    return History(objective, [((Draw(0, i), 1.0),) for i in range(n)], values, np.zeros(n, dtype=int))
 
 
 def _bar(*metrics: Metric, **columns: list[float]) -> ProgressBar:

@@ -13,7 +13,7 @@ from surrogate_ax import Choice, Evaluator, Metric, Objective, Range, Recipe, Su
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import Draw
-from surrogate_ax.policies.history import Turn
+from surrogate_ax.policies.history import Round
 from surrogate_ax.scoring.evaluator import INTERRUPTED
 from surrogate_ax_platform import AxHost, records
 
@@ -34,8 +34,8 @@ def make_host(make_generator, objective, make_client):
     return make
 
 
-def _turn(space: SurrogateSpace, **options: Any) -> Turn:
-    return Turn(space, **{"round": 0, "size": 64} | options)
+def _turn(space: SurrogateSpace, **options: Any) -> Round:
+    return Round(space, **{"round": 0, "size": 64} | options)
 
 
 def _evaluate(host: AxHost, candidates: Any, space: SurrogateSpace, generator: Any, objective: Objective) -> Any:

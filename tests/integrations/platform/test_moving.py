@@ -6,18 +6,20 @@ from collections.abc import Callable
 
 import pytest
 
-from surrogate_ax import Gaussian, Policy, draws, sphere, then
-from surrogate_ax.policies.evolution import caps, evolve, reseed
+from surrogate_ax import Gaussian, Policy, chain, draws, spherical_bo
+from surrogate_ax.policies.evolution import evolve, reseed, trust_region
 from surrogate_ax_platform import load_client, optimize, records
 
 FIRST, SIZE, TOTAL = 4, 4, 16
 PRIOR = Gaussian((32,))
 POLICIES: dict[str, Callable[[], Policy]] = {
-    "sphere": lambda: sphere(PRIOR, axes=4, size=SIZE),
+    "sphere": lambda: spherical_bo(PRIOR, axes=4, size=SIZE),
     "evolve": lambda: evolve(PRIOR, axes=4, size=SIZE),
     "reseed": lambda: reseed(PRIOR, axes=4, size=SIZE),
-    "caps": lambda: caps(PRIOR, axes=4, size=SIZE),
-    "one after another": lambda: then(evolve(PRIOR, axes=4, size=SIZE, until=8), sphere(PRIOR, axes=4, size=SIZE)),
+    "caps": lambda: trust_region(PRIOR, axes=4, size=SIZE),
+    "one after another": lambda: chain(
+        evolve(PRIOR, axes=4, size=SIZE, max_trials=8), spherical_bo(PRIOR, axes=4, size=SIZE)
+    ),
 }
 
 
@@ -28,7 +30,7 @@ def test_a_policy_moves_through_one_experiment_and_goes_on_from_a_snapshot(
     model = "ax" if name in ("reseed", "caps") else None  # their rounds are the box, which the model searches
 
     def run(client, total):
-        policy = then(draws(PRIOR, FIRST, axes=4), POLICIES[name]())
+        policy = chain(draws(PRIOR, FIRST, axes=4), POLICIES[name]())
         optimize(client, make_generator(), objective, policy=policy, total_trials=total, batch_size=4, rng=0,
                  snapshot=tmp_path / "client.json")  # fmt: skip
 
@@ -40,7 +42,7 @@ def test_a_policy_moves_through_one_experiment_and_goes_on_from_a_snapshot(
     assert len({records.read_recipe(trial).terms for trial in trials}) == TOTAL
     if model is None:
         whole = make_client(model=None)
-        policy = then(draws(PRIOR, FIRST, axes=4), POLICIES[name]())
+        policy = chain(draws(PRIOR, FIRST, axes=4), POLICIES[name]())
         optimize(whole, make_generator(), objective, policy=policy, total_trials=TOTAL, batch_size=4, rng=0)
         assert [records.read_recipe(trial).terms for trial in records.trials(whole._experiment)] == [
             records.read_recipe(trial).terms for trial in trials

@@ -127,7 +127,7 @@ def test_the_kind_of_outputs_survives_splitting(kind):
     generator = Counting(lambda rows: rows.numel() > 2 and pytest.fail("too many"), kind)
     evaluate = evaluator(generator)
     whole = evaluator(Counting(kind=kind))(latents(5)).outputs
-    evaluate.fits = 2
+    evaluate.max_batch_size = 2
     split = evaluate(latents(5)).outputs
     assert generator.calls == [2, 2, 1]
     assert isinstance(split, list if isinstance(whole, tuple) else type(whole))
@@ -227,7 +227,7 @@ def test_items_that_the_generator_reports_are_not_scored(fits):
     evaluate = evaluator(
         Counting(failed=(1.0, 4.0)), lambda outputs, conditions: scored.extend(conditions) or first(outputs, conditions)
     )
-    evaluate.fits = fits
+    evaluate.max_batch_size = fits
     made = evaluate(latents(6), [{"k": i} for i in range(6)])
     assert made.reasons == {1: "blurred", 4: "blurred"}
     assert scored == [{"k": i} for i in (0, 2, 3, 5)]

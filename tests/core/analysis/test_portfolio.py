@@ -13,7 +13,7 @@ from surrogate_ax.analysis.portfolio import choose
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import Draw
-from surrogate_ax.policies.history import Told
+from surrogate_ax.policies.history import History
 
 PRIOR = Gaussian((512,))
 OBJECTIVE = Objective(Metric("best"), Metric("risk", "at_most", 0.5), score=lambda outputs, conditions: outputs)
@@ -25,7 +25,7 @@ def told(n, *, seed=0, axes=4, failed=(), risk=None):
     best = rng.normal(size=n)
     best[list(failed)] = np.nan
     values = {"best": best, "risk": np.zeros(n) if risk is None else np.asarray(risk)}
-    return Told(OBJECTIVE, space.terms(rng.uniform(size=(n, axes - 1))), values, np.zeros(n, dtype=int))
+    return History(OBJECTIVE, space.terms(rng.uniform(size=(n, axes - 1))), values, np.zeros(n, dtype=int))
 
 
 def cosines(made, rows):
@@ -64,14 +64,14 @@ def test_stored_seeds_are_measured():
     near = 0.9 * x[0] + np.sqrt(1 - 0.81) * x[1]
     bank = Bank(PRIOR, [torch.from_numpy(row).float() for row in (x[0], near, x[1])])
     values = {"best": np.array([3.0, 2.0, 1.0]), "risk": np.zeros(3)}
-    made = Told(OBJECTIVE, bank.terms(np.eye(3)), values, np.zeros(3, dtype=int), (), bank.tensors)
+    made = History(OBJECTIVE, bank.terms(np.eye(3)), values, np.zeros(3, dtype=int), (), bank.tensors)
     assert choose(made, PRIOR, k=3, max_cosine=0.85) == [0, 2]
     assert choose(made, PRIOR, k=3, max_cosine=0.95) == [0, 1, 2]
 
 
 def test_equal_and_opposite_latents():
     rows = [((Draw(0, 0), 1.0),), ((Draw(0, 0), 1.0),), ((Draw(0, 0), -1.0),)]
-    made = Told(OBJECTIVE, rows, {"best": np.array([3.0, 2, 1]), "risk": np.zeros(3)}, np.zeros(3, dtype=int))
+    made = History(OBJECTIVE, rows, {"best": np.array([3.0, 2, 1]), "risk": np.zeros(3)}, np.zeros(3, dtype=int))
     assert choose(made, PRIOR, k=3, max_cosine=0.99) == [0, 2]
 
 

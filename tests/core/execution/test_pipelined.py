@@ -23,7 +23,7 @@ from surrogate_ax import (
 )
 from surrogate_ax.errors import GenerationError, ScoreError
 from surrogate_ax.execution.loop import run
-from surrogate_ax.execution.pipelined import Overlapped
+from surrogate_ax.execution.pipelined import Pipelined
 
 PRIOR = Gaussian((16,), mean=0.5)
 SPACE = SurrogateSpace.sample(PRIOR, seeds=4, rng=3)
@@ -87,7 +87,7 @@ def host_of(list_host):
 
 def search(host, model, policy=None, *, line=True, total=20, batch=4, **options):
     policy = policy or fixed(SPACE)
-    line = Overlapped(model.evaluator) if line else None
+    line = Pipelined(model.evaluator) if line else None
     run(host, policy, model.evaluator, total_trials=total, batch_size=batch, rng=0, line=line, **options)
 
 
@@ -256,9 +256,9 @@ def test_scores_in_a_process_equal_those_of_the_plain_loop_and_crash_alone(host_
     host, plain = Faulty(model), host_of(Logged())
     search(plain, Logged(), line=False, total=12)
     generator = FunctionGenerator(lambda z, conditions: z.sum(dim=1).numpy(), PRIOR, conditional=True)
-    with SubprocessScore("scores_of_tests:faulty", folder=Path(__file__).parent) as score:
+    with SubprocessScore("scores_of_tests:faulty", folder=Path(__file__).parents[1] / "scoring") as score:
         evaluator = Evaluator(generator, Objective(Metric("best"), score=score))
-        run(host, fixed(SPACE), evaluator, total_trials=12, batch_size=4, rng=0, line=Overlapped(evaluator))
+        run(host, fixed(SPACE), evaluator, total_trials=12, batch_size=4, rng=0, line=Pipelined(evaluator))
     expected = plain.told().values["best"].copy()
     expected[6] = np.nan
     np.testing.assert_allclose(host.told().values["best"], expected, rtol=1e-6)

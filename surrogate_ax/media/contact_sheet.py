@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from surrogate_ax.media.previews import to_image
+from surrogate_ax.media.previews import pillow, to_image
 
 TILE = 144  # pixels of one output's side: 9 for each of an avatar's 16
 GAP = 14
@@ -35,24 +35,33 @@ class Row:
 
 
 def contact_sheet(
-    title: str, facts: Mapping[str, str], palette: Mapping[str, float], rows: Sequence[Row]
+    title: str, facts: Mapping[str, str], rows: Sequence[Row], *, palette: Mapping[str, float] | None = None
 ) -> Image.Image:
-    """Draw a heading, a palette and rows of outputs.
+    """Draw a heading and rows of outputs.
 
     Args:
         title: the heading.
         facts: short texts under it, by their label.
-        palette: colours "#rrggbb" and their shares, shown as one bar after the facts.
         rows: the outputs; the widest row sets the width.
+        palette: colours "#rrggbb" and their shares, shown as one bar after the facts.
 
     Returns:
         The sheet, RGB.
+
+    Raises:
+        UnsupportedError: an output that is not an image.
+        MissingExtraError: Pillow is not installed.
     """
+    image_module = pillow()
+    from PIL import ImageDraw
+
     columns = max(len(row.images) for row in rows)
     width = max(2 * MARGIN + columns * TILE + (columns - 1) * GAP, _needed(title, facts, rows))
     line, row_height = _TEXT + 11, _HEAD + 16 + TILE + _TEXT + 30
     top = MARGIN + _TITLE + 18
-    sheet = Image.new("RGB", (width, top + line * len(facts) + 44 + row_height * len(rows) + 14), PAPER)
+    sheet = image_module.new(
+        "RGB", (width, top + line * len(facts) + 14 + (30 if palette else 0) + row_height * len(rows) + 14), PAPER
+    )
     draw = ImageDraw.Draw(sheet)
     draw.text((MARGIN, MARGIN), title, fill=INK, font=_font(_TITLE))
     indent = MARGIN + round(max(_font(_TEXT).getlength(label) for label in (*facts, "Palette"))) + 18
@@ -60,13 +69,15 @@ def contact_sheet(
         draw.text((MARGIN, top), label, fill=SOFT, font=_font(_TEXT))
         draw.text((indent, top), fact, fill=INK, font=_font(_TEXT))
         top += line
-    draw.text((MARGIN, top), "Palette", fill=SOFT, font=_font(_TEXT))
-    _draw_palette(draw, palette, (indent, top, indent + 360, top + _TEXT + 5))
-    top += 44
+    if palette:
+        draw.text((MARGIN, top), "Palette", fill=SOFT, font=_font(_TEXT))
+        _draw_palette(draw, palette, (indent, top, indent + 360, top + _TEXT + 5))
+        top += 30
+    top += 14
     for row in rows:
         _draw_row(sheet, draw, row, top)
         top += row_height
-    return sheet
+    return sheet  # type: ignore[no-any-return]
 
 
 def _draw_row(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Row, top: int) -> None:
@@ -77,7 +88,7 @@ def _draw_row(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Row, top: int)
     top += _HEAD + 22
     for i, (image, caption) in enumerate(zip(row.images, row.captions, strict=True)):
         left = MARGIN + i * (TILE + GAP)
-        sheet.paste(to_image(image).resize((TILE, TILE), Image.Resampling.NEAREST), (left, top))
+        sheet.paste(to_image(image).resize((TILE, TILE), pillow().Resampling.NEAREST), (left, top))
         draw.text((left + TILE / 2, top + TILE + 6), caption, fill=SOFT, font=_font(_TEXT), anchor="ma")
 
 
@@ -100,4 +111,5 @@ def _needed(title: str, facts: Mapping[str, str], rows: Sequence[Row]) -> int:
 
 
 def _font(size: int) -> Any:
+
     return ImageFont.load_default(size=size)

@@ -91,8 +91,10 @@ def test_what_stopped_trials_would_have_come_to_is_told(make_study):
     study, flow = make_study(), EulerFlow()
     _search(study, flow, checkpoints=(2, 4))
     told = OptunaHost(study, flow, OBJECTIVE).told()
-    assert set(told.passed) == {2, 4}
-    np.testing.assert_array_equal(np.isfinite(told.passed[4]), [4 in t.intermediate_values for t in _by_end(study)])
+    assert set(told.checkpoint_estimates) == {2, 4}
+    np.testing.assert_array_equal(
+        np.isfinite(told.checkpoint_estimates[4]), [4 in t.intermediate_values for t in _by_end(study)]
+    )
     stopped = np.isnan(told.values["sum"])
     bank = told.bank(flow.prior)
     z = bank.latents(bank.rows(told.terms))
@@ -240,7 +242,7 @@ def test_rows_that_break_a_bound_do_not_stop_those_that_keep_it(make_study):
     assert stopped[~breaks].mean() < 0.7
     told = OptunaHost(study, flow, objective).told()
     np.testing.assert_allclose(
-        told.passed[4][np.isfinite(told.estimates["sum"])], told.estimates["sum"][stopped[_order(study)]]
+        told.checkpoint_estimates[4][np.isfinite(told.estimates["sum"])], told.estimates["sum"][stopped[_order(study)]]
     )
 
 

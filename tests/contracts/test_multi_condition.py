@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate_ax import FunctionGenerator, Gaussian, Generated, UnderEach
+from surrogate_ax import FunctionGenerator, Gaussian, Generated, MultiCondition
 from surrogate_ax.errors import ArgumentError
 from tests.contracts.generator_contract import Case, GeneratorContract, draw
 
@@ -30,12 +30,14 @@ class TestUnderEach(GeneratorContract):
     @pytest.fixture(scope="class")
     @classmethod
     def case(cls) -> Case:
-        return Case(UnderEach(beneath(), EACH), conditions=({"shift": 1.0}, {"shift": 2.0}), unknown={"scale": 3.0})
+        return Case(
+            MultiCondition(beneath(), EACH), conditions=({"shift": 1.0}, {"shift": 2.0}), unknown={"scale": 3.0}
+        )
 
 
 @pytest.mark.parametrize("kind", [lambda x: x, lambda x: x.numpy(), list], ids=["tensor", "array", "list"])
 def test_outputs_of_a_latent_come_together(kind: Any) -> None:
-    generator = UnderEach(beneath(kind), EACH)
+    generator = MultiCondition(beneath(kind), EACH)
     z = draw(generator)
     made = generator.generate(z, [{}] * 3)
     expected = torch.stack([z["latents"], 2 * z["latents"]], dim=1)
@@ -58,7 +60,7 @@ class Withholding:
 
 
 def test_an_item_of_which_one_fails_has_failed() -> None:
-    generator = UnderEach(Withholding(), EACH)
+    generator = MultiCondition(Withholding(), EACH)
     z = draw(generator)
     made = generator.generate(z, [{}] * 3)
     assert made.failed == {1: "under {'scale': 1.0}: withheld"}
@@ -69,7 +71,7 @@ def test_an_item_of_which_one_fails_has_failed() -> None:
 
 
 def test_its_conditions_are_part_of_the_fingerprint() -> None:
-    prints = [UnderEach(beneath(), each).fingerprint for each in (EACH, EACH[::-1], EACH[:1])]
+    prints = [MultiCondition(beneath(), each).fingerprint for each in (EACH, EACH[::-1], EACH[:1])]
     assert len({tuple(sorted(one.items())) for one in prints}) == 3
 
 
@@ -84,4 +86,4 @@ def test_its_conditions_are_part_of_the_fingerprint() -> None:
 )
 def test_bad_input_is_refused(generator: Any, conditions: Any, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        UnderEach(generator, conditions)
+        MultiCondition(generator, conditions)

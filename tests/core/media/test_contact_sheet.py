@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from surrogate_ax_cli.contact_sheet import GAP, MARGIN, TILE, Row, contact_sheet
+from surrogate_ax.media.contact_sheet import GAP, MARGIN, TILE, Row, contact_sheet
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 PALETTE = {"#ff0000": 3.0, "#0000ff": 1.0}
@@ -23,7 +23,7 @@ def test_outputs_are_enlarged_without_smoothing_in_their_rows() -> None:
     checks = _flat(RED)
     checks[::2, ::2] = BLUE
     rows = [Row("first", "", [_flat(RED), checks], ["1", "2"]), Row("second", "", [_flat(BLUE)], ["3"])]
-    sheet = np.asarray(contact_sheet("title", {"Prompt": "p"}, {"#00ff00": 1.0}, rows))
+    sheet = np.asarray(contact_sheet("title", {"Prompt": "p"}, rows, palette={"#00ff00": 1.0}))
     colours = {tuple(pixel) for pixel in sheet[:, MARGIN : MARGIN + TILE].reshape(-1, 3)}
     assert {RED, BLUE} <= colours
     red = np.flatnonzero((sheet[:, MARGIN + 5] == RED).all(axis=1))
@@ -35,7 +35,9 @@ def test_outputs_are_enlarged_without_smoothing_in_their_rows() -> None:
 
 
 def test_the_palette_bar_has_its_shares() -> None:
-    sheet = np.asarray(contact_sheet("title", {"Prompt": "p"}, PALETTE, [Row("r", "", [_flat((9, 9, 9))], ["1"])]))
+    sheet = np.asarray(
+        contact_sheet("title", {"Prompt": "p"}, [Row("r", "", [_flat((9, 9, 9))], ["1"])], palette=PALETTE)
+    )
     line = next(line for line in sheet if (line == RED).all(axis=1).any())
     (red,), (blue,) = _runs(line, RED), _runs(line, BLUE)
     assert abs(red - 3 * blue) <= 3
@@ -43,11 +45,11 @@ def test_the_palette_bar_has_its_shares() -> None:
 
 def test_long_texts_widen_the_sheet_instead_of_being_cut() -> None:
     row = Row("title", "note " * 60, [_flat(RED)], ["1"])
-    sheet = np.asarray(contact_sheet("t", {"Prompt": "word " * 50}, PALETTE, [row]))
+    sheet = np.asarray(contact_sheet("t", {"Prompt": "word " * 50}, [row], palette=PALETTE))
     assert (sheet[:, -MARGIN // 2 :] == 255).all()
 
 
 def test_a_row_may_be_empty() -> None:
     full, empty = Row("full", "", [_flat(RED)] * 3, ["a", "b", "c"]), Row("empty", "nothing came of it", [], [])
-    sheet = contact_sheet("t", {}, PALETTE, [full, empty])
+    sheet = contact_sheet("t", {}, [full, empty])
     assert sheet.width >= 2 * MARGIN + 3 * TILE + 2 * GAP

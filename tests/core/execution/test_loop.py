@@ -15,7 +15,7 @@ from surrogate_ax import Evaluator, FunctionGenerator, Gaussian, Metric, Objecti
 from surrogate_ax.errors import ArgumentError, GenerationError, ScoreError
 from surrogate_ax.execution.loop import run
 from surrogate_ax.latents.seeds import Draw, draw_entropy, inner_row
-from surrogate_ax.policies.history import Turn
+from surrogate_ax.policies.history import Round
 
 D = 16
 PRIOR = Gaussian((D,), mean=0.5)
@@ -152,7 +152,7 @@ def test_a_turn_is_asked_of_the_policy_once(list_host):
 
     def policy(told, left, rng):
         calls.append((len(told.terms), left, rng))
-        return None if len(calls) > 2 else Turn(space(), len(calls) - 1, 6)
+        return None if len(calls) > 2 else Round(space(), len(calls) - 1, 6)
 
     host = list_host(OBJECTIVE)
     run(host, policy, evaluator(), total_trials=30, batch_size=4, rng=11)
@@ -171,7 +171,7 @@ def clock(monkeypatch):
         now.seconds += seconds
 
     fake = SimpleNamespace(monotonic=lambda: now.seconds, sleep=sleep)
-    monkeypatch.setattr("surrogate_ax.loop.time", fake)
+    monkeypatch.setattr("surrogate_ax.execution.loop.time", fake)
     return now
 
 
@@ -332,8 +332,10 @@ def test_running_trials_of_others_count_towards_the_budget(list_host, clock):
 
 def test_the_seeds_of_a_box_are_made_once(list_host, monkeypatch):
     made = []
-    monkeypatch.setattr("surrogate_ax.bank.SMALL", 0)  # rows of few entries are kept for good
-    monkeypatch.setattr("surrogate_ax.bank.inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim))
+    monkeypatch.setattr("surrogate_ax.latents.bank.SMALL", 0)  # rows of few entries are kept for good
+    monkeypatch.setattr(
+        "surrogate_ax.latents.bank.inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim)
+    )
     run(list_host(OBJECTIVE), fixed(space()), evaluator(), total_trials=20, batch_size=4, rng=0)
     assert sorted(made, key=lambda seed: seed.index) == list(space().bank.seeds)
 

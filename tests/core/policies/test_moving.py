@@ -8,25 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate_ax import Gaussian, Metric, Objective, SurrogateSpace, draws, plan, sphere, then
+from surrogate_ax import Gaussian, Metric, Objective, SurrogateSpace, chain, draws, plan, spherical_bo
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.latents.charts import EDGE, Cap, chart_named
 from surrogate_ax.latents.seeds import Draw
 from surrogate_ax.latents.typicality import bank_support
-from surrogate_ax.policies.evolution import caps, evolve, reseed
-from surrogate_ax.policies.gaussian_process import Kernel, ascend, fit, unit
-from surrogate_ax.policies.history import Told
+from surrogate_ax.policies.evolution import evolve, reseed, trust_region
+from surrogate_ax.policies.gaussian_process import Kernel, fit, maximize_acquisition, unit
+from surrogate_ax.policies.history import History
 from surrogate_ax.policies.plan import survivors
-from surrogate_ax.policies.spherical_bo import ODD, apart, normal_scores, scored, supported
+from surrogate_ax.policies.spherical_bo import ODD, gp_targets, mix_until_typical, normal_scores, select_diverse
 
 D = 64
 PRIOR = Gaussian((D,))
 SINGLE = Objective(Metric("best"), score=lambda outputs, _: outputs)
 MOVING = {
-    "sphere": sphere(PRIOR, axes=4, size=6),
+    "sphere": spherical_bo(PRIOR, axes=4, size=6),
     "evolve": evolve(PRIOR, axes=4, size=6),
     "reseed": reseed(PRIOR, axes=4, size=6),
-    "caps": caps(PRIOR, axes=4, size=6),
+    "caps": trust_region(PRIOR, axes=4, size=6),
 }
 
 
@@ -35,7 +35,7 @@ def search(policy, total, score, *, rng=0, objective=SINGLE):
     random, terms, rounds, turns = np.random.default_rng(rng), [], [], {}
     values = {metric.name: np.zeros(0) for metric in objective.metrics}
     while len(terms) < total:
-        told = Told(objective, list(terms), values, np.array(rounds, dtype=int))
+        told = History(objective, list(terms), values, np.array(rounds, dtype=int))
         turn = policy(told, total - len(terms), rng)
         turns[turn.round] = turn
         n = min(told.open(turn), total - len(terms), 5)
@@ -48,7 +48,7 @@ def search(policy, total, score, *, rng=0, objective=SINGLE):
         got = score(bank.inner(bank.rows(asked)).double().numpy())
         values = {name: np.concatenate([column, got[name]]) for name, column in values.items()}
         terms, rounds = terms + asked, rounds + [turn.round] * n
-    return Told(objective, terms, values, np.array(rounds)), turns
+    return History(objective, terms, values, np.array(rounds)), turns
 
 
 def first_entry(x):
@@ -65,12 +65,12 @@ def begun():
 
 @pytest.mark.parametrize("name", MOVING)
 def test_the_same_turn_is_proposed_by_whoever_asks_until_the_round_closes(begun, name):
-    policy = then(draws(PRIOR, 12, axes=4), MOVING[name])
+    policy = chain(draws(PRIOR, 12, axes=4), MOVING[name])
     turn = policy(begun, 20, 7)
     assert (turn.round, turn.size, turn.space.axes) == (1, 6, 4)
     more = [*begun.terms, *begun.terms[:3]]
     values = {"best": np.concatenate([begun.values["best"], [9.0, np.nan, 8.0]])}
-    later = Told(SINGLE, more, values, np.concatenate([begun.round, [1, 1, 1]]), (1,))
+    later = History(SINGLE, more, values, np.concatenate([begun.round, [1, 1, 1]]), (1,))
     again = policy(later, 4, 7)
     assert again.round == 1
     assert again.exact == turn.exact
@@ -81,7 +81,7 @@ def test_the_same_turn_is_proposed_by_whoever_asks_until_the_round_closes(begun,
 
 @pytest.mark.parametrize("name", MOVING)
 def test_rounds_follow_each_other_and_latents_keep_their_norm(name):
-    told, turns = search(then(draws(PRIOR, 12, axes=4), MOVING[name]), 40, first_entry)
+    told, turns = search(chain(draws(PRIOR, 12, axes=4), MOVING[name]), 40, first_entry)
     assert told.round.tolist() == [0] * 12 + [1 + i // 6 for i in range(28)]
     bank = told.bank(PRIOR)
     assert np.diag(bank.gram(bank.rows(told.terms))) == pytest.approx(1)
@@ -90,8 +90,8 @@ def test_rounds_follow_each_other_and_latents_keep_their_norm(name):
 
 @pytest.mark.parametrize("name", MOVING)
 def test_nothing_but_failures_gives_more_draws(name):
-    failed = Told(SINGLE, [((Draw(1, i), 1.0),) for i in range(4)], {"best": np.full(4, np.nan)}, np.zeros(4, int))
-    turn = then(draws(PRIOR, 4, axes=4), MOVING[name])(failed, 20, 0)
+    failed = History(SINGLE, [((Draw(1, i), 1.0),) for i in range(4)], {"best": np.full(4, np.nan)}, np.zeros(4, int))
+    turn = chain(draws(PRIOR, 4, axes=4), MOVING[name])(failed, 20, 0)
     assert (turn.round, turn.space.fresh, turn.exact) == (1, 1.0, [])
 
 
@@ -99,7 +99,7 @@ def test_nothing_but_failures_gives_more_draws(name):
 def test_a_law_that_scores_say_nothing_about_is_kept(name):
     noise = np.random.default_rng(3)
     told, _ = search(
-        then(draws(PRIOR, 12, axes=4), MOVING[name]), 40, lambda x: {"best": noise.standard_normal(len(x))}
+        chain(draws(PRIOR, 12, axes=4), MOVING[name]), 40, lambda x: {"best": noise.standard_normal(len(x))}
     )
     bank = told.bank(PRIOR)
     x = bank.inner(bank.rows(told.terms[12:])).numpy()
@@ -109,7 +109,7 @@ def test_a_law_that_scores_say_nothing_about_is_kept(name):
 
 def test_failed_rows_are_left_behind():
     told, _ = search(
-        then(draws(PRIOR, 12, axes=4), MOVING["sphere"]),
+        chain(draws(PRIOR, 12, axes=4), MOVING["sphere"]),
         60,
         lambda x: {"best": np.where(x[:, 0] > 1.2, np.nan, x[:, 0])},
     )
@@ -119,12 +119,12 @@ def test_failed_rows_are_left_behind():
 
 def test_proposals_stay_on_the_support_of_an_objective_that_leaves_it():
     prior = Gaussian((1, 8, 8))
-    policy = then(draws(prior, 12, axes=4), sphere(prior, axes=4, size=6, fresh=(0.1, 0.3)))
+    policy = chain(draws(prior, 12, axes=4), spherical_bo(prior, axes=4, size=6, fresh=(0.1, 0.3)))
     told, _ = search(policy, 72, lambda x: {"best": x.mean(axis=1)})
     bank = told.bank(prior)
     assert (bank_support(bank, bank.rows(told.terms)).joint < 0.001).mean() <= 0.03
     first, others = bank.rows(told.terms[:3]).toarray(), bank.rows(told.terms[3:6]).toarray()
-    assert supported(bank, first, others, np.zeros(3)) == pytest.approx(first)  # draws need no more noise
+    assert mix_until_typical(bank, first, others, np.zeros(3)) == pytest.approx(first)  # draws need no more noise
 
 
 def test_a_child_gets_as_much_noise_as_it_takes_to_look_like_a_draw():
@@ -134,7 +134,7 @@ def test_a_child_gets_as_much_noise_as_it_takes_to_look_like_a_draw():
     smooth = bank.normalise((mean * (mean > 0))[None]).toarray()  # draws of a high mean add up to what no draw has
     combined = np.vstack([smooth, np.eye(40)[:1]])
     fresh = np.eye(40)[[20, 21]]
-    made = supported(bank, combined, fresh, np.array([0.2, 0.2]))
+    made = mix_until_typical(bank, combined, fresh, np.array([0.2, 0.2]))
     noise = made[:, [20, 21]].diagonal()
     assert noise[1] == pytest.approx(0.2)
     assert 0.3 < noise[0] < 0.99
@@ -157,12 +157,12 @@ def test_children_of_the_best_take_over_and_noise_falls(rows, alike, share):
     values = {"best": np.random.default_rng(4).standard_normal(rows)}
     rounds = np.minimum(np.arange(rows) // 8, 3)  # the last has the best, so that nothing has stalled
     values["best"][-1] = 5.0
-    told = Told(SINGLE, [((Draw(5, i), 1.0),) for i in range(rows)], values, rounds)
-    directions, shares = parents_and_noise(sphere(PRIOR, axes=4, size=8, narrow=120)(told, 9, 0))
+    told = History(SINGLE, [((Draw(5, i), 1.0),) for i in range(rows)], values, rounds)
+    directions, shares = parents_and_noise(spherical_bo(PRIOR, axes=4, size=8, anneal_over=120)(told, 9, 0))
     assert (directions @ directions[-1] > 1 - 1e-9).sum() >= alike
     assert shares.min() == pytest.approx(share)  # a child that looks unlike a draw takes more
     values["best"][0] = 6.0  # three rounds ago
-    shares = parents_and_noise(sphere(PRIOR, axes=4, size=8, narrow=120)(told, 9, 0))[1]
+    shares = parents_and_noise(spherical_bo(PRIOR, axes=4, size=8, anneal_over=120)(told, 9, 0))[1]
     assert (shares[::4].min() >= 0.5) == (rows > 12)
 
 
@@ -170,15 +170,16 @@ def test_children_of_the_best_take_over_and_noise_falls(rows, alike, share):
 
 
 def test_then_goes_on_where_the_first_ends():
-    policy = then(
-        draws(PRIOR, 12, axes=4), then(sphere(PRIOR, axes=4, size=6, until=24), evolve(PRIOR, axes=4, size=8))
+    policy = chain(
+        draws(PRIOR, 12, axes=4),
+        chain(spherical_bo(PRIOR, axes=4, size=6, max_trials=24), evolve(PRIOR, axes=4, size=8)),
     )
     told, _ = search(policy, 44, first_entry)
     assert told.round.tolist() == [0] * 12 + [1] * 6 + [2] * 6 + [3] * 8 + [4] * 8 + [5] * 4
 
 
 def test_a_short_last_round_of_the_first_is_closed():
-    told, _ = search(then(draws(PRIOR, 3, axes=3), sphere(PRIOR, axes=3, size=8)), 20, first_entry)
+    told, _ = search(chain(draws(PRIOR, 3, axes=3), spherical_bo(PRIOR, axes=3, size=8)), 20, first_entry)
     assert told.round.tolist() == [0] * 3 + [1] * 8 + [2] * 8 + [3]
 
 
@@ -187,7 +188,7 @@ def test_a_short_last_round_of_the_first_is_closed():
 
 @pytest.mark.parametrize(("name", "gain"), [("sphere", 2.0), ("evolve", 1.0)])
 def test_learning_beats_drawing(name, gain):
-    policy = then(draws(PRIOR, 12, axes=4), {"sphere": sphere, "evolve": evolve}[name](PRIOR, axes=4, size=8))
+    policy = chain(draws(PRIOR, 12, axes=4), {"sphere": spherical_bo, "evolve": evolve}[name](PRIOR, axes=4, size=8))
     found = [search(policy, 80, first_entry, rng=rng)[0].values["best"].max() for rng in range(3)]
     drawn = [search(draws(PRIOR, 80, axes=4), 80, first_entry, rng=rng)[0].values["best"].max() for rng in range(3)]
     assert np.mean(found) > np.mean(drawn) + gain
@@ -196,9 +197,10 @@ def test_learning_beats_drawing(name, gain):
 def test_caps_narrow_without_a_new_best_and_reseed_keeps_the_best(begun):
     values = {"best": np.concatenate([begun.values["best"], np.full(12, -9.0)])}
     terms = [*begun.terms, *[((Draw(3, i), 1.0),) for i in range(12)]]
-    after = Told(SINGLE, terms, values, np.concatenate([begun.round, [1] * 6, [2] * 6]))
+    after = History(SINGLE, terms, values, np.concatenate([begun.round, [1] * 6, [2] * 6]))
     angles = [
-        caps(PRIOR, axes=4, size=6, theta=0.8)(told, 9, 0).space.chart.theta_max for told in (begun.before(1), after)
+        trust_region(PRIOR, axes=4, size=6, theta=0.8)(told, 9, 0).space.chart.theta_max
+        for told in (begun.before(1), after)
     ]
     assert angles == [0.8, 0.2]
     best = begun.terms[begun.order[0]][0][0]
@@ -230,7 +232,7 @@ def test_moves_climb_and_stay_on_the_sphere():
     gram, y = np.eye(16), rng.standard_normal(16)
     posterior = fit(gram, y)
     start = unit(np.abs(rng.standard_normal((8, 16))), gram)
-    c, value = ascend(posterior, start, y.max())
+    c, value = maximize_acquisition(posterior, start, y.max())
     assert np.einsum("mn,mn->m", c @ gram, c) == pytest.approx(1)
     assert (value >= posterior.improvement(start, y.max())[0]).all()
 
@@ -249,8 +251,8 @@ def test_told_rows_are_remembered_and_the_kernel_has_its_slope():
 def test_a_batch_is_spread_where_it_can_be():
     gram = np.eye(3)
     c = unit(np.array([[1, 0, 0], [1, 0.01, 0], [0, 1, 0], [0, 0, 1.0]]), gram)
-    assert apart(c, np.array([4, 3, 2, 1.0]), gram, 3).tolist() == [0, 2, 3]
-    assert apart(c, np.array([4, 3, 2, 1.0]), gram, 4).tolist() == [0, 2, 3, 1]
+    assert select_diverse(c, np.array([4, 3, 2, 1.0]), gram, 3).tolist() == [0, 2, 3]
+    assert select_diverse(c, np.array([4, 3, 2, 1.0]), gram, 4).tolist() == [0, 2, 3, 1]
 
 
 def test_scores_follow_the_ranking_also_under_constraints_and_failures():
@@ -258,10 +260,10 @@ def test_scores_follow_the_ranking_also_under_constraints_and_failures():
     metrics = (Metric("a"), Metric("b", "minimize"), Metric("c", "at_most", 0.0))
     objective = Objective(*metrics, score=lambda outputs, _: outputs)
     values = {"a": np.array([1, 2, np.nan, 0.0]), "b": np.array([0, 3, 1, 1.0]), "c": np.array([0, 1, 0, -1.0])}
-    told = Told(objective, [((Draw(0, i), 1.0),) for i in range(4)], values, np.zeros(4, int))
-    assert np.argsort(-scored(told)).tolist() == [0, 3, 1, 2]
-    single = Told(SINGLE, told.terms, {"best": np.array([1, 5, np.nan, 1.1])}, np.zeros(4, int))
-    assert np.argsort(-scored(single)).tolist() == [1, 3, 0, 2]
+    told = History(objective, [((Draw(0, i), 1.0),) for i in range(4)], values, np.zeros(4, int))
+    assert np.argsort(-gp_targets(told)).tolist() == [0, 3, 1, 2]
+    single = History(SINGLE, told.terms, {"best": np.array([1, 5, np.nan, 1.1])}, np.zeros(4, int))
+    assert np.argsort(-gp_targets(single)).tolist() == [1, 3, 0, 2]
 
 
 # --- caps as charts
@@ -310,7 +312,7 @@ def test_stopped_trials_cost_no_more_than_the_budget(budget, steps):
     planned = plan(budget, dim=D, steps=steps)
     assert 0 < planned.checkpoint < steps
     n, spent, done = planned.trials(budget), 0, 0
-    assert planned.narrow == n
+    assert planned.anneal_over == n
 
     def cost(rows):
         return rows * planned.checkpoint + survivors(rows, planned.kept) * (steps - planned.checkpoint)
@@ -327,8 +329,8 @@ def test_bad_arguments_are_refused():
     for wrong in (
         lambda: plan(0, dim=D),
         lambda: plan(9, dim=D, axes=1),
-        lambda: sphere(PRIOR, axes=3, fresh=(0.5, 0.2)),
-        lambda: sphere(PRIOR, axes=3, size=4, sampled=5),
+        lambda: spherical_bo(PRIOR, axes=3, fresh=(0.5, 0.2)),
+        lambda: spherical_bo(PRIOR, axes=3, size=4, sampled=5),
         lambda: reseed(PRIOR, axes=3, kept=4),
     ):
         with pytest.raises(ArgumentError):
@@ -338,9 +340,9 @@ def test_bad_arguments_are_refused():
 def test_a_stopped_trials_estimate_is_learnt_from():
     terms = [((Draw(0, i), 1.0),) for i in range(6)]
     stopped = np.array([0.1, 0.2, 0.3, np.nan, 0.4, 0.5])
-    blind = Told(SINGLE, terms, {"best": stopped}, np.zeros(6, int))
+    blind = History(SINGLE, terms, {"best": stopped}, np.zeros(6, int))
     seen = dataclasses.replace(blind, estimates={"best": np.array([np.nan, np.nan, np.nan, 5.0, np.nan, np.nan])})
-    turns = [sphere(PRIOR, axes=3, size=4)(told, 9, 0) for told in (blind, seen)]
+    turns = [spherical_bo(PRIOR, axes=3, size=4)(told, 9, 0) for told in (blind, seen)]
     weight = [dict(turn.exact[0]).get(Draw(0, 3), 0.0) for turn in turns]
     assert weight[1] > weight[0] + 0.1
     assert torch.isfinite(turns[1].space.bank.inner(turns[1].first)).all()

@@ -8,7 +8,7 @@ import torch
 
 from surrogate_ax import Evaluator, FunctionGenerator, Metric, Objective, Steppable
 from surrogate_ax.errors import ArgumentError, UnsupportedError
-from surrogate_ax.execution.early_stopping import Checkpoints, check_checkpoints
+from surrogate_ax.execution.early_stopping import EarlyStopping, check_checkpoints
 from surrogate_ax.execution.executor import Candidate
 from tests.contracts.euler_flow import EulerFlow
 
@@ -49,7 +49,7 @@ def _columns(completed):
 
 def _line(judge, flow, steps=(3,), batch_size=8, **options):
     catch = options.pop("catch", (Exception,))
-    return Checkpoints(judge, Evaluator(flow, OBJECTIVE, catch=catch), steps, batch_size=batch_size, **options)
+    return EarlyStopping(judge, Evaluator(flow, OBJECTIVE, catch=catch), steps, batch_size=batch_size, **options)
 
 
 def test_losers_end_with_their_estimate_and_survivors_as_if_nothing_had_happened():
@@ -182,7 +182,7 @@ def test_an_estimate_that_cannot_be_scored_lets_the_row_go_on():
 
     judge = Judge(s3=100.0)
     objective = Objective(Metric("sum"), score=score)
-    line = Checkpoints(judge, Evaluator(EulerFlow(), objective), (3,), batch_size=8)
+    line = EarlyStopping(judge, Evaluator(EulerFlow(), objective), (3,), batch_size=8)
     line.put(*_batch(range(4)))
     found = _columns(line.take(wait=True))
     assert judge.asked == []

@@ -263,7 +263,7 @@ def test_a_bank_that_was_used_gives_what_a_fresh_one_gives(steps):
 def test_stacks_of_a_few_seeds_give_what_one_stack_gives(monkeypatch):
     c = np.random.default_rng(0).normal(size=(3, 7))
     whole = Bank(PRIOR, draws(7)).inner(c)
-    monkeypatch.setattr("surrogate_ax.bank.STACK_BYTES", 4 * D * 3)
+    monkeypatch.setattr("surrogate_ax.latents.bank.STACK_BYTES", 4 * D * 3)
     torch.testing.assert_close(Bank(PRIOR, draws(7)).inner(c), whole, rtol=0, atol=1e-5)
 
 
@@ -274,7 +274,7 @@ def test_no_stack_is_larger_than_asked_for(monkeypatch, stack_bytes):
     monkeypatch.setattr(
         Bank, "_seed_rows", lambda self, columns: sizes.append(len(columns)) or seed_rows(self, columns)
     )
-    monkeypatch.setattr("surrogate_ax.bank.STACK_BYTES", stack_bytes)
+    monkeypatch.setattr("surrogate_ax.latents.bank.STACK_BYTES", stack_bytes)
     Bank(PRIOR, draws(7)).inner(np.ones((2, 7)))
     assert sum(sizes) == 7
     assert max(sizes) == max(1, stack_bytes // (4 * D))
@@ -282,8 +282,10 @@ def test_no_stack_is_larger_than_asked_for(monkeypatch, stack_bytes):
 
 def test_a_box_that_is_searched_is_made_once(monkeypatch):
     made = []
-    monkeypatch.setattr("surrogate_ax.bank.SMALL", 0)  # rows of few entries are kept for good
-    monkeypatch.setattr("surrogate_ax.bank.inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim))
+    monkeypatch.setattr("surrogate_ax.latents.bank.SMALL", 0)  # rows of few entries are kept for good
+    monkeypatch.setattr(
+        "surrogate_ax.latents.bank.inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim)
+    )
     bank = Bank(PRIOR, draws(4))
     for _ in range(3):
         bank.inner(np.ones((2, 4)))
@@ -315,8 +317,10 @@ def test_threads_may_share_a_bank():
 
 def test_seeds_that_a_row_does_not_use_are_not_made(monkeypatch):
     made = []
-    monkeypatch.setattr("surrogate_ax.bank.SMALL", 0)  # rows of few entries are kept for good
-    monkeypatch.setattr("surrogate_ax.bank.inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim))
+    monkeypatch.setattr("surrogate_ax.latents.bank.SMALL", 0)  # rows of few entries are kept for good
+    monkeypatch.setattr(
+        "surrogate_ax.latents.bank.inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim)
+    )
     c = np.zeros((2, 500))
     c[:, 17] = 1
     Bank(PRIOR, draws(500)).inner(c)

@@ -16,7 +16,7 @@ from surrogate_ax.errors import ArgumentError, SeedError
 from surrogate_ax.latents.charts import Angular
 from surrogate_ax.latents.seeds import Draw
 from surrogate_ax.policies.basic import O3_SEEDS, o3_seeds
-from surrogate_ax.policies.history import Told, Turn
+from surrogate_ax.policies.history import History, Round
 
 PRIOR = Gaussian((24,))
 OBJECTIVE = Objective(Metric("best"), score=lambda outputs, conditions: outputs)
@@ -26,7 +26,7 @@ def told(values, rounds=None, *, running=(), terms=None, tensors=None):
     n = len(values)
     rows = terms or [((Draw(5, i), 1.0),) for i in range(n)]
     rounds = np.zeros(n, dtype=int) if rounds is None else np.asarray(rounds, dtype=int)
-    return Told(OBJECTIVE, rows, {"best": np.asarray(values, dtype=float)}, rounds, running, tensors or {})
+    return History(OBJECTIVE, rows, {"best": np.asarray(values, dtype=float)}, rounds, running, tensors or {})
 
 
 def seeds_of(turn):
@@ -38,7 +38,7 @@ def seeds_of(turn):
 
 def test_a_round_is_counted_by_what_ended_and_what_runs():
     made = told([1, 2, np.nan, 4], [0, 1, 0, 1], running=(0, 0, 1))
-    turn = Turn(SurrogateSpace.sample(PRIOR, seeds=2, rng=0), 0, 10)
+    turn = Round(SurrogateSpace.sample(PRIOR, seeds=2, rng=0), 0, 10)
     assert (made.ended(0), made.ended(1), made.ended(2)) == (2, 2, 0)
     assert made.open(turn) == 10 - 2 - 2
     assert made.order.tolist() == [3, 1, 0, 2]
@@ -66,9 +66,9 @@ def test_the_bank_of_what_was_told_holds_its_seeds_in_order():
 
 def test_exact_rows_are_terms_over_the_bank():
     space = SurrogateSpace.sample(PRIOR, seeds=3, rng=0)
-    assert Turn(space, 0, 5).exact == []
-    assert Turn(space, 0, 5, sp.csr_array((0, 3))).exact == []
-    exact = Turn(space, 0, 5, np.array([[0, 2.0, 0], [3.0, 0, 4.0]])).exact
+    assert Round(space, 0, 5).exact == []
+    assert Round(space, 0, 5, sp.csr_array((0, 3))).exact == []
+    exact = Round(space, 0, 5, np.array([[0, 2.0, 0], [3.0, 0, 4.0]])).exact
     assert exact == [((space.bank.seeds[1], 1.0),), ((space.bank.seeds[0], 0.6), (space.bank.seeds[2], 0.8))]
 
 
@@ -179,12 +179,19 @@ def test_the_number_of_seeds_fits_half_the_budget(budget):
 def _stopped_told(n, name="best", goal="maximize"):
     """n finished trials that passed step 3 with half their value, and three stopped there; one failed."""
     values = np.concatenate([np.arange(n, dtype=float), [np.nan] * 4])
-    passed = np.concatenate([np.arange(n) / 2 + 1, [0.0, -1.0, 0.5, np.nan]])
-    estimates = np.where(np.isnan(values), passed, np.nan)
+    checkpoint_estimates = np.concatenate([np.arange(n) / 2 + 1, [0.0, -1.0, 0.5, np.nan]])
+    estimates = np.where(np.isnan(values), checkpoint_estimates, np.nan)
     objective = Objective(Metric(name, goal), score=lambda outputs, conditions: outputs)
     terms = [((Draw(0, k), 1.0),) for k in range(n + 4)]
     rounds = np.zeros(n + 4, dtype=np.int64)
-    return Told(objective, terms, {name: values}, rounds, estimates={name: estimates}, passed={3: passed})
+    return History(
+        objective,
+        terms,
+        {name: values},
+        rounds,
+        estimates={name: estimates},
+        checkpoint_estimates={3: checkpoint_estimates},
+    )
 
 
 def test_stopped_trials_stand_between_the_finished_and_the_failed():
@@ -194,13 +201,13 @@ def test_stopped_trials_stand_between_the_finished_and_the_failed():
 
 def test_stopped_trials_are_predicted_on_the_line_of_the_finished():
     told = _stopped_told(8)
-    predicted = told.predicted()["best"]
-    np.testing.assert_allclose(predicted[:11], [*range(8), -2, -4, -1], atol=1e-9)
-    assert np.isnan(predicted[11])
-    np.testing.assert_allclose(_stopped_told(4).predicted()["best"][4:7], [0, -1, 0.5])  # too few for a line
+    extrapolated = told.extrapolated()["best"]
+    np.testing.assert_allclose(extrapolated[:11], [*range(8), -2, -4, -1], atol=1e-9)
+    assert np.isnan(extrapolated[11])
+    np.testing.assert_allclose(_stopped_told(4).extrapolated()["best"][4:7], [0, -1, 0.5])  # too few for a line
 
 
 def test_rows_of_what_was_told_keep_their_estimates():
     part = _stopped_told(8).rows(np.array([1, 9, 10]))
     np.testing.assert_array_equal(part.estimates["best"], [np.nan, -1, 0.5])
-    np.testing.assert_array_equal(part.passed[3], [1.5, -1, 0.5])
+    np.testing.assert_array_equal(part.checkpoint_estimates[3], [1.5, -1, 0.5])

@@ -10,7 +10,7 @@ from surrogate_ax.analysis.seed_utility import _line, effective_seeds, seed_util
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.latents.charts import Angular, KnotheRosenblatt
 from surrogate_ax.latents.seeds import Draw
-from surrogate_ax.policies.history import Told
+from surrogate_ax.policies.history import History
 
 PRIOR = Gaussian((64,))
 OBJECTIVE = Objective(Metric("best"), score=lambda outputs, conditions: outputs)
@@ -23,7 +23,7 @@ def _told(n=80, effect=EFFECT, noise=0.1, goal="maximize"):
     terms = space.terms(random.uniform(size=(n, 4)))
     values = space.bank.rows(terms).toarray() @ effect + noise * random.standard_normal(n)
     objective = Objective(Metric("best", goal), score=OBJECTIVE.score)
-    return space, Told(objective, terms, {"best": values}, np.zeros(n, dtype=np.int64))
+    return space, History(objective, terms, {"best": values}, np.zeros(n, dtype=np.int64))
 
 
 def test_the_seeds_of_a_linear_score_are_found():
@@ -62,7 +62,7 @@ def test_failed_trials_and_lone_seeds_are_passed_over():
     values = told.values["best"].copy()
     values[3] = np.nan
     terms = [*told.terms, ((Draw(9, 0), 1.0),)]
-    more = Told(told.objective, terms, {"best": np.append(values, 50.0)}, np.zeros(21, dtype=np.int64))
+    more = History(told.objective, terms, {"best": np.append(values, 50.0)}, np.zeros(21, dtype=np.int64))
     found = seed_utility(more, PRIOR)
     assert found.trials == 19
     assert set(found.seeds) == set(space.bank.seeds)
@@ -72,7 +72,7 @@ def test_too_few_trials_are_refused():
     with pytest.raises(ArgumentError, match="at least four"):
         seed_utility(_told(n=3)[1], PRIOR)
     with pytest.raises(ArgumentError, match="at least four"):
-        seed_utility(Told(OBJECTIVE, [], {"best": np.zeros(0)}, np.zeros(0, dtype=np.int64)), PRIOR)
+        seed_utility(History(OBJECTIVE, [], {"best": np.zeros(0)}, np.zeros(0, dtype=np.int64)), PRIOR)
 
 
 def test_effective_seeds_of_known_rows_and_charts():
