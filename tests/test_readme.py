@@ -92,10 +92,10 @@ def test_the_demos_numbers_are_those_measured() -> None:
     gains = [1 - float(row["search_best"]) / float(row["plain_best"]) for row in rows]
     assert len({row["seed"] for row in rows}) == len(rows) == 20
     assert {row["search_nfe"] for row in rows} == {row["plain_nfe"] for row in rows} == {"3072"}
-    told = re.search(r"On (\d+) seeds its best\s.*? on (\d+), by (\d+)% in the median", README, re.DOTALL)
-    assert told is not None
+    history = re.search(r"On (\d+) seeds its best\s.*? on (\d+), by (\d+)% in the median", README, re.DOTALL)
+    assert history is not None
     wins = sum(gain > 0 for gain in gains)
-    assert [int(number) for number in told.groups()] == [20, wins, round(100 * statistics.median(gains))]
+    assert [int(number) for number in history.groups()] == [20, wins, round(100 * statistics.median(gains))]
 
 
 def test_the_picture_is_small_enough_to_load_at_once() -> None:

@@ -8,7 +8,7 @@ from ax.api.client import Client
 from ax.api.configs import RangeParameterConfig
 
 from surrogate_ax import Generator, Metric, Objective, Policy, SurrogateSpace
-from surrogate_ax.policies.history import Round
+from surrogate_ax.policies.history import Round, as_proposals
 from surrogate_ax_platform import configure_experiment, optimize, records
 
 Array = np.ndarray
@@ -21,8 +21,8 @@ def images(generator: Generator, space: SurrogateSpace, u: Array) -> Array:
     return np.concatenate([np.asarray(generator.generate(space.latents(p), [{}] * len(p)).outputs) for p in parts])
 
 
-def fixed_turn(turn: Round) -> Policy:
-    return lambda *_: turn
+def fixed_turn(round: Round) -> Policy:
+    return lambda *_: round
 
 
 def box_client(d: int, rng: int) -> Client:
@@ -48,7 +48,7 @@ def with_coefficients(
     client = Client(random_seed=rng)
     objective = Objective(Metric("score"), score=lambda outputs, _: score(outputs))
     configure_experiment(client, generator, objective, space=space, model="coefficients", rng=rng)
-    policy = fixed_turn(Round(space, 0, total, space.coefficients(begin)))
+    policy = fixed_turn(Round(space, 0, total, as_proposals(space.bank, space.coefficients(begin))))
     optimize(client, generator, objective, total_trials=total, batch_size=BATCH, rng=rng, policy=policy)
     return client, np.array([records.metric_values(t, ["score"])[0] for t in records.trials(client._experiment)])
 

@@ -113,9 +113,9 @@ def cell(name: str, repeat: int, kind: str, generator: Counted) -> dict[str, Any
     def note(study: optuna.Study, _: Any) -> None:
         if trace and trace[-1][0] == generator.spent:  # called for every trial of a batch
             return
-        told = OptunaHost(study, generator, made.objective).told()
-        done = np.isfinite(made.objective.losses(told.values)).all(axis=1)  # the others were stopped
-        worth = made.worth({metric: column[done] for metric, column in told.values.items()})
+        history = OptunaHost(study, generator, made.objective).history()
+        done = np.isfinite(made.objective.losses(history.values)).all(axis=1)  # the others were stopped
+        worth = made.worth({metric: column[done] for metric, column in history.values.items()})
         trace.append((generator.spent, float(worth[-1]) if len(worth) else -np.inf))
 
     optimize(

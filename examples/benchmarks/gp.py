@@ -114,8 +114,8 @@ def box(space: SurrogateSpace) -> Box:
 
 def r2(x: Array, y: Array, rows: Array, test: Array, kernel: object) -> float:
     """Held-out R² of a GP that was fitted to some rows."""
-    told = torch.tensor(y[rows, None])
-    model = SingleTaskGP(torch.tensor(x[rows]), told, covar_module=kernel, outcome_transform=Standardize(1))
+    history = torch.tensor(y[rows, None])
+    model = SingleTaskGP(torch.tensor(x[rows]), history, covar_module=kernel, outcome_transform=Standardize(1))
     fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
     with torch.no_grad():
         mean = model.posterior(torch.tensor(x[test])).mean[:, 0].numpy()

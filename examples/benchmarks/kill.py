@@ -313,9 +313,9 @@ class Study:
             return []
         trials = optuna.load_study(study_name="killed", storage=storage).get_trials(deepcopy=False)
         storage.engine.dispose()
-        told = {trial.number: (trial.state, trial.values, recipe(trial)) for trial in trials if is_told(trial)}
-        self.lost += sum(told.get(number) != before for number, before in self._told.items())
-        self._told = told
+        history = {trial.number: (trial.state, trial.values, recipe(trial)) for trial in trials if is_told(trial)}
+        self.lost += sum(history.get(number) != before for number, before in self._told.items())
+        self._told = history
         return trials
 
     def audit(self) -> Counter[str]:
@@ -323,16 +323,16 @@ class Study:
         from surrogate_ax_optuna.trials import HISTORY, is_lost, is_told
 
         trials = self.look()
-        told = [trial for trial in trials if is_told(trial)]
+        history = [trial for trial in trials if is_told(trial)]
         first = {trial.number: trial.system_attrs.get(HISTORY, [trial.number])[0] for trial in trials}
-        by_first = Counter(first[trial.number] for trial in told)
+        by_first = Counter(first[trial.number] for trial in history)
         rows = Counter(
             (trial.user_attrs["surrogate:round"], trial.user_attrs["surrogate:exact"])
-            for trial in told
+            for trial in history
             if "surrogate:exact" in trial.user_attrs
         )
         orphans = [trial for trial in trials if is_lost(trial)]
-        same = {(first[trial.number], recipe(trial), str(sorted(trial.params.items()))) for trial in told}
+        same = {(first[trial.number], recipe(trial), str(sorted(trial.params.items()))) for trial in history}
         untold = [t for t in orphans if (first[t.number], recipe(t), str(sorted(t.params.items()))) not in same]
         return Counter(
             told_lost=self.lost,
@@ -340,7 +340,7 @@ class Study:
             orphans=len(orphans),
             orphans_untold=len(untold),
             left_running=sum(not trial.state.is_finished() for trial in trials),
-            wrong_total=int(len(told) != TOTAL),
+            wrong_total=int(len(history) != TOTAL),
         )
 
 

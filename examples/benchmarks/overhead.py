@@ -299,11 +299,11 @@ def long_search(
     planned = plan(LENGTH, dim=ENTRIES).policy(generator.prior)
     where = planned if kind == "plan" else fixed(SurrogateSpace.sample(generator.prior, seeds=BOX, rng=0))
 
-    def policy(told: Any, left: int, rng: int) -> Any:
+    def policy(history: Any, left: int, rng: int) -> Any:
         begun = time.process_time()
-        turn = where(told, left, rng)
+        round = where(history, left, rng)
         chose(time.process_time() - begun)
-        return turn
+        return round
 
     objective = Objective(Metric("sum", "maximize"), score=lambda outputs, _: outputs[:, :8].sum(dim=1))
     options: dict[str, Any] = {"policy": policy, "batch_size": BATCH, "rng": 0, "progress": False}

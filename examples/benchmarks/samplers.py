@@ -111,10 +111,10 @@ def compare(case: Case, *, quick: bool) -> float:
     return ratio
 
 
-def ask_overhead(name: str, make: Callable[[], BaseSampler], told: int = 500, asks: int = 20) -> float:
+def ask_overhead(name: str, make: Callable[[], BaseSampler], history: int = 500, asks: int = 20) -> float:
     """Print and return the processor time of one ask, wrapped over bare, medians of interleaved asks."""
     studies = [optuna.create_study(sampler=make()), optuna.create_study(sampler=RoundSampler(make(), SPACE, round=1))]
-    points = np.random.default_rng(0).random((told, DIM)).tolist()
+    points = np.random.default_rng(0).random((history, DIM)).tolist()
     for study in studies:
         for point in points:
             params = dict(zip(SPACE, point, strict=True))
@@ -130,7 +130,7 @@ def ask_overhead(name: str, make: Callable[[], BaseSampler], told: int = 500, as
             spent.append(time.process_time() - start)
             study.tell(trial, state=TrialState.FAIL)
     bare, wrapped = (statistics.median(spent) for spent in seconds)
-    print(f"{name}: one ask after {told} trials, wrapped {wrapped * 1e3:.2f} ms, bare {bare * 1e3:.2f} ms")
+    print(f"{name}: one ask after {history} trials, wrapped {wrapped * 1e3:.2f} ms, bare {bare * 1e3:.2f} ms")
     print(f"RESULT sampler_{name}_ask_ratio {wrapped / bare:.3f} <={LIMIT:.2f} {verdict(wrapped / bare)}")
     return wrapped / bare
 

@@ -89,17 +89,17 @@ class CoefficientCandidates:
         self._fitted: tuple[Tensor, Tensor, Any] | None = None
 
     def in_round(
-        self, space: SurrogateSpace, conditions: Mapping[str, Range | Choice], told: EveryRound
+        self, space: SurrogateSpace, conditions: Mapping[str, Range | Choice], history: EveryRound
     ) -> CoefficientCandidates:
         """The same for one round of a study whose box moves.
 
         Args:
             space: the round's box.
             conditions: searched call arguments.
-            told: gives what is known of the ended trials of every round, and their conditions.
+            history: gives what is known of the ended trials of every round, and their conditions.
         """
         mine = type(self)(space, conditions=conditions)
-        mine._told = told
+        mine._told = history
         return mine
 
     def __call__(
@@ -232,19 +232,21 @@ class _InBox(AcquisitionFunction):
 
 
 def _of_all_rounds(
-    space: SurrogateSpace, columns: _Columns, told: History, conditions: Sequence[Mapping[str, Any]]
+    space: SurrogateSpace, columns: _Columns, history: History, conditions: Sequence[Mapping[str, Any]]
 ) -> Known:
     """Finished trials, each at coordinates that stand for its coefficients."""
-    bounded = [(told.values[m.name] - m.bound) * (1 if m.goal == "at_most" else -1) for m in told.objective.bounded]
-    losses = told.objective.losses(told.values)
+    bounded = [
+        (history.values[m.name] - m.bound) * (1 if m.goal == "at_most" else -1) for m in history.objective.bounded
+    ]
+    losses = history.objective.losses(history.values)
     y = np.column_stack([-losses, *bounded])
     finished = np.flatnonzero(np.isfinite(y).all(axis=1)).tolist()
     placed, x = [], []
     for i, row in enumerate(finished, 1):
         u = [i / (len(finished) + 1)] * (space.axes - 1)
-        placed.append(Placed(-1, u, told.terms[row]))
+        placed.append(Placed(-1, u, history.terms[row]))
         x.append([*u, -1.0, *columns.beside(conditions[row])])
-    geometry = _geometry(space, placed, told.tensors)
+    geometry = _geometry(space, placed, history.tensors)
     width = space.axes + len(columns.beside(conditions[0])) if conditions else space.axes
     rows = torch.tensor(x, dtype=torch.float64).reshape(len(x), width)
     return Known(rows, torch.tensor(y[finished]), losses.shape[1], geometry)

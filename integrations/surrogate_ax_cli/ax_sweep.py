@@ -64,7 +64,7 @@ class AxSweep:
         ended = records.ended_trials(client._experiment)
         results: list[Any] = [trial.run_metadata.get(records.RESULT, {}) for trial in ended]
         return Record(
-            host.told(),
+            host.history(),
             [records.read_recipe(trial) for trial in ended],
             [trial.index for trial in ended],
             sum(float(result.get("nfe", 0.0)) for result in results),
@@ -90,8 +90,8 @@ class AxSweep:
             conditions=sweep.conditions,
             previews=FileSystemArtifactStore(folder) if sweep.previews else None,
         )
-        told = AxHost(client, parts.generator, parts.objective).told()
-        with ProgressBar(parts.objective, told, parts.trials, _found(client)) as bar:
+        history = AxHost(client, parts.generator, parts.objective).history()
+        with ProgressBar(parts.objective, history, parts.trials, _found(client)) as bar:
             optimize(
                 client,
                 parts.generator,

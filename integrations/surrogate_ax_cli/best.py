@@ -62,7 +62,7 @@ def best(
         ArgumentError: no trial has succeeded, k or the limit out of range, or overrides that cannot be changed.
         GenerationError: the generator failed for one of them.
     """
-    rows = choose(record.told, parts.generator.prior, k=k, max_cosine=max_cosine)
+    rows = choose(record.history, parts.generator.prior, k=k, max_cosine=max_cosine)
     recipes = [record.recipes[row] for row in rows]
     try:
         outputs, recipes = render(recipes, parts.generator, device=parts.device, **overrides)
@@ -71,12 +71,12 @@ def best(
             raise
         raise ArgumentError(f"--steps, --set: {overrides} cannot be set. {error}") from error
     conditions = [{**recipe.condition, **(recipe.overrides or {})} for recipe in recipes]
-    judged = parts.evaluator.judge(Generated(outputs, np.zeros(len(rows)), 0.0), conditions)
+    judged = parts.evaluator.score(Generated(outputs, np.zeros(len(rows)), 0.0), conditions)
     return [
         Rendered(
             trial=record.numbers[row],
             recipe=recipe,
-            searched={name: float(column[row]) for name, column in record.told.values.items()},
+            searched={name: float(column[row]) for name, column in record.history.values.items()},
             rendered={name: float(column[i]) for name, column in judged.values.items() if np.isfinite(column[i])},
             output=outputs[i],
         )

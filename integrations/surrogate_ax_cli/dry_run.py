@@ -46,7 +46,7 @@ def dry_run(sweep: SweepFile, parts: SweepComponents, record: Record | None) -> 
         "sampler": named_text(sweep.sampler) if sweep.sampler else AUTO,
         "conditions": {name: _values(searched) for name, searched in sweep.conditions.items()},
         "checkpoints": list(checkpoints),
-        "kept": parts.plan.kept if sweep.checkpoints is None else None,
+        "kept": parts.plan.keep_fraction if sweep.checkpoints is None else None,
         "pilot": {"trials": n, "failed": len(pilot.reasons), "nfe": float(pilot.nfe.sum()), "seconds": seconds},
         "nfe": float(pilot.nfe.mean()) * left * share,
         "seconds": seconds / n * left * share,

@@ -44,7 +44,7 @@ class Findings:
     Args:
         name: the study's.
         trials: ended trials with a recipe.
-        told: what they came to.
+        history: what they came to.
         rows: numbers (m,) of the trials in `support`, best first.
         support: of their latents.
         repeats: whether the generator gives the same again.
@@ -58,7 +58,7 @@ class Findings:
 
     name: str
     trials: Sequence[FrozenTrial]
-    told: History
+    history: History
     rows: Array
     support: Support
     repeats: Determinism
@@ -148,22 +148,22 @@ def examine(study: optuna.Study, generator: Generator, *, rng: int = 0) -> Findi
         ArgumentError: no trial has succeeded.
     """
     host = OptunaHost(study, generator, recorded_objective(study))
-    told, trials = host.told(), ended_trials(study)
-    losses = told.objective.losses(told.values) if trials else np.zeros((0, 1))
+    history, trials = host.history(), ended_trials(study)
+    losses = history.objective.losses(history.values) if trials else np.zeros((0, 1))
     scored = int(np.isfinite(losses).all(axis=1).sum())
     if not scored:
         raise ArgumentError(f"study {study.study_name!r}: none of its {len(trials)} trials has succeeded.")
-    bank, rows = told.bank(generator.prior), _looked_at(told.order[:scored])
-    best = [read_recipe(trials[row]) for row in told.order[:scored][:REPEATED]]
+    bank, rows = history.bank(generator.prior), _looked_at(history.order[:scored])
+    best = [read_recipe(trials[row]) for row in history.order[:scored][:REPEATED]]
     best = best * 2 if len(best) == 1 else best
     z = bank.latents(bank.rows([recipe.terms for recipe in best]))
-    shown = bank.rows([told.terms[row] for row in rows])
-    utility = _utility(told, generator)
-    space = None if utility is None else box_over(utility, _axes(trials), generator, told)
+    shown = bank.rows([history.terms[row] for row in rows])
+    utility = _utility(history, generator)
+    space = None if utility is None else box_over(utility, _axes(trials), generator, history)
     return Findings(
         name=study.study_name,
         trials=trials,
-        told=told,
+        history=history,
         rows=rows,
         support=bank_support(bank, shown),
         repeats=determinism(generator, z, [recipe.condition for recipe in best]),
@@ -176,25 +176,25 @@ def examine(study: optuna.Study, generator: Generator, *, rng: int = 0) -> Findi
     )
 
 
-def box_over(utility: SeedUtility, axes: int, generator: Generator, told: History) -> SurrogateSpace | None:
+def box_over(utility: SeedUtility, axes: int, generator: Generator, history: History) -> SurrogateSpace | None:
     """The box over the seeds with the largest shares; None where there are fewer than two.
 
     Args:
         utility: of a study's seeds.
         axes: how many seeds, at most.
         generator: for its prior.
-        told: for stored seeds.
+        history: for stored seeds.
     """
     chosen = np.argsort(-utility.mean)[:axes]
     if len(chosen) < 2:
         return None
-    bank = Bank(generator.prior, [utility.seeds[m] for m in chosen], tensors=told.tensors)
+    bank = Bank(generator.prior, [utility.seeds[m] for m in chosen], tensors=history.tensors)
     return SurrogateSpace(bank, np.eye(len(chosen)))
 
 
 def describe(found: Findings) -> dict[str, Any]:
     """The findings as JSON-able numbers."""
-    support, rounds = found.support, found.told.round[found.rows]
+    support, rounds = found.support, found.history.round[found.rows]
     by_round = {
         str(r): {
             "latents": int((rounds == r).sum()),
@@ -266,7 +266,7 @@ def lines(found: Findings) -> list[str]:
     )
     for label, which in (("carry the score", found.utility.carrying), ("to replace", found.utility.replaceable)):
         named = ", ".join(f"#{m} ({found.utility.slope[m]:+.2f} ± {found.utility.error[m]:.2f})" for m in which)
-        text.append(f"            {label}: {named or 'none can be told from the others'}")
+        text.append(f"            {label}: {named or 'none can be history from the others'}")
     if "box" in d:
         b = d["box"]
         text.append(
@@ -284,9 +284,9 @@ def _looked_at(order: Array) -> Array:
     return np.concatenate([order[: MOST // 2], order[others]])
 
 
-def _utility(told: History, generator: Generator) -> SeedUtility | None:
+def _utility(history: History, generator: Generator) -> SeedUtility | None:
     try:
-        return seed_utility(told, generator.prior)
+        return seed_utility(history, generator.prior)
     except ArgumentError:  # plain draws share nothing: a finding, not a fault
         return None
 

@@ -79,7 +79,7 @@ def draw_support(found: Findings, path: Path) -> None:
         path: where to.
     """
     s, d = found.support, found.dim
-    drawn = found.told.round[found.rows] == 0
+    drawn = found.history.round[found.rows] == 0
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     norm, marginal, channels, white = figure.subplots(2, 2).ravel()
     figure.suptitle(f"{found.name}: latents against the prior; the best trial in red")
@@ -171,7 +171,7 @@ def draw_seeds(found: Findings, generator: Generator, path: Path) -> None:
     utility = _shared(found)
     order = np.argsort(-utility.slope)
     shown = order if len(order) <= SHOWN else np.concatenate([order[: SHOWN // 2], order[-SHOWN // 2 :]])
-    bank = Bank(generator.prior, [utility.seeds[m] for m in shown], tensors=found.told.tensors)
+    bank = Bank(generator.prior, [utility.seeds[m] for m in shown], tensors=found.history.tensors)
     outputs = _generate(generator, bank, np.eye(len(shown)), found.condition)
     figure = Figure(figsize=(11, 1.4 + 0.62 * len(shown)), layout="constrained")
     slopes, shares = figure.subplots(1, 2, width_ratios=[3, 2], sharey=True)
@@ -222,7 +222,7 @@ def draw_map(found: Findings, generator: Generator, path: Path, *, side: int = 9
     if len(utility.seeds) < 3:
         raise ArgumentError(f"found: expected at least three shared seeds for a map, got {len(utility.seeds)}.")
     three = np.sort(np.argsort(-utility.slope)[:3])  # in order of appearance, as the axes of a box of three are
-    bank = Bank(generator.prior, [utility.seeds[m] for m in three], tensors=found.told.tensors)
+    bank = Bank(generator.prior, [utility.seeds[m] for m in three], tensors=found.history.tensors)
     space = SurrogateSpace(bank, np.eye(3))
     outputs = _generate(generator, bank, space.coefficients(box_grid(side)), found.condition)
     marked, inside = _marked(found, bank, space, side)
@@ -272,7 +272,7 @@ def _marked(found: Findings, bank: Bank, space: SurrogateSpace, side: int) -> tu
     cells: dict[int, int] = {}
     inside = 0
     for place, row in enumerate(found.rows[:20], start=1):
-        weight = dict(found.told.terms[row])
+        weight = dict(found.history.terms[row])
         w = np.array([[max(weight.get(seed, 0.0), 0.0) for seed in bank.seeds]])
         if (w**2).sum() < 0.5 * sum(c**2 for c in weight.values()):
             continue

@@ -49,8 +49,8 @@ class OptunaSweep:
         ended = ended_trials(study)
         recipes = [read_recipe(trial) for trial in ended]
         nfe = sum(float(trial.user_attrs.get(RESULT_ATTR, {}).get("nfe", 0.0)) for trial in ended)
-        told = OptunaHost(study, self._parts.generator, self._parts.objective).told()
-        return Record(told, recipes, [trial.number for trial in ended], nfe, status(study))
+        history = OptunaHost(study, self._parts.generator, self._parts.objective).history()
+        return Record(history, recipes, [trial.number for trial in ended], nfe, status(study))
 
     def run(self) -> None:
         """Open or make the study and go on to the budget.

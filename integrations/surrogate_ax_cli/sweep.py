@@ -36,14 +36,14 @@ class Record:
     """What a study holds: n ended trials, in the order in which they ended.
 
     Args:
-        told: terms, values and rounds.
+        history: terms, values and rounds.
         recipes: n.
         numbers: the host's numbers of the trials.
         nfe: network function evaluations spent on them.
         found: how they ended, and trials that have not.
     """
 
-    told: History
+    history: History
     recipes: Sequence[Recipe]
     numbers: Sequence[int]
     nfe: float
@@ -52,7 +52,11 @@ class Record:
     @property
     def scored(self) -> int:
         """Trials with a finite value of every metric to optimise."""
-        return int(np.isfinite(self.told.objective.losses(self.told.values)).all(axis=1).sum()) if self.recipes else 0
+        return (
+            int(np.isfinite(self.history.objective.losses(self.history.values)).all(axis=1).sum())
+            if self.recipes
+            else 0
+        )
 
 
 class SweepHost(Protocol):
@@ -156,19 +160,19 @@ def try_out(sweep: SweepFile, parts: SweepComponents, n: int = 1, evaluator: Eva
 
 def summary(sweep: SweepFile, record: Record) -> dict[str, Any]:
     """A sweep's result, JSON-able."""
-    told, n = record.told, record.scored
+    history, n = record.history, record.scored
     best = [
         {
             "trial": record.numbers[row],
-            "values": {name: float(column[row]) for name, column in told.values.items()},
+            "values": {name: float(column[row]) for name, column in history.values.items()},
             "conditions": dict(record.recipes[row].condition),
         }
-        for row in told.order[: min(n, SHOWN)].tolist()
+        for row in history.order[: min(n, SHOWN)].tolist()
     ]
     found = record.found
     counts = {
         "budget": sweep.budget,
-        "ended": found.told,
+        "ended": found.ended,
         "scored": n,
         "failed": found.failed,
         "running": found.running,

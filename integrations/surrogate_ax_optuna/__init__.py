@@ -18,18 +18,18 @@ from surrogate_ax_optuna.storage import sqlite
 from surrogate_ax_optuna.trials import SearchStatus, status
 
 __all__ = [
-    "SearchStatus",
     "Mirror",
     "OptunaHost",
     "Pick",
     "RoundSampler",
+    "SearchStatus",
     "distributions",
-    "status",
     "mirror",
     "optimize",
     "portfolio",
     "record",
     "sqlite",
+    "status",
     "suggest_latents",
     "write_report",
 ]

@@ -110,11 +110,11 @@ class Ledger:
         """Whether trials wait in Optuna's queue."""
         return any(trial.state == TrialState.WAITING for trial in self._open)
 
-    def next(self, turn: Round, exact: int) -> Claim | None:
+    def next(self, round: Round, exact: int) -> Claim | None:
         """What the next trial of a turn should be for: a lost trial, then an exact row, then a proposal.
 
         Args:
-            turn: where to search.
+            round: where to search.
             exact: how many exact rows it has.
 
         Returns:
@@ -126,12 +126,12 @@ class Ledger:
         for number, trial in self._lost.items():
             if number not in repeated:
                 return Claim(round_of(trial), trial.user_attrs.get(FIXED_ATTR), trial)
-        if self._places(self._open, turn) <= 0:
+        if self._places(self._open, round) <= 0:
             return None
         taken = self._exact.union(map(_row, self._open))
-        return Claim(turn.round, next((i for i in range(exact) if (turn.round, i) not in taken), None))
+        return Claim(round.number, next((i for i in range(exact) if (round.number, i) not in taken), None))
 
-    def stands(self, claim: Claim, number: int, turn: Round) -> bool:
+    def stands(self, claim: Claim, number: int, round: Round) -> bool:
         """Whether a trial keeps what it claims, judged by what was read after it was made.
 
         Trials that have ended gave way to it if they had to, whatever their number.
@@ -139,23 +139,23 @@ class Ledger:
         Args:
             claim: what the trial is for.
             number: of the trial.
-            turn: where it searches.
+            round: where it searches.
         """
         earlier = [trial for trial in self._open if trial.number < number]
         if self._places(earlier) <= 0:
             return False
         if claim.repeats is not None:
             return claim.repeats.number not in self._repeated.union(map(parent_of, earlier))
-        if self._places(earlier, turn) <= 0:
+        if self._places(earlier, round) <= 0:
             return False
         return claim.exact is None or (claim.round, claim.exact) not in self._exact.union(map(_row, earlier))
 
-    def _places(self, open: Sequence[FrozenTrial], turn: Round | None = None) -> float:
+    def _places(self, open: Sequence[FrozenTrial], round: Round | None = None) -> float:
         """How many trials are still wanted, beside the running ones among some that have not ended."""
         rounds = [round_of(trial) for trial in open if is_running(trial)]
-        if turn is None:
+        if round is None:
             return self._total - self._ended.total() - len(rounds)
-        return turn.size - self._ended[turn.round] - rounds.count(turn.round)
+        return round.size - self._ended[round.number] - rounds.count(round.number)
 
 
 def _inherited(old: FrozenTrial) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.claims import Claim, Ledger
 from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, abandoned, owner_of
 from surrogate_ax_optuna.previews import PREVIEW_ATTR, encoding, upload
-from surrogate_ax_optuna.pruning import checkpoint_estimates, report_estimates
+from surrogate_ax_optuna.pruning import checkpoint_estimates, report_to_pruner
 from surrogate_ax_optuna.round_view import ROUND_ATTR
 from surrogate_ax_optuna.sampler import RoundSampler, for_batches, for_round
 from surrogate_ax_optuna.search_space import (
@@ -126,7 +126,7 @@ class OptunaHost:
         finally:
             self._leases.close()
 
-    def told(self) -> History:
+    def history(self) -> History:
         """Ended trials in the order in which they ended, and the rounds of those that other processes run.
 
         Interrupted and lost trials are as if never asked: their places are free.
@@ -147,7 +147,7 @@ class OptunaHost:
         values, estimates = (np.array([row[i] for row in rows]).reshape(len(rows), len(names)) for i in (1, 2))
         stopped = not np.isnan(estimates).all()
         steps = sorted({step for row in rows for step in row[3]}) if stopped else []
-        told = History(
+        history = History(
             self._objective,
             [row[0] for row in rows],
             dict(zip(names, values.T, strict=True)),
@@ -157,9 +157,9 @@ class OptunaHost:
             estimates=dict(zip(names, estimates.T, strict=True)) if stopped else {},
             checkpoint_estimates={step: np.array([row[3].get(step, np.nan) for row in rows]) for step in steps},
         )
-        return told, [row[4] for row in rows]
+        return history, [row[4] for row in rows]
 
-    def ask(self, n: int, turn: Round) -> Sequence[Candidate[optuna.Trial]]:
+    def ask(self, n: int, round: Round) -> Sequence[Candidate[optuna.Trial]]:
         """Lost trials of killed processes, exact rows of the turn that nobody has run yet, then the sampler's points.
 
         Returns:
@@ -169,19 +169,19 @@ class OptunaHost:
             MismatchError: the turn's K is not that of the study, whose parameters are the same for life.
         """
         trials = self._read_trials()
-        self._check_axes(turn, trials)
+        self._check_axes(round, trials)
         if self._alone and len(trials) > self._made:
             self._alone = False  # the seed has given these points to another worker, or to an earlier run
             self._batched.reseed_rng()
-        exact, candidates = turn.exact, list[Candidate[optuna.Trial]]()
+        exact, candidates = round.terms, list[Candidate[optuna.Trial]]()
         try:
             while len(candidates) < n:
                 if self._ledger.waiting and (trial_id := self.study._pop_waiting_trial_id()) is not None:
-                    candidates.append(self._ask_one(trial_id, self._adopt(trial_id, turn), turn, exact, n))
-                elif (claim := self._ledger.next(turn, len(exact))) is None:
+                    candidates.append(self._ask_one(trial_id, self._adopt(trial_id, round), round, exact, n))
+                elif (claim := self._ledger.next(round, len(exact))) is None:
                     break
-                elif (mine := self._make(claim, turn)) is not None:
-                    candidates.append(self._ask_one(mine, claim, turn, exact, n))
+                elif (mine := self._make(claim, round)) is not None:
+                    candidates.append(self._ask_one(mine, claim, round, exact, n))
         except BaseException:
             self._give_back([candidate.ticket._trial_id for candidate in candidates])
             raise
@@ -192,7 +192,7 @@ class OptunaHost:
         self._ledger.read(trials)
         return trials
 
-    def _make(self, claim: Claim, turn: Round) -> int | None:
+    def _make(self, claim: Claim, round: Round) -> int | None:
         """Id of a new trial for a claim; None where another worker was first."""
         storage = self.study._storage
         trial_id = storage.create_new_trial(self.study._study_id, template_trial=claim.trial(self._leases.payload()))
@@ -200,7 +200,7 @@ class OptunaHost:
         try:
             self._leases.hold(trial_id)
             number = next(trial.number for trial in reversed(self._read_trials()) if trial._trial_id == trial_id)
-            if self._ledger.stands(claim, number, turn):
+            if self._ledger.stands(claim, number, round):
                 return trial_id
         except BaseException:
             self._give_back([trial_id])
@@ -209,11 +209,11 @@ class OptunaHost:
         self._read_trials()
         return None
 
-    def _adopt(self, trial_id: int, turn: Round) -> Claim:
+    def _adopt(self, trial_id: int, round: Round) -> Claim:
         """The claim of a trial that waited in Optuna's queue: a user's point, or a retry of Optuna's own."""
         storage = self.study._storage
         trial = storage.get_trial(trial_id)
-        number = int(trial.user_attrs.get(ROUND_ATTR, turn.round))
+        number = int(trial.user_attrs.get(ROUND_ATTR, round.number))
         storage.set_trial_user_attr(trial_id, ROUND_ATTR, number)  # first: what has a round is taken back after a kill
         storage.set_trial_user_attr(trial_id, LEASE_ATTR, self._leases.payload())
         self._leases.hold(trial_id)
@@ -221,21 +221,21 @@ class OptunaHost:
         return Claim(number, repeats=trial if RECIPE_ATTR in trial.user_attrs else None)
 
     def _ask_one(
-        self, trial_id: int, claim: Claim, turn: Round, exact: Sequence[Terms], n: int
+        self, trial_id: int, claim: Claim, round: Round, exact: Sequence[Terms], n: int
     ) -> Candidate[optuna.Trial]:
         """A trial made for a claim, with its parameters and its recipe."""
-        parameters = distributions(turn.space, self._conditions)
-        proposes = claim.exact is None and claim.repeats is None and turn.space.fresh < 1
+        parameters = distributions(round.space, self._conditions)
+        proposes = claim.exact is None and claim.repeats is None and round.space.fresh < 1
         try:
             self.study._thread_local.cached_all_trials = None  # as in `Study.ask`: samplers see the newest
-            self.study.sampler = self._round_sampler(claim.round, proposes, parameters, turn.space)
+            self.study.sampler = self._round_sampler(claim.round, proposes, parameters, round.space)
             trial = optuna.Trial(self.study, trial_id)
             if claim.repeats is not None:
                 terms, condition = proposal(claim.repeats)
             else:
                 for name, distribution in parameters.items():
                     trial._suggest(name, distribution)
-                terms = self._terms(trial, turn) if claim.exact is None else exact[claim.exact]
+                terms = self._terms(trial, round) if claim.exact is None else exact[claim.exact]
                 condition = {name: trial.params[name] for name in self._conditions}
             write_recipe(trial, terms, condition, generator=self._generator, batch=n)
             self._asked[trial.number] = terms, condition
@@ -244,11 +244,11 @@ class OptunaHost:
             raise
         return Candidate(trial, terms, condition, claim.round)
 
-    def _terms(self, trial: optuna.Trial, turn: Round) -> Terms:
+    def _terms(self, trial: optuna.Trial, round: Round) -> Terms:
         """The row of a trial's point in the box."""
-        u = np.array([[trial.params[f"u{k}"] for k in range(turn.space.axes - 1)]])
-        draws = [Draw(self._entropy, trial.number)] if turn.space.fresh > 0 else []
-        return turn.space.terms(u, draws=draws)[0]
+        u = np.array([[trial.params[f"u{k}"] for k in range(round.space.axes - 1)]])
+        draws = [Draw(self._entropy, trial.number)] if round.space.fresh > 0 else []
+        return round.space.terms(u, draws=draws)[0]
 
     def _round_sampler(
         self, round: int, proposes: bool, parameters: Mapping[str, BaseDistribution], space: SurrogateSpace
@@ -259,15 +259,15 @@ class OptunaHost:
             self._samplers[key] = RoundSampler(proposing, parameters, round)
         return self._samplers[key]
 
-    def _check_axes(self, turn: Round, trials: Sequence[FrozenTrial]) -> None:
+    def _check_axes(self, round: Round, trials: Sequence[FrozenTrial]) -> None:
         if self._axes is None:
             asked = next((trial for trial in trials if RECIPE_ATTR in trial.user_attrs and not is_gone(trial)), None)
             box = [name for name in asked.params if name[:1] == "u" and name[1:].isdigit()] if asked else []
-            self._axes = len(box) + 1 if asked else turn.space.axes
-        if turn.space.axes != self._axes:
+            self._axes = len(box) + 1 if asked else round.space.axes
+        if round.space.axes != self._axes:
             raise MismatchError(
                 f"policy: the study was begun with K = {self._axes} axes, and its parameters stay the same for life, "
-                f"got K = {turn.space.axes}. Use a policy of the same K, or a new study."
+                f"got K = {round.space.axes}. Use a policy of the same K, or a new study."
             )
 
     def _others(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -283,10 +283,10 @@ class OptunaHost:
                 storage.set_trial_state_values(trial_id, TrialState.FAIL)
             self._leases.release(trial_id)
 
-    def note(self, cs: Sequence[Candidate[optuna.Trial]], step: int, values: Mapping[str, Array]) -> None:
+    def report_estimates(self, cs: Sequence[Candidate[optuna.Trial]], step: int, values: Mapping[str, Array]) -> None:
         """Report estimates as intermediate values, which Optuna has for studies of one objective only."""
         if len(self._objective.optimised) == 1:
-            report_estimates(self.study, [candidate.ticket for candidate in cs], step, values, self._objective)
+            report_to_pruner(self.study, [candidate.ticket for candidate in cs], step, values, self._objective)
 
     def should_stop(self, cs: Sequence[Candidate[optuna.Trial]]) -> Array:
         """Ask the study's pruner about each."""

@@ -55,7 +55,7 @@ def optimize(
     policy: Policy | None = None,
     conditions: Mapping[str, Range | Choice] | None = None,
     checkpoints: Sequence[int] = (),
-    kept: float | None = None,
+    keep_fraction: float | None = None,
     overlap: bool = False,
     timeout: float | None = None,
     callbacks: Sequence[Callback] = (),
@@ -86,7 +86,7 @@ def optimize(
         conditions: searched call arguments, `{"guidance_scale": Range(1, 7, step=0.5)}`.
         checkpoints: numbers of steps after which estimates are scored and the study's pruner stops rows, `(3,)`. The
             generator must be `Steppable`, the metric to optimise one.
-        kept: share of each batch that goes on behind a checkpoint, in place of the pruner; for several metrics too.
+        keep_fraction: share of each batch that goes on behind a checkpoint, in place of the pruner; for several metrics too.
         overlap: score a batch in a thread while the next one is generated, which is therefore asked for before the
             last one is told. Rounds still wait for all of their scores, so it gains where a round has several batches;
             CMA-ES wastes one batch a generation, so give it a population of several. A score in pure Python needs a
@@ -101,7 +101,7 @@ def optimize(
     Raises:
         ArgumentError: directions that disagree with the metrics, space and policy together, both or neither of
             total_trials and budget, a count below 1, a budget beside parts that it plans, checkpoints outside the
-            trajectory, for several metrics without `kept`, or together with overlap.
+            trajectory, for several metrics without `keep_fraction`, or together with overlap.
         UnsupportedError: checkpoints for a generator that cannot stop between steps.
         MismatchError: the study was begun with another generator, space, objective or conditions (named).
         GenerationError: everything fails; the first reason is given.
@@ -111,7 +111,9 @@ def optimize(
     """
     evaluator = Evaluator(generator, objective, catch=catch)
     check_counts(batch_size=batch_size)
-    check_wanted(total_trials, budget, space=space, policy=policy, checkpoints=tuple(checkpoints), kept=kept)
+    check_wanted(
+        total_trials, budget, space=space, policy=policy, checkpoints=tuple(checkpoints), keep_fraction=keep_fraction
+    )
     check_directions(study, objective)
     if space is not None and policy is not None:
         raise ArgumentError("space, policy: expected at most one of them, got both; `fixed(space)` is a policy.")
@@ -120,7 +122,7 @@ def optimize(
             f"space: made under prior {space.bank.prior.fingerprint}, the generator's is {generator.prior.fingerprint}."
         )
     if checkpoints:
-        _check_checkpoints(generator, objective, checkpoints, kept)
+        _check_checkpoints(generator, objective, checkpoints, keep_fraction)
     if overlap:
         check_overlap(checkpoints)
     searched = check_searched(conditions or {})
@@ -136,11 +138,11 @@ def optimize(
     )
     with reachable(), _stoppable(study):
         begun = _begun(study, generator, facts, planned)
-        planned = Plan(**begun["plan"])
-        wanted, together = total_trials or 0, None
+        planned = Plan.from_json(begun["plan"])
+        wanted, cohort_size = total_trials or 0, None
         if budget is not None:
-            wanted, checkpoints, kept = planned.spend(budget, stops=not overlap)
-            together = planned.together
+            wanted, checkpoints, keep_fraction = planned.spend(budget, stops=not overlap)
+            cohort_size = planned.cohort_size
         if policy is None:
             policy = fixed(space) if space else planned.policy(generator.prior, device=device)
         host = OptunaHost(
@@ -158,15 +160,21 @@ def optimize(
         if checkpoints:
             merge = budget is not None or not in_generations(study.sampler)  # a plan's points are no sampler's
             executor = EarlyStopping(
-                host, evaluator, checkpoints, batch_size=batch_size, merge=merge, kept=kept, together=together
+                host,
+                evaluator,
+                checkpoints,
+                batch_size=batch_size,
+                merge=merge,
+                keep_fraction=keep_fraction,
+                cohort_size=cohort_size,
             )
         warn_of_journal(study._storage)
         study.set_user_attr(STUDY_ATTR, begun)  # after every check, so that what is refused leaves no trace
         found = status(study)
         _logger.info("study %r: %s", study.study_name, found)
-        bar = ProgressBar(objective, host.told(), wanted, found) if progress else None
+        bar = ProgressBar(objective, host.history(), wanted, found) if progress else None
         with contextlib.closing(host), bar or contextlib.nullcontext():
-            told: list[Callable[[Batch], bool | None]] = [lambda batch: _call_back(study, callbacks, batch)]
+            history: list[Callable[[Batch], bool | None]] = [lambda batch: _call_back(study, callbacks, batch)]
             run(
                 host,
                 policy,
@@ -175,20 +183,20 @@ def optimize(
                 batch_size=batch_size,
                 rng=rng,
                 timeout=timeout,
-                callbacks=([bar] if bar else []) + told,
+                callbacks=([bar] if bar else []) + history,
                 executor=executor,
             )
 
 
 def _check_checkpoints(
-    generator: Generator, objective: Objective, checkpoints: Sequence[int], kept: float | None
+    generator: Generator, objective: Objective, checkpoints: Sequence[int], keep_fraction: float | None
 ) -> None:
-    check_checkpoints(generator, checkpoints, kept)
+    check_checkpoints(generator, checkpoints, keep_fraction)
     names = [metric.name for metric in objective.optimised]
-    if len(names) > 1 and kept is None:
+    if len(names) > 1 and keep_fraction is None:
         raise ArgumentError(
             f"checkpoints: Optuna's pruners judge one metric, the objective optimises {names}. Let a share of each "
-            "batch go on, `kept=0.25`, or leave checkpoints out, or bound or track all metrics but one."
+            "batch go on, `keep_fraction=0.25`, or leave checkpoints out, or bound or track all metrics but one."
         )
 
 
@@ -201,7 +209,7 @@ def _begun(study: optuna.Study, generator: Generator, facts: Mapping[str, Any], 
             f"study {study.study_name!r}: it has trials that `optimize` did not make. Use a study of its own."
         )
     if recorded is None or all(is_gone(trial) for trial in trials):
-        made = {"version": VERSION, "generator": dict(generator.fingerprint), "plan": planned.describe()}
+        made = {"version": VERSION, "generator": dict(generator.fingerprint), "plan": planned.to_json()}
         return made | dict(facts)
     if recorded.get("version") != VERSION:
         raise MismatchError(

@@ -69,9 +69,9 @@ def portfolio(
         SeedError: a stored seed has no tensor.
     """
     objective = objective or recorded_objective(study)
-    told = OptunaHost(study, generator, objective, tensors=tensors).told()
+    history = OptunaHost(study, generator, objective, tensors=tensors).history()
     ended = ended_trials(study)
-    trials = [ended[row] for row in choose(told, generator.prior, k=k, max_cosine=max_cosine)]
+    trials = [ended[row] for row in choose(history, generator.prior, k=k, max_cosine=max_cosine)]
     recipes = [read_recipe(trial) for trial in trials]
     outputs, recipes = render(recipes, generator, tensors=tensors, device=device, **overrides)
     return [Pick(*row) for row in zip(trials, recipes, outputs, strict=True)]

@@ -20,19 +20,19 @@ class ProgressBar:
 
     Args:
         objective: its first optimised metric is shown, best feasible value so far.
-        told: what the study holds already.
+        history: what the study holds already.
         total: trials wanted.
         found: what the study holds, said above the bar when that is anything.
     """
 
-    def __init__(self, objective: Objective, told: History, total: int, found: SearchStatus | None = None) -> None:
+    def __init__(self, objective: Objective, history: History, total: int, found: SearchStatus | None = None) -> None:
         self._objective = objective
         self._metric = objective.optimised[0]
         self._best: list[float] = []  # at most one
         if found:
             tqdm.write(f"Found {found}.", file=sys.stderr)
-        self._bar = tqdm(total=total, initial=len(told.terms), unit="trial", smoothing=0.1)
-        self._note(told.values)
+        self._bar = tqdm(total=total, initial=len(history.terms), unit="trial", smoothing=0.1)
+        self._note(history.values)
 
     def __enter__(self) -> ProgressBar:
         return self

@@ -21,7 +21,7 @@ Array = np.ndarray
 ESTIMATES_ATTR = "surrogate:estimates"
 
 
-def report_estimates(
+def report_to_pruner(
     study: optuna.Study, trials: Sequence[optuna.Trial], step: int, values: Mapping[str, Array], objective: Objective
 ) -> None:
     """Report n estimates to the study's pruner.

@@ -153,7 +153,7 @@ class KnowsRounds(Protocol):
         self,
         space: SurrogateSpace,
         conditions: Searched,
-        told: Callable[[], tuple[History, Sequence[Mapping[str, Any]]]],
+        history: Callable[[], tuple[History, Sequence[Mapping[str, Any]]]],
     ) -> KnowsRounds:
         """The same for one round, given its box, searched conditions, and what gives ended trials and conditions."""
         ...
@@ -163,7 +163,7 @@ def for_round(
     sampler: BaseSampler,
     space: SurrogateSpace,
     conditions: Searched,
-    told: Callable[[], tuple[History, Sequence[Mapping[str, Any]]]],
+    history: Callable[[], tuple[History, Sequence[Mapping[str, Any]]]],
 ) -> BaseSampler:
     """Return the sampler as it should be in one round: a BoTorchSampler that knows rounds is told of all of them.
 
@@ -173,7 +173,7 @@ def for_round(
         sampler: The sampler of the study. It is not changed.
         space: The box of the round.
         conditions: What is searched beside it.
-        told: Gives the ended trials of all rounds and their conditions.
+        history: Gives the ended trials of all rounds and their conditions.
 
     Returns:
         A changed copy, or `sampler` itself where nothing has to change.
@@ -182,7 +182,7 @@ def for_round(
     def change(base: BaseSampler) -> BaseSampler:
         if not (_is_botorch(base) and isinstance(known := vars(base)["_candidates_func"], KnowsRounds)):
             return base
-        return _with(base, _candidates_func=known.in_round(space, conditions, told), _n_startup_trials=0)
+        return _with(base, _candidates_func=known.in_round(space, conditions, history), _n_startup_trials=0)
 
     return _change_base(sampler, change)
 

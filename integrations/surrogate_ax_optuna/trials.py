@@ -99,22 +99,22 @@ class SearchStatus:
     """What a study holds when a run begins.
 
     Args:
-        told: trials that have ended, failed ones among them.
+        ended: trials that have ended, failed ones among them.
         failed: those that failed.
         again: trials of killed processes, which are run again.
         running: trials that other processes are running.
     """
 
-    told: int
+    ended: int
     failed: int
     again: int
     running: int
 
     def __bool__(self) -> bool:
-        return bool(self.told or self.again or self.running)
+        return bool(self.ended or self.again or self.running)
 
     def __str__(self) -> str:
-        parts = [f"{self.told} told"]
+        parts = [f"{self.ended} told"]
         parts += [f"{self.failed} of them failed"] if self.failed else []
         parts += [f"{self.again} taken back from a killed process, to be run again"] if self.again else []
         parts += [f"{self.running} running in another process"] if self.running else []
@@ -128,13 +128,13 @@ def status(study: optuna.Study) -> SearchStatus:
         study: any; of trials that `optimize` did not make, those that have ended are counted.
     """
     trials = study.get_trials(deepcopy=False)
-    told = [trial for trial in trials if is_told(trial)]
+    ended = [trial for trial in trials if is_told(trial)]
     running = [trial for trial in trials if is_running(trial)]
     dead = abandoned(study, running)
     repeated = {parent_of(trial) for trial in trials if not is_gone(trial)}
     again = sum(is_lost(trial) and trial.number not in repeated for trial in trials)
     again += sum(RECIPE_ATTR in trial.user_attrs for trial in dead)
-    return SearchStatus(len(told), sum(t.state == TrialState.FAIL for t in told), again, len(running) - len(dead))
+    return SearchStatus(len(ended), sum(t.state == TrialState.FAIL for t in ended), again, len(running) - len(dead))
 
 
 def _when(trial: FrozenTrial) -> tuple[float, int]:

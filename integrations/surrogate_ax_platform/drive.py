@@ -52,14 +52,14 @@ class BatchRunner(IRunner):
 
     Args:
         host: records recipes and results; left out by Ax when it loads a client, which then needs `configure_runner`.
-        turn: the box that the trials lie in.
+        round: the box that the trials lie in.
         evaluator: generator, objective and fault policy.
     """
 
     def __init__(
-        self, host: AxHost | None = None, turn: Round | None = None, evaluator: Evaluator | None = None
+        self, host: AxHost | None = None, round: Round | None = None, evaluator: Evaluator | None = None
     ) -> None:
-        self._parts = None if host is None or turn is None or evaluator is None else (host, turn, evaluator)
+        self._parts = None if host is None or round is None or evaluator is None else (host, round, evaluator)
         self._status: dict[int, TrialStatus] = {}
 
     @classmethod
@@ -106,11 +106,11 @@ class BatchRunner(IRunner):
 
     def _evaluate(self) -> None:
         """One batch of all running trials, those that a dead process has left among them."""
-        host, turn, evaluator = self._work()
-        waiting = host.left(turn)
-        candidates = [host.candidate(trial, turn, len(waiting)) for trial in waiting]
+        host, round, evaluator = self._work()
+        waiting = host.left(round)
+        candidates = [host.candidate(trial, round, len(waiting)) for trial in waiting]
         try:
-            bank = turn.space.bank.extend([seed for candidate in candidates for seed, _ in candidate.terms])
+            bank = round.space.bank.extend([seed for candidate in candidates for seed, _ in candidate.terms])
             z = bank.latents(bank.rows(candidate.terms for candidate in candidates))
             evaluations = evaluator(z, [candidate.condition for candidate in candidates])
         except BaseException:
@@ -165,27 +165,27 @@ def configure_runner(
     where = space.fingerprint if space else recorded.get("space", "by a policy")
     planned = search_plan(client, generator, ENOUGH, axes=host.axes)
     record = begun(client, generator, objective, where=where, planned=planned)
-    told = host.told()
-    turn = _policy(policy, space, told, generator, host.axes, device)(told, ENOUGH, rng)
-    if turn is None or turn.space.fresh == 1 or turn.size <= len(turn.exact):
+    history = host.history()
+    round = _policy(policy, space, history, generator, host.axes, device)(history, ENOUGH, rng)
+    if round is None or round.space.fresh == 1 or round.size <= len(round.proposals):
         raise ArgumentError(
             "policy: its next turn leaves nothing for Ax to propose. Let `optimize` run it, or give a space."
         )
-    if sees_one_round(client) and len(told.terms) and told.ended(turn.round) < BEGIN:
+    if sees_one_round(client) and len(history.terms) and history.ended(round.number) < BEGIN:
         raise ArgumentError(
-            f"client: its model sees one round only, and round {turn.round} has {told.ended(turn.round)} of the "
+            f"client: its model sees one round only, and round {round.number} has {history.ended(round.number)} of the "
             f"{BEGIN} trials that it needs. Let `optimize` run them, or configure it with model='coefficients'."
         )
-    host.begin(turn)
+    host.begin(round)
     client._experiment._properties[records.EXPERIMENT] = record
     client.configure_metrics([RecordedMetric(metric.name) for metric in objective.metrics])
-    client.configure_runner(BatchRunner(host, turn, Evaluator(generator, objective, catch=catch)))
+    client.configure_runner(BatchRunner(host, round, Evaluator(generator, objective, catch=catch)))
 
 
 def _policy(
     policy: Policy | None,
     space: SurrogateSpace | None,
-    told: History,
+    history: History,
     generator: Generator,
     axes: int,
     device: torch.device | str,
@@ -195,12 +195,12 @@ def _policy(
         return policy
     if space is not None:
         return fixed(space, seeds_first=False)
-    if told.ended(0) < axes:
+    if history.ended(0) < axes:
         raise ArgumentError(
             f"space, policy: expected one of them, or at least K = {axes} trials of round 0 to choose seeds from, "
-            f"got {told.ended(0)}. Let `optimize` draw first: policy=draws(generator.prior, n, axes=K)."
+            f"got {history.ended(0)}. Let `optimize` draw first: policy=draws(generator.prior, n, axes=K)."
         )
-    return o3(generator.prior, told.ended(0), seeds=axes, device=device)
+    return o3(generator.prior, history.ended(0), seeds=axes, device=device)
 
 
 CORE_RUNNER_REGISTRY[BatchRunner], CORE_METRIC_REGISTRY[RecordedMetric] = TYPES

@@ -48,7 +48,7 @@ def begun(client: Client, generator: Generator, objective: Objective, *, where: 
         records.read_recipe(trial)  # refuses what somebody else has told
     _check_values(client)
     if recorded is None or not ended:
-        made = {"version": records.VERSION, "generator": dict(generator.fingerprint), "plan": planned.describe()}
+        made = {"version": records.VERSION, "generator": dict(generator.fingerprint), "plan": planned.to_json()}
         return made | facts
     if recorded.get("version") != records.VERSION:
         raise MismatchError(
@@ -75,12 +75,12 @@ def proposes(client: Client) -> bool:
     return chosen
 
 
-def begin_round(experiment: Experiment, turn: Round, *, axes: int) -> bool:
+def begin_round(experiment: Experiment, round: Round, *, axes: int) -> bool:
     """Record a turn's space as that of the round in play, or refuse one that is not the experiment's.
 
     Args:
         experiment: of ours.
-        turn: with the space and the round.
+        round: with the space and the round.
         axes: K of the experiment.
 
     Returns:
@@ -90,27 +90,27 @@ def begin_round(experiment: Experiment, turn: Round, *, axes: int) -> bool:
         MismatchError: another K than the experiment's, or another space than its round was begun with.
         ArgumentError: a round beyond the bounds of the parameter.
     """
-    if turn.space.axes != axes:
+    if round.space.axes != axes:
         raise MismatchError(
             f"policy: the client was configured with K = {axes} axes, and its parameters stay the same for "
-            f"life, got K = {turn.space.axes}. Use a policy of the same K, or a new Client."
+            f"life, got K = {round.space.axes}. Use a policy of the same K, or a new Client."
         )
-    if not 0 <= turn.round <= LAST_ROUND:
-        raise ArgumentError(f"policy: expected rounds from 0 to {LAST_ROUND}, got {turn.round}.")
+    if not 0 <= round.number <= LAST_ROUND:
+        raise ArgumentError(f"policy: expected rounds from 0 to {LAST_ROUND}, got {round.number}.")
     properties = experiment._properties
     spaces = properties.setdefault(records.SPACES, {})
-    known = spaces.get(str(turn.round))
+    known = spaces.get(str(round.number))
     if known is None:
-        spaces[str(turn.round)] = records.space_to_json(turn.space)
-        records.measure_gram(properties.setdefault(records.GRAM, {}), turn.space.bank)
-    elif known["fingerprint"] != turn.space.fingerprint:
+        spaces[str(round.number)] = records.space_to_json(round.space)
+        records.measure_gram(properties.setdefault(records.GRAM, {}), round.space.bank)
+    elif known["fingerprint"] != round.space.fingerprint:
         raise MismatchError(
-            f"space: round {turn.round} of the client was begun with {known['fingerprint']}, "
-            f"got {turn.space.fingerprint}. Use the same space, seeds and rng, or a new Client."
+            f"space: round {round.number} of the client was begun with {known['fingerprint']}, "
+            f"got {round.space.fingerprint}. Use the same space, seeds and rng, or a new Client."
         )
-    if known is not None and properties.get(records.CURRENT) == turn.round:
+    if known is not None and properties.get(records.CURRENT) == round.number:
         return False
-    properties[records.CURRENT] = turn.round
+    properties[records.CURRENT] = round.number
     return True
 
 

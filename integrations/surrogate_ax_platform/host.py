@@ -103,16 +103,16 @@ class AxHost:
         ended = [trial.run_metadata.get(records.ORDER, -1) for trial in records.ended_trials(self._experiment)]
         self._order = 1 + max(ended, default=-1)
 
-    def told(self) -> History:
+    def history(self) -> History:
         """Ended trials in the order in which they ended; running ones are the caller's, or will be reclaimed."""
         names = [metric.name for metric in self._objective.metrics]
         ended = records.ended_trials(self._experiment)
         for trial in ended:
             if trial.index not in self._read:
                 self._read[trial.index] = records.read_row(trial, names)
-        return records.told([self._read[trial.index] for trial in ended], self._objective, self._tensors)
+        return records.history([self._read[trial.index] for trial in ended], self._objective, self._tensors)
 
-    def ask(self, n: int, turn: Round) -> Sequence[Candidate[Ticket]]:
+    def ask(self, n: int, round: Round) -> Sequence[Candidate[Ticket]]:
         """Trials left by a dead worker, exact rows of the turn that nobody has run yet, then what Ax proposes.
 
         Raises:
@@ -120,18 +120,18 @@ class AxHost:
             ArgumentError: a trial that somebody attached lies outside the box.
             GenerationError: Ax proposes nothing.
         """
-        self.begin(turn)
-        left = self.left(turn)[:n]
-        exact = self._exact_left(turn)[: n - len(left)]
+        self.begin(round)
+        left = self.left(round)[:n]
+        exact = self._exact_left(round)[: n - len(left)]
         candidates: list[Candidate[Ticket]] = []
         try:
-            candidates.extend(self.candidate(trial, turn, n) for trial in left)
-            candidates.extend(self._ask_exact(turn, row, n) for row in exact)
+            candidates.extend(self.candidate(trial, round, n) for trial in left)
+            candidates.extend(self._ask_exact(round, row, n) for row in exact)
             wanted = n - len(candidates)
-            if wanted and self._proposes(turn):
-                candidates.extend(self._propose(wanted, turn, n))
+            if wanted and self._proposes(round):
+                candidates.extend(self._propose(wanted, round, n))
             else:
-                candidates.extend(self._attach(turn, self._point(turn), n) for _ in range(wanted))
+                candidates.extend(self._attach(round, self._point(round), n) for _ in range(wanted))
         except BaseException:
             self._give_back([candidate.ticket for candidate in candidates])
             raise
@@ -140,81 +140,83 @@ class AxHost:
         self.save()
         return candidates
 
-    def begin(self, turn: Round) -> None:
+    def begin(self, round: Round) -> None:
         """Record the turn's space, or refuse one that is not the experiment's.
 
         Raises:
             MismatchError: another K than the client's, or another space than its round was begun with.
             ArgumentError: a round beyond the bounds of the parameter.
         """
-        if begin_round(self._experiment, turn, axes=self.axes):
+        if begin_round(self._experiment, round, axes=self.axes):
             self.client._save_experiment_to_db_if_possible(experiment=self._experiment)
 
-    def left(self, turn: Round) -> list[Trial]:
+    def left(self, round: Round) -> list[Trial]:
         """Running trials that nobody evaluates."""
         found = []
         for trial in records.trials(self._experiment):
             if trial.status != TrialStatus.RUNNING or trial.index in self._asked:
                 continue
-            if records.RECIPE in trial.run_metadata or records.parameters_of(trial)[ROUND] == turn.round:
+            if records.RECIPE in trial.run_metadata or records.parameters_of(trial)[ROUND] == round.number:
                 found.append(trial)
             else:  # asked for a round that is over, by a process that died before it had written a recipe
                 self._give_back([Ticket(trial.index, {})])
         return found
 
-    def _proposes(self, turn: Round) -> bool:
+    def _proposes(self, round: Round) -> bool:
         """Whether Ax proposes, and points are not drawn here: plain draws, or too little for a model of one round."""
-        if turn.space.fresh == 1:
+        if round.space.fresh == 1:
             return False
         if not sees_one_round(self.client):
             return True
         known = [trial for trial in records.trials(self._experiment) if trial.status == TrialStatus.COMPLETED]
-        return [records.parameters_of(trial)[ROUND] for trial in known].count(turn.round) >= BEGIN
+        return [records.parameters_of(trial)[ROUND] for trial in known].count(round.number) >= BEGIN
 
-    def _point(self, turn: Round) -> dict[str, Any]:
+    def _point(self, round: Round) -> dict[str, Any]:
         """A uniform point of the search space; of a plain draw, outside the round's box."""
-        number = turn.round if turn.space.fresh < 1 else -1 - turn.round
+        number = round.number if round.space.fresh < 1 else -1 - round.number
         rng = np.random.default_rng([self._rng, len(self._experiment.trials)])
         return random_point(self._experiment.search_space, self._conditions, round=number, rng=rng)
 
-    def _ask_exact(self, turn: Round, row: tuple[int, Terms], n: int) -> Candidate[Ticket]:
+    def _ask_exact(self, round: Round, row: tuple[int, Terms], n: int) -> Candidate[Ticket]:
         number, terms = row
-        point = self._point(turn)
-        point |= coordinates(turn.space, terms) or {ROUND: -1 - turn.round}
-        return self._attach(turn, point, n, exact=(number, terms))
+        point = self._point(round)
+        point |= coordinates(round.space, terms) or {ROUND: -1 - round.number}
+        return self._attach(round, point, n, exact=(number, terms))
 
     def _attach(
-        self, turn: Round, point: Mapping[str, Any], n: int, exact: tuple[int, Terms] | None = None
+        self, round: Round, point: Mapping[str, Any], n: int, exact: tuple[int, Terms] | None = None
     ) -> Candidate[Ticket]:
         with warnings.catch_warnings():
             if point[ROUND] < 0:
                 warnings.filterwarnings("ignore", message=".*out-of-design", category=RuntimeWarning)  # it is meant
             index = self.client.attach_trial(parameters=dict(point))
-        return self.candidate(self._trial(index), turn, n, exact)
+        return self.candidate(self._trial(index), round, n, exact)
 
-    def _propose(self, n: int, turn: Round, batch: int) -> list[Candidate[Ticket]]:
+    def _propose(self, n: int, round: Round, batch: int) -> list[Candidate[Ticket]]:
         """What Ax proposes: n points or fewer."""
         try:
-            asked = self.client.get_next_trials(max_trials=n, fixed_parameters={ROUND: turn.round})
+            asked = self.client.get_next_trials(max_trials=n, fixed_parameters={ROUND: round.number})
         except AxError as error:
             if NO_FEASIBLE_POINTS_MESSAGE not in str(error):
                 raise
             _logger.warning("Ax predicts that no trial so far keeps the bounds and proposes none: drawing at random.")
-            return [self._attach(turn, self._point(turn), batch) for _ in range(n)]
+            return [self._attach(round, self._point(round), batch) for _ in range(n)]
         candidates: list[Candidate[Ticket]] = []
         try:
-            candidates.extend(self.candidate(self._trial(index), turn, batch) for index in asked)
+            candidates.extend(self.candidate(self._trial(index), round, batch) for index in asked)
         except BaseException:
             self._give_back([Ticket(index, {}) for index in asked])
             raise
         return candidates
 
-    def candidate(self, trial: Trial, turn: Round, n: int, exact: tuple[int, Terms] | None = None) -> Candidate[Ticket]:
+    def candidate(
+        self, trial: Trial, round: Round, n: int, exact: tuple[int, Terms] | None = None
+    ) -> Candidate[Ticket]:
         """The candidate of a trial; its recipe is recorded if it has none yet.
 
         Args:
             trial: with one arm.
-            turn: where a trial without a recipe lies.
+            round: where a trial without a recipe lies.
             n: items of its batch.
             exact: number and terms of the exact row that it stands for.
 
@@ -227,12 +229,12 @@ class AxHost:
         if records.RECIPE in trial.run_metadata:
             terms = records.read_recipe(trial).terms
             return Candidate(Ticket(trial.index, params), terms, condition, records.round_of(trial))
-        terms = self._terms(trial, params, turn.space) if exact is None else exact[1]
+        terms = self._terms(trial, params, round.space) if exact is None else exact[1]
         recipe = Recipe(terms, condition, self._generator, n)
-        written = {records.RECIPE: recipe.to_json(), records.TRIAL_ROUND: turn.round}
+        written = {records.RECIPE: recipe.to_json(), records.TRIAL_ROUND: round.number}
         trial.update_run_metadata(written | ({} if exact is None else {records.EXACT: exact[0]}))
         self._store(trial)
-        return Candidate(Ticket(trial.index, params), terms, condition, turn.round)
+        return Candidate(Ticket(trial.index, params), terms, condition, round.number)
 
     def _terms(self, trial: Trial, params: Mapping[str, Any], space: SurrogateSpace) -> Terms:
         u = np.array([[params[f"u{k}"] for k in range(self.axes - 1)]])
@@ -243,14 +245,12 @@ class AxHost:
                 f"client: trial {trial.index} lies outside the box ({error}). Mark it abandoned to go on."
             ) from error
 
-    def _exact_left(self, turn: Round) -> list[tuple[int, Terms]]:
-        if turn.first is None:
-            return []
+    def _exact_left(self, round: Round) -> list[tuple[int, Terms]]:
         mine = [trial for trial in records.trials(self._experiment) if trial.status != TrialStatus.FAILED]
-        done = {t.run_metadata.get(records.EXACT) for t in mine if records.round_of(t) == turn.round}
-        return [(i, terms) for i, terms in enumerate(turn.exact) if i not in done]
+        done = {t.run_metadata.get(records.EXACT) for t in mine if records.round_of(t) == round.number}
+        return [(i, terms) for i, terms in enumerate(round.terms) if i not in done]
 
-    def note(self, cs: Sequence[Candidate[Ticket]], step: int, values: Mapping[str, Array]) -> None:
+    def report_estimates(self, cs: Sequence[Candidate[Ticket]], step: int, values: Mapping[str, Array]) -> None:
         """Attach estimates to the trials."""
         self._end = max(step + 1, self._end or 0)
         for i, candidate in enumerate(cs):

@@ -98,7 +98,7 @@ def optimize(
     space: SurrogateSpace | None = None,
     policy: Policy | None = None,
     checkpoints: Sequence[int] = (),
-    kept: float | None = None,
+    keep_fraction: float | None = None,
     overlap: bool = False,
     timeout: float | None = None,
     callbacks: Sequence[Callable[[Batch], bool | None]] = (),
@@ -129,7 +129,7 @@ def optimize(
         policy: where to search, in place of `space`; see `surrogate_ax.policies`.
         checkpoints: numbers of steps after which estimates are scored and the client's early stopping strategy stops
             rows, `(3,)`. The generator must be steppable; set the strategy with `client.set_early_stopping_strategy`.
-        kept: share of each batch that goes on behind a checkpoint, in place of that strategy.
+        keep_fraction: share of each batch that goes on behind a checkpoint, in place of that strategy.
         overlap: score a batch in a thread while the next one is generated, which is therefore asked for before the
             last one is told. Rounds still wait for all of their scores, so it gains where a round has several batches.
             A score in pure Python needs a process as well, see `SubprocessScore`.
@@ -151,12 +151,14 @@ def optimize(
     """
     evaluator = Evaluator(generator, objective, catch=catch)
     check_counts(batch_size=batch_size)
-    check_wanted(total_trials, budget, space=space, policy=policy, checkpoints=tuple(checkpoints), kept=kept)
+    check_wanted(
+        total_trials, budget, space=space, policy=policy, checkpoints=tuple(checkpoints), keep_fraction=keep_fraction
+    )
     if space is not None and policy is not None:
         raise ArgumentError("space, policy: expected at most one of them, got both; `fixed(space)` is a policy.")
     check_prior(space, generator)
     if checkpoints:
-        check_checkpoints(generator, checkpoints, kept)
+        check_checkpoints(generator, checkpoints, keep_fraction)
     if overlap:
         check_overlap(checkpoints)
     axes = check_client(client, objective)
@@ -166,18 +168,20 @@ def optimize(
     record = begun(client, generator, objective, where=where, planned=planned)
     if snapshot is not None:
         check_snapshot(client, snapshot)
-    planned = Plan(**record["plan"])
-    wanted, together = total_trials or 0, None
+    planned = Plan.from_json(record["plan"])
+    wanted, cohort_size = total_trials or 0, None
     if budget is not None:
-        wanted, checkpoints, kept = planned.spend(budget, stops=not overlap)
-        together = planned.together
+        wanted, checkpoints, keep_fraction = planned.spend(budget, stops=not overlap)
+        cohort_size = planned.cohort_size
     if policy is None:
         policy = fixed(space) if space else planned.policy(generator.prior, device=device)
     tensors = None if space is None else space.bank.tensors
     host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, tensors=tensors)
     executor: Executor = Pipelined(evaluator) if overlap else Synchronous(evaluator)
     if checkpoints:
-        executor = EarlyStopping(host, evaluator, checkpoints, batch_size=batch_size, kept=kept, together=together)
+        executor = EarlyStopping(
+            host, evaluator, checkpoints, batch_size=batch_size, keep_fraction=keep_fraction, cohort_size=cohort_size
+        )
     client._experiment._properties[records.EXPERIMENT] = record  # after every check, so that a refusal leaves no trace
     client._save_experiment_to_db_if_possible(experiment=client._experiment)
     run(

@@ -117,7 +117,7 @@ def read_row(trial: Trial, names: Sequence[str]) -> Row:
     return Row(read_recipe(trial).terms, values, estimates, round_of(trial), checkpoint_estimates)
 
 
-def told(rows: Sequence[Row], objective: Objective, tensors: Mapping[str, Tensor]) -> History:
+def history(rows: Sequence[Row], objective: Objective, tensors: Mapping[str, Tensor]) -> History:
     """Ended trials as policies see them.
 
     Args:

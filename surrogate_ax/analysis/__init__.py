@@ -1,0 +1,1 @@
+"""What a search has found: diagnostics of latents and generators, the use of seeds, the best that differ."""

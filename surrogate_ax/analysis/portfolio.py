@@ -14,11 +14,11 @@ from surrogate_ax.policies.history import History
 Array = np.ndarray
 
 
-def choose(told: History, prior: Prior, *, k: int, max_cosine: float = 0.9) -> list[int]:
+def choose(history: History, prior: Prior, *, k: int, max_cosine: float = 0.9) -> list[int]:
     """Rows of the best k successful trials whose latents differ pairwise.
 
     Args:
-        told: ended trials.
+        history: ended trials.
         prior: the law of the latents.
         k: how many, at most.
         max_cosine: limit on the cosine of any two chosen latents, in (0, 1].
@@ -31,26 +31,27 @@ def choose(told: History, prior: Prior, *, k: int, max_cosine: float = 0.9) -> l
     """
     if k < 1 or not 0 < max_cosine <= 1:
         raise ArgumentError(f"portfolio: expected k >= 1 and max_cosine in (0, 1], got k={k}, max_cosine={max_cosine}.")
-    losses = told.objective.losses(told.values) if len(told.terms) else np.zeros((0, 1))
+    losses = history.objective.losses(history.values) if len(history.terms) else np.zeros((0, 1))
     finite: Array = np.asarray(np.isfinite(losses).all(axis=1))
     if not finite.any():
         raise ArgumentError("portfolio: no trial of the study has succeeded; there is nothing to choose from.")
     chosen: list[int] = []
-    for row in told.order:
+    for row in history.order:
         if len(chosen) == k or not finite[row]:
             break
         if all(
-            cosine <= max_cosine for cosine in _cosines(told, prior, [told.terms[i] for i in chosen], told.terms[row])
+            cosine <= max_cosine
+            for cosine in _cosines(history, prior, [history.terms[i] for i in chosen], history.terms[row])
         ):
             chosen.append(int(row))
     return chosen
 
 
-def _cosines(told: History, prior: Prior, chosen: Sequence[Terms], row: Terms) -> Array:
+def _cosines(history: History, prior: Prior, chosen: Sequence[Terms], row: Terms) -> Array:
     """Cosine of one latent with each of some others; only the seeds of these few rows are looked at."""
     if not chosen:
         return np.zeros(0)
-    few = History(told.objective, [*chosen, row], {}, np.zeros(len(chosen) + 1), (), told.tensors)
+    few = History(history.objective, [*chosen, row], {}, np.zeros(len(chosen) + 1), (), history.tensors)
     bank = few.bank(prior)
     gram = bank.gram(bank.rows(few.terms))
     norm = np.sqrt(np.diag(gram))

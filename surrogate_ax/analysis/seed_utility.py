@@ -62,26 +62,28 @@ class SeedUtility:
         return [int(m) for m in np.argsort(self.slope) if self.r2 > 0 and self.contrast[m] < -2]
 
 
-def seed_utility(told: History, prior: Prior) -> SeedUtility:
+def seed_utility(history: History, prior: Prior) -> SeedUtility:
     """Which seeds carry the score, and which to replace.
 
     Args:
-        told: ended trials; those without values are left out, as are seeds that only one trial has.
+        history: ended trials; those without values are left out, as are seeds that only one trial has.
         prior: the law of the latents.
 
     Raises:
         ArgumentError: fewer than four trials share seeds.
     """
-    bank = told.bank(prior)
-    finite = np.isfinite(told.objective.losses(told.values)).all(axis=1) if len(told.terms) else np.zeros(0, bool)
-    everything = scipy.sparse.csc_array(bank.rows(told.terms))[finite]
+    bank = history.bank(prior)
+    finite = (
+        np.isfinite(history.objective.losses(history.values)).all(axis=1) if len(history.terms) else np.zeros(0, bool)
+    )
+    everything = scipy.sparse.csc_array(bank.rows(history.terms))[finite]
     shared = np.flatnonzero(np.diff(scipy.sparse.csc_array(everything).indptr) >= 2)
     c = everything[:, shared].toarray()
     rows = np.flatnonzero(c.any(axis=1))
     if len(rows) < 4 or not len(shared):
         raise ArgumentError(f"told: expected at least four successful trials that share seeds, got {len(rows)}.")
-    place = np.empty(len(told.terms))
-    place[told.order] = np.arange(len(told.terms))
+    place = np.empty(len(history.terms))
+    place[history.order] = np.arange(len(history.terms))
     standing = np.argsort(np.argsort(place[finite][rows]))
     y = -scipy.stats.norm.ppf((standing + 0.5) / len(rows))
     x = c[rows]

@@ -1,0 +1,1 @@
+"""How a search runs: the loop, executors from candidates to evaluations, and what a host has to do."""

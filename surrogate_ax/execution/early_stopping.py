@@ -56,14 +56,14 @@ class EarlyStopping:
     """A way from candidates to evaluations on which the host may stop rows.
 
     Args:
-        host: told of all estimates, and asked which rows to stop where there is no `kept`.
+        host: told of all estimates, and asked which rows to stop where there is no `keep_fraction`.
         evaluator: of a generator that can stop between steps.
         steps: the checkpoints, as numbers of steps done, increasing.
         batch_size: rows of one call, at most.
         merge: let survivors wait for those of later batches. Without it the survivors of a batch go on at once, in a
             smaller batch, as a sampler that works in generations needs.
-        kept: share of the rows that goes on behind each checkpoint, at least one row.
-        together: how many rows are compared for that, a batch if left out. They wait for each other at the checkpoint,
+        keep_fraction: share of the rows that goes on behind each checkpoint, at least one row.
+        cohort_size: how many rows are compared for that, a batch if left out. They wait for each other at the checkpoint,
             though no longer than until nothing more is asked: with as many as a round has, it is a share of the round.
 
     Raises:
@@ -79,22 +79,22 @@ class EarlyStopping:
         *,
         batch_size: int,
         merge: bool = True,
-        kept: float | None = None,
-        together: int | None = None,
+        keep_fraction: float | None = None,
+        cohort_size: int | None = None,
     ) -> None:
-        self._generator: Steppable[Any] = check_checkpoints(evaluator.generator, steps, kept)
+        self._generator: Steppable[Any] = check_checkpoints(evaluator.generator, steps, keep_fraction)
         self._host = host
         self._evaluator = evaluator
         self._steps = list(steps)
         self._batch_size = batch_size
         self._merge = merge
-        self._kept = kept
-        self._together = batch_size if together is None else together
+        self._keep_fraction = keep_fraction
+        self._cohort_size = batch_size if cohort_size is None else cohort_size
         self._undecided: list[list[tuple[_Rows, Evaluations]]] = [[] for _ in steps]
         self._queues: list[list[_Rows]] = [[] for _ in steps]
         self._completed: list[Completed] = []
 
-    def put(self, candidates: Sequence[Candidate[Any]], z: Latents) -> None:
+    def submit(self, candidates: Sequence[Candidate[Any]], z: Latents) -> None:
         """Start candidates and bring them through the first checkpoint.
 
         Args:
@@ -107,7 +107,7 @@ class EarlyStopping:
         ):
             self._check(dataclasses.replace(rows, state=state), 0)
 
-    def take(self, *, wait: bool) -> list[Completed]:
+    def collect(self, *, wait: bool) -> list[Completed]:
         """What has ended since the last call.
 
         Args:
@@ -115,7 +115,7 @@ class EarlyStopping:
         """
         least = 1 if wait or not self._merge else self._batch_size
         for level, queue in enumerate(self._queues, start=1):
-            if wait or not self._merge or sum(len(rows) for rows, _ in self._undecided[level - 1]) >= self._together:
+            if wait or not self._merge or sum(len(rows) for rows, _ in self._undecided[level - 1]) >= self._cohort_size:
                 self._decide(level - 1)
             while sum(map(len, queue)) >= least:
                 rows = self._pop(queue)
@@ -149,8 +149,8 @@ class EarlyStopping:
             judged = self._evaluator.score(Generated(made, nfe, 0.0, without), part.conditions)
             scored = _scored(judged)
             if len(scored):
-                self._host.note([part.candidates[i] for i in scored], step, _of(judged.values, scored))
-            if self._kept is not None:
+                self._host.report_estimates([part.candidates[i] for i in scored], step, _of(judged.values, scored))
+            if self._keep_fraction is not None:
                 self._undecided[level].append((part, judged))
                 continue
             stop = np.zeros(len(part), dtype=bool)
@@ -162,14 +162,14 @@ class EarlyStopping:
         """Let the best share of the rows that wait at a checkpoint go on."""
         waiting, self._undecided[level] = self._undecided[level], []
         found = [_scored(judged) for _, judged in waiting]
-        if self._kept is None or not sum(map(len, found)):
+        if self._keep_fraction is None or not sum(map(len, found)):
             for part, judged in waiting:
                 self._part(part, judged, np.zeros(len(part), dtype=bool), level)
             return
         columns = [_of(judged.values, scored) for (_, judged), scored in zip(waiting, found, strict=True)]
         values = {name: np.concatenate([column[name] for column in columns]) for name in columns[0]}
         losers = np.ones(sum(map(len, found)), dtype=bool)
-        losers[self._evaluator.objective.rank(values)[: survivors(len(losers), self._kept)]] = False
+        losers[self._evaluator.objective.rank(values)[: survivors(len(losers), self._keep_fraction)]] = False
         for (part, judged), scored in zip(waiting, found, strict=True):
             stop = np.zeros(len(part), dtype=bool)
             stop[scored], losers = losers[: len(scored)], losers[len(scored) :]
@@ -245,13 +245,13 @@ def _of(values: Mapping[str, Array], rows: Array) -> dict[str, Array]:
     return {name: column[rows] for name, column in values.items()}
 
 
-def check_checkpoints(generator: Generator, steps: Sequence[int], kept: float | None = None) -> Steppable[Any]:
+def check_checkpoints(generator: Generator, steps: Sequence[int], keep_fraction: float | None = None) -> Steppable[Any]:
     """Refuse checkpoints that a generator cannot stop at.
 
     Args:
         generator: any.
         steps: the checkpoints, as numbers of steps done.
-        kept: share that goes on.
+        keep_fraction: share that goes on.
 
     Returns:
         The generator.
@@ -260,8 +260,10 @@ def check_checkpoints(generator: Generator, steps: Sequence[int], kept: float | 
         UnsupportedError: it cannot stop between steps.
         ArgumentError: no steps, steps that do not increase between 1 and its last but one, or a share outside (0, 1].
     """
-    if kept is not None and not 0 < kept <= 1:
-        raise ArgumentError(f"kept: expected a share of each batch above 0 and at most 1, got {kept}.")
+    if keep_fraction is not None and not 0 < keep_fraction <= 1:
+        raise ArgumentError(
+            f"keep_fraction: expected a share of each batch above 0 and at most 1, got {keep_fraction}."
+        )
     if not isinstance(generator, Steppable):
         raise UnsupportedError(
             f"checkpoints: expected a generator that can stop between steps (Steppable), got "

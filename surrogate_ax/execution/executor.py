@@ -21,11 +21,11 @@ Array = np.ndarray
 class Executor(Protocol):
     """The way from candidates to evaluations, which may come back after later candidates were put."""
 
-    def put(self, candidates: Sequence[Candidate[Any]], z: Latents) -> None:
+    def submit(self, candidates: Sequence[Candidate[Any]], z: Latents) -> None:
         """Begin with n candidates and their latents, named parts (n, *shape)."""
         ...
 
-    def take(self, *, wait: bool) -> Sequence[tuple[Sequence[Candidate[Any]], Evaluations]]:
+    def collect(self, *, wait: bool) -> Sequence[tuple[Sequence[Candidate[Any]], Evaluations]]:
         """What has ended since; with `wait` nothing more is put before it returns, and it returns something."""
         ...
 
@@ -45,12 +45,12 @@ class Synchronous:
         self._evaluator = evaluator
         self._ended: list[tuple[Sequence[Candidate[Any]], Evaluations]] = []
 
-    def put(self, candidates: Sequence[Candidate[Any]], z: Latents) -> None:
+    def submit(self, candidates: Sequence[Candidate[Any]], z: Latents) -> None:
         """Evaluate candidates."""
         evaluations = self._evaluator(z, [candidate.condition for candidate in candidates])
         self._ended.append((candidates, evaluations))
 
-    def take(self, *, wait: bool) -> Sequence[tuple[Sequence[Candidate[Any]], Evaluations]]:
+    def collect(self, *, wait: bool) -> Sequence[tuple[Sequence[Candidate[Any]], Evaluations]]:
         """What was put since."""
         ended, self._ended = self._ended, []
         return ended

@@ -34,18 +34,18 @@ POLL = 1.0  # seconds between looks when other workers hold the rest of a round
 class Host(Protocol[T]):
     """An optimiser, adapted."""
 
-    def told(self) -> History:
+    def history(self) -> History:
         """Every ended trial, and the rounds of those that others run; the caller knows its own."""
         ...
 
-    def ask(self, n: int, turn: Round) -> Sequence[Candidate[T]]:
+    def ask(self, n: int, round: Round) -> Sequence[Candidate[T]]:
         """At most n candidates, none where other workers hold all that is left; exact rows of the turn first.
 
         Recipes are recorded before it returns.
         """
         ...
 
-    def note(self, cs: Sequence[Candidate[T]], step: int, values: Mapping[str, Array]) -> None:
+    def report_estimates(self, cs: Sequence[Candidate[T]], step: int, values: Mapping[str, Array]) -> None:
         """Record estimated values (n,) of candidates at a checkpoint."""
         ...
 
@@ -114,26 +114,26 @@ def run(
     patience = min(max(PATIENCE, batch_size), total_trials)
     host.reclaim()
     end, failures = time.monotonic() + (math.inf if timeout is None else timeout), list[str]()
-    turn: Round | None = None
+    round: Round | None = None
     pending: list[Candidate[Any]] = []  # asked, not told
     stopping = False
     try:
         while not stopping or pending:
-            told = _with_pending(host.told(), pending)
-            ended, left = len(told.terms), total_trials - len(told.terms) - len(told.running)
+            history = _with_pending(host.history(), pending)
+            ended, left = len(history.terms), total_trials - len(history.terms) - len(history.running)
             stopping = stopping or ended >= total_trials or time.monotonic() >= end
-            if not stopping and (turn is None or told.ended(turn.round) >= turn.size):
-                turn = policy(told, left, rng)
-                stopping = turn is None
-            wanted = 0 if stopping or turn is None else min(batch_size, left, told.open(turn))
-            asked = host.ask(wanted, turn) if turn is not None and wanted >= 1 else []
-            if turn is not None and asked:
+            if not stopping and (round is None or history.ended(round.number) >= round.size):
+                round = policy(history, left, rng)
+                stopping = round is None
+            wanted = 0 if stopping or round is None else min(batch_size, left, history.open(round))
+            asked = host.ask(wanted, round) if round is not None and wanted >= 1 else []
+            if round is not None and asked:
                 pending = [*pending, *asked]
-                executor.put(asked, _latents(asked, turn))
+                executor.submit(asked, _latents(asked, round))
             elif not pending and not stopping:  # other workers hold what is left of the round
                 time.sleep(POLL)
                 host.reclaim()
-            for candidates, evaluations in executor.take(wait=not asked) if pending else []:
+            for candidates, evaluations in executor.collect(wait=not asked) if pending else []:
                 host.tell(candidates, evaluations)
                 pending = [candidate for candidate in pending if not any(candidate is other for other in candidates)]
                 ended += len(candidates)
@@ -156,14 +156,14 @@ def _give_back(host: Host[Any], pending: Sequence[Candidate[Any]], evaluator: Ev
         _logger.warning("%d trials could not be given back: %s. The next run takes them back.", len(pending), error)
 
 
-def _with_pending(told: History, pending: Sequence[Candidate[Any]]) -> History:
+def _with_pending(history: History, pending: Sequence[Candidate[Any]]) -> History:
     """What was told, with this run's own trials among the running."""
-    return dataclasses.replace(told, running=[*told.running, *(candidate.round for candidate in pending)])
+    return dataclasses.replace(history, running=[*history.running, *(candidate.round for candidate in pending)])
 
 
-def _latents(candidates: Sequence[Candidate[Any]], turn: Round) -> Latents:
+def _latents(candidates: Sequence[Candidate[Any]], round: Round) -> Latents:
     """Named parts (n, *shape) of candidates' terms."""
-    bank = turn.space.bank.extend([seed for candidate in candidates for seed, _ in candidate.terms])
+    bank = round.space.bank.extend([seed for candidate in candidates for seed, _ in candidate.terms])
     return bank.latents(bank.rows(candidate.terms for candidate in candidates))
 
 

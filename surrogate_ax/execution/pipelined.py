@@ -44,7 +44,7 @@ class Pipelined:
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def put(self, candidates: Sequence[Candidate[Any]], z: Latents) -> None:
+    def submit(self, candidates: Sequence[Candidate[Any]], z: Latents) -> None:
         """Generate candidates, and let them be scored once those before them are."""
         conditions = [candidate.condition for candidate in candidates]
         generated = self._evaluator.generate(z, conditions)
@@ -54,7 +54,7 @@ class Pipelined:
         self._candidates.append(candidates)
         self._generated.put((generated, conditions))
 
-    def take(self, *, wait: bool) -> Sequence[tuple[Sequence[Candidate[Any]], Evaluations]]:
+    def collect(self, *, wait: bool) -> Sequence[tuple[Sequence[Candidate[Any]], Evaluations]]:
         """The oldest batch, waited for; nothing while there is only one and more may be put.
 
         Args:

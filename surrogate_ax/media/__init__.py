@@ -1,0 +1,1 @@
+"""Outputs as files to look at: pictures, clips, sound, structures, and a sheet of several."""

@@ -1,8 +1,6 @@
-"""The next turn from what was told: policies are pure functions, so resume and several workers compute the same turn.
+"""Policies without a model: one box, plain draws, the box over the best draws (O3), and one policy after another.
 
-A turn is a surrogate space with a round number and a size; the round closes when that many of its trials have ended.
-A policy looks at closed rounds only. N is the budget in evaluations, d the number of seeds, K the axes of a box; K is
-constant through a study, because the hosts' parameters are.
+N is the budget in evaluations, d the number of seeds, K the axes of a box.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import scipy  # loads its submodules when they are first used
 import torch
 
 from surrogate_ax.errors import ArgumentError
@@ -18,26 +15,26 @@ from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.charts import Chart
 from surrogate_ax.latents.priors import Prior
 from surrogate_ax.latents.space import SurrogateSpace
-from surrogate_ax.policies.history import History, Policy, Round
+from surrogate_ax.policies.history import History, Policy, Round, as_proposals
 
 Array = np.ndarray
 O3_SEEDS = {20: 5, 50: 7, 100: 5, 200: 10, 500: 30, 1000: 50}  # arXiv 2608.12192: budget N -> seeds d
 
 
-def fixed(space: SurrogateSpace, *, seeds_first: bool = True, round: int = 0) -> Policy:
+def fixed(space: SurrogateSpace, *, seeds_first: bool = True, number: int = 0) -> Policy:
     """One box for the whole budget.
 
     Args:
         space: the box.
         seeds_first: evaluate the axes themselves first; corners of the box are out of reach as K grows.
-        round: number of its round.
+        number: of its round.
 
     Reference: arXiv 2509.23800.
     """
-    first = scipy.sparse.csr_array(space.frame) if seeds_first else None
+    seeds = as_proposals(space.bank, space.frame) if seeds_first else ()
 
-    def policy(told: History, remaining: int, rng: int) -> Round | None:
-        return Round(space, round, told.ended(round) + sum(r == round for r in told.running) + remaining, first)
+    def policy(history: History, remaining: int, rng: int) -> Round | None:
+        return Round(space, number, history.ended(number) + history.running.count(number) + remaining, seeds)
 
     return policy
 
@@ -56,8 +53,8 @@ def draws(prior: Prior, n: int, *, axes: int, device: torch.device | str = "cpu"
     if not 2 <= axes <= prior.dim:
         raise ArgumentError(f"axes: expected K from 2 to D = {prior.dim}, got {axes}.")
 
-    def policy(told: History, remaining: int, rng: int) -> Round | None:
-        if told.ended(0) >= n:
+    def policy(history: History, remaining: int, rng: int) -> Round | None:
+        if history.ended(0) >= n:
             return None
         space = SurrogateSpace.sample(prior, seeds=axes, rng=rng, device=device)
         return Round(dataclasses.replace(space, fresh=1.0), 0, n)
@@ -84,16 +81,16 @@ def o3(prior: Prior, n: int, *, seeds: int, chart: Chart | None = None, device: 
         raise ArgumentError(f"seeds: expected 2 to min(n, D) = {min(n, prior.dim)}, got {seeds}.")
     sampled = draws(prior, n, axes=seeds, device=device)
 
-    def policy(told: History, remaining: int, rng: int) -> Round | None:
-        turn = sampled(told, remaining, rng)
-        if turn is not None:
-            return turn
-        best = told.first(0, n)
+    def policy(history: History, remaining: int, rng: int) -> Round | None:
+        round = sampled(history, remaining, rng)
+        if round is not None:
+            return round
+        best = history.first(0, n)
         terms = [best.terms[i] for i in best.order[:seeds]]
-        bank = Bank(prior, (), tensors=told.tensors, device=device).extend([s for row in terms for s, _ in row])
+        bank = Bank(prior, (), tensors=history.tensors, device=device).extend([s for row in terms for s, _ in row])
         frame = bank.rows(terms).toarray()
         space = SurrogateSpace(bank, frame) if chart is None else SurrogateSpace(bank, frame, chart)
-        return Round(space, 1, told.ended(1) + sum(r == 1 for r in told.running) + remaining)
+        return Round(space, 1, history.ended(1) + history.running.count(1) + remaining)
 
     return policy
 
@@ -106,16 +103,16 @@ def chain(first: Policy, second: Policy) -> Policy:
         second: numbers its rounds after those told, as the moving policies do.
     """
 
-    def policy(told: History, remaining: int, rng: int) -> Round | None:
-        turn = first(told, remaining, rng)
-        if turn is not None:
-            return turn
-        last = told.last
+    def policy(history: History, remaining: int, rng: int) -> Round | None:
+        round = first(history, remaining, rng)
+        if round is not None:
+            return round
+        last = history.last
         if (
-            last >= told.begin and first(told.before(last), remaining, rng) is not None
+            last >= history.begin and first(history.before(last), remaining, rng) is not None
         ):  # the last round was the first's
-            told = dataclasses.replace(told, begin=last + 1)
-        return second(told, remaining, rng)
+            history = dataclasses.replace(history, begin=last + 1)
+        return second(history, remaining, rng)
 
     return policy
 

@@ -20,7 +20,7 @@ from surrogate_ax.latents.charts import Cap, Chart, KnotheRosenblatt
 from surrogate_ax.latents.priors import Prior
 from surrogate_ax.latents.seeds import Draw, draw_entropy
 from surrogate_ax.latents.space import SurrogateSpace
-from surrogate_ax.policies.history import History, Policy, Round
+from surrogate_ax.policies.history import History, Policy, Round, as_proposals
 
 Array = np.ndarray
 PARENTS, NARROW, WIDE = 6, 0.1, 0.9  # of the evolution: how many latents are combined, and the range of b
@@ -28,26 +28,26 @@ SUCCESS, PACE = 0.2, 0.8  # b grows when more than this share of a round beats t
 STALLED = 2  # rounds without a new best after which a policy looks elsewhere
 
 
-def next_round(told: History, size: int, max_trials: int | None) -> tuple[int, History] | None:
+def next_round(history: History, size: int, max_trials: int | None) -> tuple[int, History] | None:
     """The number of the round to run and what was told before it, or None when `max_trials` trials have been told.
 
     Args:
-        told: what the host knows.
+        history: what the host knows.
         size: of the policy's rounds.
         max_trials: how many told trials are enough; None never ends.
     """
-    last = told.last
-    closed = last < told.begin or told.ended(last) >= size
-    number = max(last + 1, told.begin) if closed else last
-    before = told.before(number)
+    last = history.last
+    closed = last < history.begin or history.ended(last) >= size
+    number = max(last + 1, history.begin) if closed else last
+    before = history.before(number)
     if max_trials is not None and len(before.terms) >= max_trials:
         return None
     return number, before
 
 
-def too_few(told: History) -> bool:
+def too_few(history: History) -> bool:
     """Whether there is too little to move from: fewer than two rows with values."""
-    return int(np.count_nonzero(finite(told))) < 2
+    return int(np.count_nonzero(finite(history))) < 2
 
 
 def more_draws(prior: Prior, axes: int, number: int, size: int, rng: int, device: torch.device | str) -> Round:
@@ -56,12 +56,12 @@ def more_draws(prior: Prior, axes: int, number: int, size: int, rng: int, device
     return Round(dataclasses.replace(space, fresh=1.0), number, size)
 
 
-def stalled(told: History, rounds: int = STALLED) -> bool:
+def stalled(history: History, rounds: int = STALLED) -> bool:
     """Whether the last so many rounds brought no new best."""
-    if not len(told.terms):
+    if not len(history.terms):
         return False
-    numbers = np.unique(told.round)
-    return bool(len(numbers) > rounds and told.round[told.order[0]] < numbers[-rounds])
+    numbers = np.unique(history.round)
+    return bool(len(numbers) > rounds and history.round[history.order[0]] < numbers[-rounds])
 
 
 def fresh_draws(number: int, count: int, rng: int) -> list[Draw]:
@@ -93,8 +93,8 @@ def evolve(
         device: where latents are made.
     """
 
-    def policy(told: History, remaining: int, rng: int) -> Round | None:
-        found = next_round(told, size, max_trials)
+    def policy(history: History, remaining: int, rng: int) -> Round | None:
+        found = next_round(history, size, max_trials)
         if found is None:
             return None
         number, before = found
@@ -108,7 +108,7 @@ def evolve(
             (log_ranks(len(best)) @ bank.rows(before.terms[i] for i in best).toarray())[None]
         ).toarray()
         children = np.sqrt(1 - share**2) * centre + share * bank.rows(((d, 1.0),) for d in draws).toarray()
-        return Round(SurrogateSpace(bank, best_axes(before, bank, axes)), number, size, children)
+        return Round(SurrogateSpace(bank, best_axes(before, bank, axes)), number, size, as_proposals(bank, children))
 
     return policy
 
@@ -142,8 +142,8 @@ def reseed(
     if not 1 <= old <= axes:
         raise ArgumentError(f"kept: expected 1 to K = {axes}, got {old}.")
 
-    def policy(told: History, remaining: int, rng: int) -> Round | None:
-        found = next_round(told, size, max_trials)
+    def policy(history: History, remaining: int, rng: int) -> Round | None:
+        found = next_round(history, size, max_trials)
         if found is None:
             return None
         number, before = found
@@ -178,8 +178,8 @@ def trust_region(
     """
     Cap(theta)
 
-    def policy(told: History, remaining: int, rng: int) -> Round | None:
-        found = next_round(told, size, max_trials)
+    def policy(history: History, remaining: int, rng: int) -> Round | None:
+        found = next_round(history, size, max_trials)
         if found is None:
             return None
         number, before = found
@@ -197,7 +197,7 @@ def log_ranks(count: int) -> Array:
     return np.asarray(np.log(count + 0.5) - np.log(np.arange(1, count + 1)))
 
 
-def best_axes(told: History, bank: Bank, axes: int, rows: Any = None) -> Array:
+def best_axes(history: History, bank: Bank, axes: int, rows: Any = None) -> Array:
     """A frame (K, M) of given coefficient rows, then of the best told ones that are not among them.
 
     Raises:
@@ -205,39 +205,39 @@ def best_axes(told: History, bank: Bank, axes: int, rows: Any = None) -> Array:
     """
     frame = np.zeros((0, len(bank.seeds))) if rows is None else np.asarray(rows)[:axes]
     if len(frame) < axes:
-        others = bank.rows(told.terms[i] for i in told.order[: axes - len(frame)]).toarray()
+        others = bank.rows(history.terms[i] for i in history.order[: axes - len(frame)]).toarray()
         frame = np.vstack([frame, others])
     if len(frame) < axes:
-        raise ArgumentError(f"axes: expected at most as many as the {len(told.terms)} rows told, got K = {axes}.")
+        raise ArgumentError(f"axes: expected at most as many as the {len(history.terms)} rows told, got K = {axes}.")
     return frame
 
 
 def _frame(
-    told: History, prior: Prior, axes: int, kept: int, fresh: Sequence[Draw], device: torch.device | str
+    history: History, prior: Prior, axes: int, kept: int, fresh: Sequence[Draw], device: torch.device | str
 ) -> SurrogateSpace:
     """The best `kept` rows and fresh draws as axes."""
-    best = [told.terms[i] for i in told.order[: min(kept, np.count_nonzero(finite(told)))]]
+    best = [history.terms[i] for i in history.order[: min(kept, np.count_nonzero(finite(history)))]]
     terms = [*best, *[((draw, 1.0),) for draw in fresh[: axes - len(best)]]]
-    bank = Bank(prior, (), tensors=told.tensors, device=device).extend([s for row in terms for s, _ in row])
+    bank = Bank(prior, (), tensors=history.tensors, device=device).extend([s for row in terms for s, _ in row])
     return SurrogateSpace(bank, bank.rows(terms).toarray())
 
 
-def finite(told: History) -> Array:
+def finite(history: History) -> Array:
     """Which rows (n,) have values; failed ones have none."""
-    return np.asarray(np.isfinite(np.array(list(told.values.values()))).all(axis=0))
+    return np.asarray(np.isfinite(np.array(list(history.values.values()))).all(axis=0))
 
 
-def _rounds_without(told: History) -> int:
+def _rounds_without(history: History) -> int:
     """Rounds since the best."""
-    numbers = np.unique(told.round)
-    return int(np.count_nonzero(numbers > told.round[told.order[0]]))
+    numbers = np.unique(history.round)
+    return int(np.count_nonzero(numbers > history.round[history.order[0]]))
 
 
-def _adapted(told: History, b: float) -> float:
+def _adapted(history: History, b: float) -> float:
     """b after the policy's closed rounds, from the share of each round's rows that beat all before them."""
-    share, standing = b, np.argsort(told.order)
-    for number in np.unique(told.round)[1:]:
-        earlier, now = standing[told.round < number], standing[told.round == number]
+    share, standing = b, np.argsort(history.order)
+    for number in np.unique(history.round)[1:]:
+        earlier, now = standing[history.round < number], standing[history.round == number]
         better = float(np.mean(now < earlier.min()))
         share = float(np.clip(share * np.exp(PACE * (better - SUCCESS)), NARROW, WIDE))
-    return b if stalled(told) and share < b / 2 else share
+    return b if stalled(history) and share < b / 2 else share

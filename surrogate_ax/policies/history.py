@@ -1,6 +1,8 @@
 """What policies see, and what they answer: the history of a search, and the round to run next.
 
-N is the budget in evaluations, K the axes of a box, which is constant through a study, because the hosts' parameters are.
+A round is a surrogate space with a number, a size and proposals; it closes when that many of its trials have ended. A
+policy looks at closed rounds only, so resume and several workers compute the same round. K, the axes of a box, is
+constant through a study, because the hosts' parameters are.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +32,7 @@ FITTED = 6  # finished trials that a line of estimates takes
 
 @dataclass(frozen=True)
 class History:
-    """What a host knows: ended trials in the order of ending, n rows; values of failed and stopped ones are NaN.
+    """What a search has found: ended trials in the order of ending, n rows; values of failed and stopped ones are NaN.
 
     Args:
         objective: ranks the rows.
@@ -39,11 +42,11 @@ class History:
         running: rounds of the trials that are being evaluated, here or elsewhere.
         tensors: inner rows (D,) of stored seeds, by SHA-256.
         estimates: (n,) of every metric at the checkpoint where a trial was stopped, NaN for the others; empty where
-            none was stopped. They are no results: a policy may learn from them (`extrapolated`), and no finished trial is
-            ranked against them.
+            none was stopped. They are no results: a policy may learn from them (`extrapolated`), and no finished trial
+            is ranked against them.
         begin: rounds below this one belong to an earlier policy and are closed.
-        checkpoint_estimates: (n,) estimate of the only optimised metric at each checkpoint, by its step, finished trials included;
-            NaN where a trial did not come by.
+        checkpoint_estimates: (n,) estimate of the only optimised metric at each checkpoint, by its step, finished
+            trials included; NaN where a trial did not come by.
     """
 
     objective: Objective
@@ -56,26 +59,26 @@ class History:
     begin: int = 0
     checkpoint_estimates: Mapping[int, Array] = dataclasses.field(default_factory=dict)
 
-    def ended(self, round: int) -> int:
+    def ended(self, number: int) -> int:
         """How many trials of a round have ended."""
-        return int(np.count_nonzero(self.round == round))
+        return int(np.count_nonzero(self.round == number))
 
-    def open(self, turn: Round) -> int:
-        """How many trials a turn still wants: its size less what has ended and what is running."""
-        return turn.size - self.ended(turn.round) - sum(r == turn.round for r in self.running)
+    def open(self, round: Round) -> int:
+        """How many trials a round still wants: its size less what has ended and what is running."""
+        return round.size - self.ended(round.number) - self.running.count(round.number)
 
-    def first(self, round: int, size: int) -> History:
+    def first(self, number: int, size: int) -> History:
         """The first `size` trials of a round to end: the same for every worker that sees the round closed."""
-        return self.rows(np.flatnonzero(self.round == round)[:size])
+        return self.rows(np.flatnonzero(self.round == number)[:size])
 
     @property
     def last(self) -> int:
-        """The highest round told or running, -1 when there is none."""
+        """The highest round with a trial that has ended or is running, -1 when there is none."""
         return int(max([self.round.max(initial=-1), *self.running]))
 
-    def before(self, round: int) -> History:
-        """What was told in earlier rounds."""
-        return self.rows(np.flatnonzero(self.round < round))
+    def before(self, number: int) -> History:
+        """The trials of earlier rounds."""
+        return self.rows(np.flatnonzero(self.round < number))
 
     @cached_property
     def order(self) -> Array:
@@ -116,10 +119,8 @@ class History:
             return dict(self.values)
         values = {k: np.where(np.isnan(v), self.estimates[k], v) for k, v in self.values.items()}
         name, at = self.objective.optimised[0].name, np.zeros(len(self.terms))
-        for step in self.checkpoint_estimates:
-            at = np.where(
-                np.isnan(self.checkpoint_estimates[step]), at, np.maximum(at, step)
-            )  # the last checkpoint of each trial
+        for step, x in self.checkpoint_estimates.items():
+            at = np.where(np.isnan(x), at, np.maximum(at, step))  # the last checkpoint of each trial
         for step, x in self.checkpoint_estimates.items():
             known = np.flatnonzero(np.isfinite(x) & np.isfinite(self.values[name]))
             stopped = np.isfinite(self.estimates[name]) & (at == step)
@@ -129,26 +130,43 @@ class History:
         return values
 
 
+class Proposal(NamedTuple):
+    """A point to evaluate exactly as it is.
+
+    Args:
+        terms: its coefficient row over base seeds, of unit norm.
+        condition: values of searched call arguments; those left out are the host's to choose.
+    """
+
+    terms: Terms
+    condition: Mapping[str, Any] = MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class Round:
     """Where to search next.
 
     Args:
         space: the box.
-        round: its number; a host shows its sampler the trials of this round only.
+        number: a host shows its sampler the trials of the round of this number only.
         size: the round closes when this many trials of it have ended.
-        first: exact coefficient rows (k, M) to run before the host proposes, hidden from its sampler.
+        proposals: points to evaluate before the host proposes in the box, hidden from its sampler.
     """
 
     space: SurrogateSpace
-    round: int
+    number: int
     size: int
-    first: Any = None
+    proposals: Sequence[Proposal] = ()
 
     @property
-    def exact(self) -> list[Terms]:
-        """The terms of `first`."""
-        return [] if self.first is None else self.space.bank.terms(self.first)
+    def terms(self) -> list[Terms]:
+        """The proposals' coefficient rows."""
+        return [proposal.terms for proposal in self.proposals]
 
 
-Policy = Callable[[History, int, int], Round | None]  # (told, evaluations left, rng); None: nothing more to propose
+Policy = Callable[[History, int, int], Round | None]  # (history, evaluations remaining, rng); None: nothing to propose
+
+
+def as_proposals(bank: Bank, rows: Any) -> tuple[Proposal, ...]:
+    """Coefficient rows (k, M) over a bank as proposals."""
+    return tuple(map(Proposal, bank.terms(rows)))

@@ -8,6 +8,7 @@ evaluations; rounds of 4 plan twice as long. Sixteen draws or eight, and the ran
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ AXES = 8  # K, for budgets that allow it
 DRAWS = 16  # plain draws at first, at most
 CHECKPOINT, KEPT = 0.375, 0.25  # share of the steps before the checkpoint, and of a round that goes on behind it
 FEWEST = 4  # steps with which a trajectory can be stopped
+RECORDED = {"keep_fraction": "kept", "anneal_over": "narrow"}  # keys of a record that have other names here
 FRESH = (0.2, 0.6)  # range of the share of fresh noise, which falls through it over the budget
 
 
@@ -40,7 +42,7 @@ class Plan:
         sampled: trials of such a round that the host's sampler proposes between the proposals.
         anneal_over: told trials over which the share of fresh noise falls: first learn where, then refine.
         checkpoint: step after which estimates are scored and only the best of a round go on; 0 for none.
-        kept: share of a round that goes on.
+        keep_fraction: share of a round that goes on.
         steps: T, of a whole trajectory.
     """
 
@@ -51,7 +53,7 @@ class Plan:
     sampled: int
     anneal_over: int
     checkpoint: int = 0
-    kept: float = 1.0
+    keep_fraction: float = 1.0
     steps: int = 1
 
     @property
@@ -60,18 +62,18 @@ class Plan:
         return (self.checkpoint,) if self.checkpoint else ()
 
     @property
-    def together(self) -> int:
+    def cohort_size(self) -> int:
         """Rows that are compared at a checkpoint: the most that a round has."""
         return max(self.draws, self.size)
 
     def spend(self, budget: int, *, stops: bool = True) -> tuple[int, tuple[int, ...], float | None]:
-        """Trials, checkpoints and `kept` with which a budget is spent.
+        """Trials, checkpoints and `keep_fraction` with which a budget is spent.
 
         Args:
             budget: N, whole outputs.
             stops: whether rows may be stopped.
         """
-        return (self.trials(budget), self.checkpoints, self.kept) if stops else (budget, (), None)
+        return (self.trials(budget), self.checkpoints, self.keep_fraction) if stops else (budget, (), None)
 
     def trials(self, budget: int) -> int:
         """How many trials cost as much as N whole outputs, a round after the other."""
@@ -88,7 +90,7 @@ class Plan:
 
     def _cost(self, rows: int) -> int:
         """Steps that a round takes."""
-        return rows * self.checkpoint + survivors(rows, self.kept) * (self.steps - self.checkpoint)
+        return rows * self.checkpoint + survivors(rows, self.keep_fraction) * (self.steps - self.checkpoint)
 
     def policy(self, prior: Prior, *, device: torch.device | str = "cpu") -> Policy:
         """Plain draws, then Bayesian optimisation on the sphere of everything told, or the box over the best draws.
@@ -103,9 +105,15 @@ class Plan:
         options: dict[str, Any] = {"axes": self.axes, "size": self.size, "sampled": self.sampled, "device": device}
         return chain(first, spherical_bo(prior, fresh=FRESH, anneal_over=self.anneal_over, **options))
 
-    def describe(self) -> dict[str, Any]:
-        """JSON-able: what a study records, so that it goes on as it was begun."""
-        return asdict(self)
+    def to_json(self) -> dict[str, Any]:
+        """What a study records, so that it goes on as it was begun."""
+        return {RECORDED.get(name, name): value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Plan:
+        """The inverse of `to_json`."""
+        names = {recorded: name for name, recorded in RECORDED.items()}
+        return cls(**{names.get(key, key): value for key, value in record.items()})
 
 
 def plan(
@@ -144,7 +152,7 @@ def plan(
     whole = Plan("sphere", first, axes or max(2, min(AXES, first, dim)), size, 0, budget)
     if steps is None or steps < FEWEST:
         return whole
-    stopping = replace(whole, checkpoint=round(CHECKPOINT * steps), kept=KEPT, steps=steps)
+    stopping = replace(whole, checkpoint=round(CHECKPOINT * steps), keep_fraction=KEPT, steps=steps)
     return replace(stopping, anneal_over=stopping.trials(budget))
 
 
@@ -157,7 +165,7 @@ def check_wanted(total_trials: int | None, budget: int | None, **own: object) ->
         **own: arguments in place of which the budget is planned, by name.
 
     Raises:
-        ArgumentError: neither or both, a count below 1, a budget beside one of the others, or `kept` alone.
+        ArgumentError: neither or both, a count below 1, a budget beside one of the others, or `keep_fraction` alone.
     """
     if (total_trials is None) == (budget is None):
         raise ArgumentError(
@@ -183,6 +191,6 @@ def stoppable(generator: Generator, objective: Objective) -> int | None:
     return generator.steps if one and isinstance(generator, Steppable) else None
 
 
-def survivors(n: int, kept: float) -> int:
+def survivors(n: int, keep_fraction: float) -> int:
     """How many of n rows go on behind a checkpoint."""
-    return max(1, round(kept * n))
+    return max(1, round(keep_fraction * n))

@@ -32,7 +32,7 @@ from surrogate_ax.policies.evolution import (
     too_few,
 )
 from surrogate_ax.policies.gaussian_process import Posterior, fit, maximize_acquisition, unit
-from surrogate_ax.policies.history import History, Policy, Round
+from surrogate_ax.policies.history import History, Policy, Round, as_proposals
 
 Array = np.ndarray
 STARTS = 32  # points that are moved, at least
@@ -77,8 +77,8 @@ def spherical_bo(
     if not 0 <= sampled <= size:
         raise ArgumentError(f"sampled: expected 0 to size = {size} trials of a round, got {sampled}.")
 
-    def policy(told: History, remaining: int, rng: int) -> Round | None:
-        found = next_round(told, size, max_trials)
+    def policy(history: History, remaining: int, rng: int) -> Round | None:
+        found = next_round(history, size, max_trials)
         if found is None:
             return None
         number, before = found
@@ -101,7 +101,7 @@ def spherical_bo(
         combined = bank.normalise(c @ known.toarray()).toarray()
         points = mix_until_typical(bank, combined, bank.rows(((draw, 1.0),) for draw in draws).toarray(), b)
         space = SurrogateSpace(bank, best_axes(used, bank, axes, points))
-        return Round(space, number, size, points[: size - sampled])
+        return Round(space, number, size, as_proposals(bank, points[: size - sampled]))
 
     return policy
 
@@ -179,34 +179,34 @@ def _beginnings(posterior: Posterior, scores: Array, count: int, rng: np.random.
     return unit(c, posterior.gram)
 
 
-def _centre(told: History, gram: Array) -> Array:
+def _centre(history: History, gram: Array) -> Array:
     """The unit combination (1, n) of the best rows."""
-    best = told.order[: min(PARENTS, np.count_nonzero(finite(told)))]
+    best = history.order[: min(PARENTS, np.count_nonzero(finite(history)))]
     c = np.zeros((1, len(gram)))
     c[0, best] = log_ranks(len(best))
     return unit(c, gram)
 
 
-def _known(told: History) -> tuple[History, Array]:
+def _known(history: History) -> tuple[History, Array]:
     """Rows that the process is fitted to, in order, and their scores: the best and the latest where there are many."""
     # What a stopped trial would have come to is worth more than nothing.
-    told = dataclasses.replace(told, values=told.extrapolated(), estimates={})
-    order, scores = told.order, gp_targets(told)
+    history = dataclasses.replace(history, values=history.extrapolated(), estimates={})
+    order, scores = history.order, gp_targets(history)
     rows = np.unique(np.concatenate([order[: ROWS // 2], np.sort(order)[-(ROWS // 2) :]]))
-    return told.rows(rows), scores[rows]
+    return history.rows(rows), scores[rows]
 
 
-def gp_targets(told: History) -> Array:
+def gp_targets(history: History) -> Array:
     """What the process is fitted to (n,): normal scores of the ranking, for one free metric halved with its values.
 
     Ranks serve constraints, several metrics and failures alike: failed rows stand last, so that their neighbourhood is
     left. The values, standardised and cut at 3, tell how much better the best are.
     """
-    order, objective = told.order, told.objective
+    order, objective = history.order, history.objective
     scores = np.empty(len(order))
     scores[order] = normal_scores(len(order))
-    known = finite(told)
-    gain = -objective.losses(told.values)[:, 0]
+    known = finite(history)
+    gain = -objective.losses(history.values)[:, 0]
     spread = float(np.std(gain[known]))
     if len(objective.optimised) > 1 or objective.bounded or not spread > 0:
         return scores

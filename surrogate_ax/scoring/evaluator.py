@@ -125,7 +125,7 @@ class Evaluator:
         self._fitted = self.max_batch_size
         return self._generate(parts, conditions) if n else Generated([], np.zeros(0), 0.0)
 
-    def judge(self, generated: Generated, conditions: Sequence[Condition]) -> Evaluations:
+    def score(self, generated: Generated, conditions: Sequence[Condition]) -> Evaluations:
         """Score what was generated for n items.
 
         Args:

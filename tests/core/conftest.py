@@ -44,34 +44,34 @@ class ListHost:
         self.asked: list[int] = []  # sizes of the batches
         self.turns: list[Round] = []
 
-    def told(self) -> History:
+    def history(self) -> History:
         rows = [self.records[i] for i in self.ended]
         values = {m.name: np.array([row.values[m.name] for row in rows]) for m in self.objective.metrics}
         running = [record.round for record in self.records if record.state == "running"]
         rounds = np.array([row.round for row in rows], dtype=np.int64)
         return History(self.objective, [row.terms for row in rows], values, rounds, running)
 
-    def ask(self, n: int, turn: Round) -> list[Candidate[int]]:
+    def ask(self, n: int, round: Round) -> list[Candidate[int]]:
         self.asked.append(n)
-        self.turns.append(turn)
+        self.turns.append(round)
         chosen = [i for i, record in enumerate(self.records) if record.state == "waiting"][:n]
-        done = [record.terms for record in self.records if record.exact and record.round == turn.round]
-        exact = [terms for terms in turn.exact if terms not in done]
+        done = [record.terms for record in self.records if record.exact and record.round == round.number]
+        exact = [terms for terms in round.terms if terms not in done]
         for number in range(len(self.records), len(self.records) + n - len(chosen)):
             rng = np.random.default_rng([self.rng, number])
-            u = rng.uniform(size=(1, turn.space.axes - 1))
-            draws = [Draw(draw_entropy(self.rng, "trials"), number)] if turn.space.fresh > 0 else []
+            u = rng.uniform(size=(1, round.space.axes - 1))
+            draws = [Draw(draw_entropy(self.rng, "trials"), number)] if round.space.fresh > 0 else []
             terms = exact.pop(0) if exact else None
             condition = {"guidance": float(rng.choice(self.guidance))} if self.guidance else {}
-            own = terms or turn.space.terms(u, draws=draws)[0]
-            self.records.append(Record(own, condition, turn.round, exact=terms is not None))
+            own = terms or round.space.terms(u, draws=draws)[0]
+            self.records.append(Record(own, condition, round.number, exact=terms is not None))
             chosen.append(number)
         for i in chosen:
             self.records[i].state = "running"
         rows = [self.records[i] for i in chosen]
         return [Candidate(i, row.terms, row.condition, row.round) for i, row in zip(chosen, rows, strict=True)]
 
-    def note(self, cs: Any, step: int, values: Any) -> None:
+    def report_estimates(self, cs: Any, step: int, values: Any) -> None:
         """Nothing is kept of estimates."""
 
     def should_stop(self, cs: Any) -> np.ndarray:

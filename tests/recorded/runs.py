@@ -6,6 +6,7 @@ them. A change that means to search differently records anew, and says so.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from surrogate_ax import Metric, Objective, Range, SurrogateSpace, draws, then
+from surrogate_ax import Metric, Objective, Range, SurrogateSpace, chain, draws
 from surrogate_ax.policies.evolution import reseed
 from tests.contracts.euler_flow import EulerFlow
 
@@ -98,10 +99,8 @@ def optuna_run(
     )
     options = {"rng": 5, "progress": False, "batch_size": 8} | options
     if stop:
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             optimize(study, flow(), objective, callbacks=[Stop(stop)], **options)
-        except KeyboardInterrupt:
-            pass
     optimize(study, flow(), objective, **options)
     if twice:
         further = {name: options[name] + 8 for name in ("total_trials", "budget") if name in options}
@@ -131,10 +130,8 @@ def ax_run(objective: Objective = ONE, stop: int = 0, **options: Any) -> list[di
     configure_experiment(client, flow(), objective, rng=3, **configured)
     options = {"rng": 5, "batch_size": 8} | options
     if stop:
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             optimize(client, flow(), objective, callbacks=[Stop(stop)], **options)
-        except KeyboardInterrupt:
-            pass
     optimize(client, flow(), objective, **options)
     return ax_rows(client)
 
@@ -145,7 +142,7 @@ def box(axes: int = 5) -> SurrogateSpace:
 
 def moving() -> Any:
     prior = flow().prior
-    return then(draws(prior, 12, axes=6), reseed(prior, axes=6, size=8))
+    return chain(draws(prior, 12, axes=6), reseed(prior, axes=6, size=8))
 
 
 SCALE = {"scale": Range(0.5, 2.0, step=0.5)}

@@ -87,34 +87,34 @@ def policy_cell(
         checkpoint: step after which a share of each batch goes on; 0 for none.
         kept: that share.
     """
-    told = History(task.objective, [], _nothing(task), np.zeros(0, dtype=np.int64))
-    turn: Round | None = None
+    history = History(task.objective, [], _nothing(task), np.zeros(0, dtype=np.int64))
+    round: Round | None = None
     entropy, exact, sampler = draw_entropy(repeat, "trials"), list[Terms](), None
-    while len(told.terms) < n:
-        if turn is None or told.ended(turn.round) >= turn.size:
-            turn = policy(told, n - len(told.terms), repeat)
-            if turn is None:
+    while len(history.terms) < n:
+        if round is None or history.ended(round.number) >= round.size:
+            round = policy(history, n - len(history.terms), repeat)
+            if round is None:
                 return
-            exact, sampler = list(turn.exact), box(task, turn.space.axes, repeat * 1000 + turn.round)
-        wanted = min(batch, n - len(told.terms), told.open(turn))
+            exact, sampler = list(round.terms), box(task, round.space.axes, repeat * 1000 + round.number)
+        wanted = min(batch, n - len(history.terms), history.open(round))
         asked, exact = exact[:wanted], exact[wanted:]
         proposed = wanted - len(asked)
-        u = np.zeros((0, turn.space.axes - 1))
+        u = np.zeros((0, round.space.axes - 1))
         if proposed:
-            plain = turn.space.fresh == 1
-            u = np.full((proposed, turn.space.axes - 1), 0.5) if plain else sampler.ask(proposed)
-            numbers = range(len(told.terms) + len(asked), len(told.terms) + wanted)
-            draws = [Draw(entropy, i) for i in numbers] if turn.space.fresh > 0 else []
-            asked = asked + turn.space.terms(u, draws=draws)
-        bank = turn.space.bank.extend([seed for row in asked for seed, _ in row])
+            plain = round.space.fresh == 1
+            u = np.full((proposed, round.space.axes - 1), 0.5) if plain else sampler.ask(proposed)
+            numbers = range(len(history.terms) + len(asked), len(history.terms) + wanted)
+            draws = [Draw(entropy, i) for i in numbers] if round.space.fresh > 0 else []
+            asked = asked + round.space.terms(u, draws=draws)
+        bank = round.space.bank.extend([seed for row in asked for seed, _ in row])
         x = bank.inner(bank.rows(asked)).numpy()
         if checkpoint:
-            values, estimates = yield from _stopped(task, x, len(told.terms), checkpoint, kept)
+            values, estimates = yield from _stopped(task, x, len(history.terms), checkpoint, kept)
         else:
             values, estimates = (yield x), _nothing(task)
-        if proposed and turn.space.fresh < 1:
+        if proposed and round.space.fresh < 1:
             sampler.tell(u, {name: column[-proposed:] for name, column in values.items()})
-        told = _grown(told, asked, values, estimates, turn.round, checkpoint)
+        history = _grown(history, asked, values, estimates, round.number, checkpoint)
 
 
 def _stopped(
@@ -131,23 +131,23 @@ def _stopped(
 
 
 def _grown(
-    told: History, terms: list[Terms], values: Values, estimates: Values, round: int, checkpoint: int
+    history: History, terms: list[Terms], values: Values, estimates: Values, round: int, checkpoint: int
 ) -> History:
     """What is told with a batch more."""
-    n, stopped = len(terms), told.estimates
-    passed = dict(told.passed)
+    n, stopped = len(terms), history.estimates
+    passed = dict(history.passed)
     if checkpoint:
-        metric, *others = told.objective.optimised
+        metric, *others = history.objective.optimised
         ended = np.isfinite(values[metric.name])
-        before = told.estimates or {name: np.full(len(told.terms), np.nan) for name in values}
+        before = history.estimates or {name: np.full(len(history.terms), np.nan) for name in values}
         stopped = {name: np.append(before[name], np.where(ended, np.nan, estimates[name])) for name in values}
         if not others:  # hosts keep them for one metric only
             passed = {checkpoint: np.append(passed.get(checkpoint, np.zeros(0)), estimates[metric.name])}
     return History(
-        told.objective,
-        [*told.terms, *terms],
-        {name: np.append(told.values[name], column) for name, column in values.items()},
-        np.append(told.round, np.full(n, round)),
+        history.objective,
+        [*history.terms, *terms],
+        {name: np.append(history.values[name], column) for name, column in values.items()},
+        np.append(history.round, np.full(n, round)),
         estimates=stopped,
         passed=passed,
     )

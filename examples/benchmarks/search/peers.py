@@ -28,37 +28,39 @@ def on_sphere(x: Array) -> Array:
     return np.asarray(x * (np.sqrt(D) / np.linalg.norm(x, axis=-1, keepdims=True)))
 
 
-def ask(x: Array, told: Rows | None = None) -> Generator[Array, Mapping[str, Array], Rows]:
+def ask(x: Array, history: Rows | None = None) -> Generator[Array, Mapping[str, Array], Rows]:
     """Have rows evaluated, and put them behind what was told."""
     values = yield x
-    if told is None:
+    if history is None:
         return x, dict(values)
-    return np.vstack([told[0], x]), {name: np.concatenate([told[1][name], column]) for name, column in values.items()}
+    return np.vstack([history[0], x]), {
+        name: np.concatenate([history[1][name], column]) for name, column in values.items()
+    }
 
 
 def fixed_cmaes(task: Task, repeat: int, n: int, *, seeds: int = 8, sigma: float = 0.4, size: int = 5) -> Asking:
     """The surrogate space of fixed random seeds with CMA-ES on u in [0,1]^(K-1) (arXiv 2509.23800)."""
     axes = starts(repeat)[:seeds]
-    told = yield from ask(axes)
+    history = yield from ask(axes)
     bounds = np.tile([0.0, 1.0], (seeds - 1, 1))
     es = cmaes.CMA(np.full(seeds - 1, 0.5), sigma, bounds=bounds, population_size=size, seed=repeat)
-    while len(told[0]) < n:
-        u = np.array([es.ask() for _ in range(size)])[: n - len(told[0])]
-        told = yield from ask(KnotheRosenblatt().weights(np.clip(u, 0, 1)) @ axes, told)
+    while len(history[0]) < n:
+        u = np.array([es.ask() for _ in range(size)])[: n - len(history[0])]
+        history = yield from ask(KnotheRosenblatt().weights(np.clip(u, 0, 1)) @ axes, history)
         if len(u) == size:
-            es.tell(list(zip(u, _places(task, told)[-size:], strict=True)))
+            es.tell(list(zip(u, _places(task, history)[-size:], strict=True)))
 
 
 def sep_cmaes(task: Task, repeat: int, n: int, *, sigma: float = 0.5, size: int = 10) -> Asking:
     """CMA-ES with a diagonal covariance on the latent itself; what is evaluated is brought back to norm √D."""
     es = cmaes.SepCMA(np.zeros(D), sigma, population_size=size, seed=repeat)
-    told: Rows | None = None
-    while told is None or len(told[0]) < n:
+    history: Rows | None = None
+    while history is None or len(history[0]) < n:
         raw = np.array([es.ask() for _ in range(size)])
-        done = 0 if told is None else len(told[0])
-        told = yield from ask(on_sphere(raw)[: n - done], told)
+        done = 0 if history is None else len(history[0])
+        history = yield from ask(on_sphere(raw)[: n - done], history)
         if done + size <= n:
-            es.tell(list(zip(raw, _places(task, told)[-size:], strict=True)))
+            es.tell(list(zip(raw, _places(task, history)[-size:], strict=True)))
 
 
 def recombination(
@@ -66,14 +68,14 @@ def recombination(
 ) -> Asking:
     """The best latents so far, combined with log-rank weights, and children √(1-b²) centre + b ε; b follows success."""
     rng = np.random.default_rng(repeat)
-    told = yield from ask(starts(repeat)[:start])
+    history = yield from ask(starts(repeat)[:start])
     weights = np.log(parents + 0.5) - np.log(np.arange(1, parents + 1))
-    while len(told[0]) < n:
-        order = task.objective.rank(told[1])
-        centre = on_sphere(weights @ told[0][order[:parents]])
-        count, best = min(size, n - len(told[0])), order[0]
-        told = yield from ask(np.sqrt(1 - b**2) * centre + b * rng.standard_normal((count, D)), told)
-        order = task.objective.rank(told[1])
+    while len(history[0]) < n:
+        order = task.objective.rank(history[1])
+        centre = on_sphere(weights @ history[0][order[:parents]])
+        count, best = min(size, n - len(history[0])), order[0]
+        history = yield from ask(np.sqrt(1 - b**2) * centre + b * rng.standard_normal((count, D)), history)
+        order = task.objective.rank(history[1])
         better = np.flatnonzero(order == best)[0] / count  # children that passed the best before them
         b = float(np.clip(b * np.exp(0.8 * (better - 0.2)), 0.1, 0.9))
 
@@ -81,24 +83,24 @@ def recombination(
 def zero_order(task: Task, repeat: int, n: int, *, start: int = 1, size: int = 8, b: float = 0.6) -> Asking:
     """Zero-order search of Ma et al. 2025 (arXiv 2501.09732): the best of a pivot's neighbours is the next pivot."""
     rng = np.random.default_rng(repeat)
-    told = yield from ask(starts(repeat)[:start])
-    pivot = int(task.objective.rank(told[1])[0])
-    while len(told[0]) < n:
-        done = len(told[0])
+    history = yield from ask(starts(repeat)[:start])
+    pivot = int(task.objective.rank(history[1])[0])
+    while len(history[0]) < n:
+        done = len(history[0])
         noise = rng.standard_normal((min(size, n - done), D))
-        told = yield from ask(np.sqrt(1 - b**2) * told[0][pivot] + b * noise, told)
-        pivot = int(task.objective.rank(told[1])[0])
+        history = yield from ask(np.sqrt(1 - b**2) * history[0][pivot] + b * noise, history)
+        pivot = int(task.objective.rank(history[1])[0])
 
 
 def hill_climbing(task: Task, repeat: int, n: int, *, start: int = 16, size: int = 4, b: float = 0.5) -> Asking:
     """From the best draw, steps with a width that follows the one-fifth rule."""
     rng = np.random.default_rng(repeat)
-    told = yield from ask(starts(repeat)[:start])
-    while len(told[0]) < n:
-        best = int(task.objective.rank(told[1])[0])
-        noise = rng.standard_normal((min(size, n - len(told[0])), D))
-        told = yield from ask(np.sqrt(1 - b**2) * told[0][best] + b * noise, told)
-        won = int(task.objective.rank(told[1])[0]) != best
+    history = yield from ask(starts(repeat)[:start])
+    while len(history[0]) < n:
+        best = int(task.objective.rank(history[1])[0])
+        noise = rng.standard_normal((min(size, n - len(history[0])), D))
+        history = yield from ask(np.sqrt(1 - b**2) * history[0][best] + b * noise, history)
+        won = int(task.objective.rank(history[1])[0]) != best
         b = float(np.clip(b * (1.2 if won else 1.2**-0.25), 0.05, 0.95))
 
 
@@ -107,22 +109,22 @@ def evosearch(
 ) -> Asking:
     """Evolution in the manner of EvoSearch (arXiv 2505.17618): elites stay, parents win tournaments, noise mutates."""
     rng = np.random.default_rng(repeat)
-    told = yield from ask(starts(repeat)[:start])
+    history = yield from ask(starts(repeat)[:start])
     population = np.arange(start)
-    while len(told[0]) < n:
-        done = len(told[0])
-        standing = np.argsort(task.objective.rank(told[1]))
+    while len(history[0]) < n:
+        done = len(history[0])
+        standing = np.argsort(task.objective.rank(history[1]))
         population = population[np.argsort(standing[population])]
         rivals = population[rng.integers(0, len(population), (min(size, n - done), 3))]
         parents = rivals[np.arange(len(rivals)), standing[rivals].argmin(axis=1)]
         noise = rng.standard_normal((len(parents), D))
-        told = yield from ask(np.sqrt(1 - b**2) * told[0][parents] + b * noise, told)
-        population = np.concatenate([population[:elites], np.arange(done, len(told[0]))])
+        history = yield from ask(np.sqrt(1 - b**2) * history[0][parents] + b * noise, history)
+        population = np.concatenate([population[:elites], np.arange(done, len(history[0]))])
 
 
-def _places(task: Task, told: Rows) -> Array:
+def _places(task: Task, history: Rows) -> Array:
     """Standing of every row, 0 for the best: a loss."""
-    return np.argsort(task.objective.rank(told[1])).astype(np.float64)
+    return np.argsort(task.objective.rank(history[1])).astype(np.float64)
 
 
 PEERS: dict[str, Any] = {

@@ -54,7 +54,7 @@ def ours(task: Task, repeat: int, n: int, **changes: Any) -> Asking:
         policy=planned.policy(PRIOR),
         batch=BATCH,
         checkpoint=planned.checkpoint,
-        kept=planned.kept,
+        kept=planned.keep_fraction,
     )
 
 

@@ -73,7 +73,7 @@ def test_each_fault_shows_in_its_own_statistic(change, named):
 def test_rows_of_a_bank_are_looked_at_in_chunks(monkeypatch):
     bank = Bank(Gaussian((3, 12, 12)), [Draw(0, k) for k in range(7)])
     whole = bank_support(bank, np.eye(7))
-    monkeypatch.setattr("surrogate_ax.diagnostics._AT_ONCE", 3 * D)
+    monkeypatch.setattr("surrogate_ax.latents.typicality._AT_ONCE", 3 * D)
     parts = bank_support(bank, np.eye(7))
     np.testing.assert_allclose(parts.joint, whole.joint, rtol=1e-6)
     np.testing.assert_allclose(parts.quantiles, whole.quantiles, atol=1e-6)

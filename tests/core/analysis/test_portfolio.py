@@ -19,7 +19,7 @@ PRIOR = Gaussian((512,))
 OBJECTIVE = Objective(Metric("best"), Metric("risk", "at_most", 0.5), score=lambda outputs, conditions: outputs)
 
 
-def told(n, *, seed=0, axes=4, failed=(), risk=None):
+def history(n, *, seed=0, axes=4, failed=(), risk=None):
     space = SurrogateSpace.sample(PRIOR, seeds=axes, rng=1)
     rng = np.random.default_rng(seed)
     best = rng.normal(size=n)
@@ -38,7 +38,7 @@ def cosines(made, rows):
 
 @given(st.integers(1, 40), st.integers(1, 8), st.sampled_from([0.5, 0.8, 0.95, 1.0]), st.integers(0, 2**32 - 1))
 def test_the_chosen_are_the_best_that_differ(n, k, limit, seed):
-    made = told(n, seed=seed)
+    made = history(n, seed=seed)
     chosen = choose(made, PRIOR, k=k, max_cosine=limit)
     assert 1 <= len(chosen) <= k
     assert chosen[0] == int(np.nanargmax(made.values["best"]))
@@ -53,7 +53,7 @@ def test_the_chosen_are_the_best_that_differ(n, k, limit, seed):
 
 
 def test_cosines_of_rows_are_those_of_the_latents():
-    made = told(30)
+    made = history(30)
     chosen = choose(made, PRIOR, k=5, max_cosine=0.8)
     assert len(chosen) > 1
     assert (cosines(made, chosen) - 2 * np.eye(len(chosen))).max() < 0.8 + 5 / np.sqrt(512)
@@ -76,7 +76,7 @@ def test_equal_and_opposite_latents():
 
 
 def test_failed_trials_are_never_chosen_and_the_feasible_come_first():
-    made = told(12, failed=(0, 3, 5), risk=[0.9] * 6 + [0.1] * 6)
+    made = history(12, failed=(0, 3, 5), risk=[0.9] * 6 + [0.1] * 6)
     chosen = choose(made, PRIOR, k=12, max_cosine=1.0)
     assert sorted(chosen) == [1, 2, 4, 6, 7, 8, 9, 10, 11]
     assert set(chosen[:6]) == set(range(6, 12))
@@ -87,10 +87,10 @@ def test_limits_that_make_no_sense_are_refused(k, limit):
     with pytest.raises(
         ArgumentError, match=rf"expected k >= 1 and max_cosine in \(0, 1\], got k={k}, max_cosine={limit}"
     ):
-        choose(told(3), PRIOR, k=k, max_cosine=limit)
+        choose(history(3), PRIOR, k=k, max_cosine=limit)
 
 
-@pytest.mark.parametrize("made", [told(0), told(2, failed=(0, 1))], ids=["nothing", "failures"])
+@pytest.mark.parametrize("made", [history(0), history(2, failed=(0, 1))], ids=["nothing", "failures"])
 def test_nothing_to_choose_from_is_said(made):
     with pytest.raises(ArgumentError, match="portfolio: no trial of the study has succeeded"):
         choose(made, PRIOR, k=2)

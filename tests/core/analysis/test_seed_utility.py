@@ -27,8 +27,8 @@ def _told(n=80, effect=EFFECT, noise=0.1, goal="maximize"):
 
 
 def test_the_seeds_of_a_linear_score_are_found():
-    space, told = _told()
-    found = seed_utility(told, PRIOR)
+    space, history = _told()
+    found = seed_utility(history, PRIOR)
     order = [found.seeds.index(seed) for seed in space.bank.seeds]
     assert found.carrying == [order[0]]
     assert found.replaceable == [order[4]]
@@ -39,8 +39,8 @@ def test_the_seeds_of_a_linear_score_are_found():
 
 
 def test_a_minimised_score_turns_the_seeds_round():
-    space, told = _told(goal="minimize")
-    found = seed_utility(told, PRIOR)
+    space, history = _told(goal="minimize")
+    found = seed_utility(history, PRIOR)
     assert found.seeds[found.carrying[0]] == space.bank.seeds[4]
     assert found.seeds[found.replaceable[0]] == space.bank.seeds[0]
 
@@ -58,11 +58,11 @@ def test_left_out_trials_are_really_left_out():
 
 
 def test_failed_trials_and_lone_seeds_are_passed_over():
-    space, told = _told(n=20)
-    values = told.values["best"].copy()
+    space, history = _told(n=20)
+    values = history.values["best"].copy()
     values[3] = np.nan
-    terms = [*told.terms, ((Draw(9, 0), 1.0),)]
-    more = History(told.objective, terms, {"best": np.append(values, 50.0)}, np.zeros(21, dtype=np.int64))
+    terms = [*history.terms, ((Draw(9, 0), 1.0),)]
+    more = History(history.objective, terms, {"best": np.append(values, 50.0)}, np.zeros(21, dtype=np.int64))
     found = seed_utility(more, PRIOR)
     assert found.trials == 19
     assert set(found.seeds) == set(space.bank.seeds)

@@ -22,7 +22,7 @@ class Judge:
         self.below = {int(step[1:]): value for step, value in below.items()}
         self.asked: list[tuple[int, dict[int, float]]] = []
 
-    def note(self, cs, step, values):
+    def report_estimates(self, cs, step, values):
         self.asked.append((step, {c.ticket: float(v) for c, v in zip(cs, values["sum"], strict=True)}))
 
     def should_stop(self, cs):
@@ -47,18 +47,18 @@ def _columns(completed):
     return found
 
 
-def _line(judge, flow, steps=(3,), batch_size=8, **options):
+def _executor(judge, flow, steps=(3,), batch_size=8, **options):
     catch = options.pop("catch", (Exception,))
     return EarlyStopping(judge, Evaluator(flow, OBJECTIVE, catch=catch), steps, batch_size=batch_size, **options)
 
 
 def test_losers_end_with_their_estimate_and_survivors_as_if_nothing_had_happened():
     flow, judge = EulerFlow(), Judge(s3=0.0)
-    line, (candidates, z) = _line(judge, flow), _batch(range(8))
-    line.put(candidates, z)
-    early = _columns(line.take(wait=False))
+    executor, (candidates, z) = _executor(judge, flow), _batch(range(8))
+    executor.submit(candidates, z)
+    early = _columns(executor.collect(wait=False))
     assert {status for status, *_ in early.values()} == {"stopped"}
-    found = early | _columns(line.take(wait=True))
+    found = early | _columns(executor.collect(wait=True))
     assert set(found) == set(range(8))
     whole = EulerFlow().generate(z, [{}] * 8)
     estimates = EulerFlow().advance(EulerFlow().start(z, [{}] * 8), 3).clean
@@ -76,15 +76,15 @@ def test_losers_end_with_their_estimate_and_survivors_as_if_nothing_had_happened
 
 def test_survivors_wait_and_merge_into_full_batches():
     flow = EulerFlow()
-    line, found = _line(Judge(s2=0.0, s5=1.0), flow, steps=(2, 5)), {}
+    executor, found = _executor(Judge(s2=0.0, s5=1.0), flow, steps=(2, 5)), {}
     for start in range(0, 48, 8):
-        line.put(*_batch(range(start, start + 8)))
-        found |= _columns(line.take(wait=False))
+        executor.submit(*_batch(range(start, start + 8)))
+        found |= _columns(executor.collect(wait=False))
     assert all(size == 8 for size in flow.sizes)
     assert len(found) < 48
-    found |= _columns(line.take(wait=True))
+    found |= _columns(executor.collect(wait=True))
     assert set(found) == set(range(48))
-    assert line.take(wait=True) == []
+    assert executor.collect(wait=True) == []
     assert sum(nfe for _, _, nfe, *_ in found.values()) == sum(flow.sizes)
     assert {step for _, _, _, step, _ in found.values()} == {2, 5, -1}
     whole = EulerFlow().generate(_batch(range(48))[1], [{}] * 48).outputs
@@ -95,19 +95,19 @@ def test_survivors_wait_and_merge_into_full_batches():
 
 def test_without_merging_a_batch_is_done_before_the_next():
     flow = EulerFlow()
-    line = _line(Judge(s3=0.0), flow, merge=False)
-    line.put(*_batch(range(8)))
-    assert set(_columns(line.take(wait=False))) == set(range(8))
+    executor = _executor(Judge(s3=0.0), flow, merge=False)
+    executor.submit(*_batch(range(8)))
+    assert set(_columns(executor.collect(wait=False))) == set(range(8))
     assert min(flow.sizes) < 8
 
 
 def test_conditions_stay_with_their_rows():
     conditions = [{"scale": 1.0 + i / 8} for i in range(16)]
     flow = EulerFlow()
-    line, found = _line(Judge(s3=0.5), flow), {}
+    executor, found = _executor(Judge(s3=0.5), flow), {}
     for start in (0, 8):
-        line.put(*_batch(range(start, start + 8), conditions[start : start + 8]))
-    found = _columns(line.take(wait=True))
+        executor.submit(*_batch(range(start, start + 8), conditions[start : start + 8]))
+    found = _columns(executor.collect(wait=True))
     whole = EulerFlow().generate(_batch(range(16))[1], conditions).outputs
     done = [i for i, (status, *_) in found.items() if status == "done"]
     assert done
@@ -130,9 +130,9 @@ def _refuses(kind, at, error=ValueError):
 
 
 def test_a_row_that_raises_fails_alone():
-    line = _line(Judge(), EulerFlow(watch=_refuses("step", 5)))
-    line.put(*_batch(range(8)))
-    found = _columns(line.take(wait=True))
+    executor = _executor(Judge(), EulerFlow(watch=_refuses("step", 5)))
+    executor.submit(*_batch(range(8)))
+    found = _columns(executor.collect(wait=True))
     assert [found[i][0] for i in range(8)] == ["done"] * 5 + ["failed"] + ["done"] * 2
     assert np.isnan(found[5][1])
 
@@ -142,9 +142,9 @@ def test_a_row_that_raises_late_keeps_its_cost():
         if what == "estimate" and any(condition.get("bad") for condition in conditions):
             raise ValueError("no")
 
-    line = _line(Judge(), EulerFlow(watch=watch))
-    line.put(*_batch(range(4), [{}, {"bad": True}, {}, {}]))
-    completed = line.take(wait=True)
+    executor = _executor(Judge(), EulerFlow(watch=watch))
+    executor.submit(*_batch(range(4), [{}, {"bad": True}, {}, {}]))
+    completed = executor.collect(wait=True)
     found = _columns(completed)
     assert found[1][0] == "failed"
     assert found[1][2] == 3
@@ -152,9 +152,9 @@ def test_a_row_that_raises_late_keeps_its_cost():
 
 
 def test_errors_that_are_not_caught_come_through():
-    line = _line(Judge(), EulerFlow(watch=_refuses("step", 2)), catch=())
+    executor = _executor(Judge(), EulerFlow(watch=_refuses("step", 2)), catch=())
     with pytest.raises(ValueError, match="no"):
-        line.put(*_batch(range(4)))
+        executor.submit(*_batch(range(4)))
 
 
 def test_a_batch_that_does_not_fit_is_halved_once():
@@ -165,10 +165,10 @@ def test_a_batch_that_does_not_fit_is_halved_once():
         if len(x) > 4:
             raise MemoryError("out of memory")
 
-    line = _line(Judge(), EulerFlow(watch=watch))
+    executor = _executor(Judge(), EulerFlow(watch=watch))
     for start in (0, 8):
-        line.put(*_batch(range(start, start + 8)))
-    found = _columns(line.take(wait=True))
+        executor.submit(*_batch(range(start, start + 8)))
+    found = _columns(executor.collect(wait=True))
     assert all(status == "done" for status, *_ in found.values())
     assert sizes.count(8) == 1
 
@@ -182,9 +182,9 @@ def test_an_estimate_that_cannot_be_scored_lets_the_row_go_on():
 
     judge = Judge(s3=100.0)
     objective = Objective(Metric("sum"), score=score)
-    line = EarlyStopping(judge, Evaluator(EulerFlow(), objective), (3,), batch_size=8)
-    line.put(*_batch(range(4)))
-    found = _columns(line.take(wait=True))
+    executor = EarlyStopping(judge, Evaluator(EulerFlow(), objective), (3,), batch_size=8)
+    executor.submit(*_batch(range(4)))
+    found = _columns(executor.collect(wait=True))
     assert judge.asked == []
     assert all(status == "done" for status, *_ in found.values())
 
@@ -205,7 +205,7 @@ def test_a_generator_that_cannot_step_is_refused():
 
 
 def test_a_closed_line_holds_nothing():
-    line = _line(Judge(s3=0.0), EulerFlow())
-    line.put(*_batch(range(8)))
-    line.close()
-    assert line.take(wait=True) == []
+    executor = _executor(Judge(s3=0.0), EulerFlow())
+    executor.submit(*_batch(range(8)))
+    executor.close()
+    assert executor.collect(wait=True) == []

@@ -52,7 +52,7 @@ def space(k=4):
 def test_everything_is_batched_and_counted(list_host, total, batch):
     host, model = list_host(OBJECTIVE), Model()
     run(host, fixed(space()), evaluator(model), total_trials=total, batch_size=batch, rng=0)
-    assert len(host.told().terms) == total
+    assert len(host.history().terms) == total
     assert len(model.sizes) == math.ceil(total / batch)
     assert model.sizes == host.asked
     assert all(size == batch for size in model.sizes[:-1])
@@ -61,11 +61,11 @@ def test_everything_is_batched_and_counted(list_host, total, batch):
 def test_latents_are_those_of_the_recorded_terms(list_host):
     host, model = list_host(OBJECTIVE, guidance=(1.0, 4.0)), Model()
     run(host, o3(PRIOR, 9, seeds=3), evaluator(model), total_trials=20, batch_size=4, rng=0)
-    told = host.told()
-    bank = told.bank(PRIOR)
+    history = host.history()
+    bank = history.bank(PRIOR)
     z = torch.cat([batch for batch, _ in model.seen])
-    torch.testing.assert_close(bank.latents(bank.rows(told.terms))["latents"], z, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(told.values["best"], z.sum(dim=1).numpy(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(bank.latents(bank.rows(history.terms))["latents"], z, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(history.values["best"], z.sum(dim=1).numpy(), rtol=0, atol=1e-5)
     conditions = [condition for _, batch in model.seen for condition in batch]
     assert conditions == [host.records[i].condition for i in host.ended]
     assert {condition["guidance"] for condition in conditions} == {1.0, 4.0}
@@ -88,7 +88,7 @@ def test_failed_trials_count(list_host):
     host, model = list_host(OBJECTIVE), Model(at)
     run(host, fixed(space()), evaluator(model), total_trials=6, batch_size=1, rng=0)
     assert sum(model.sizes) == 6
-    assert np.isnan(host.told().values["best"]).tolist() == [True] + [False] * 5
+    assert np.isnan(host.history().values["best"]).tolist() == [True] + [False] * 5
 
 
 @pytest.mark.parametrize(("argument", "count"), [("total_trials", 0), ("batch_size", 0), ("batch_size", -3)])
@@ -102,8 +102,8 @@ def test_counts_below_one_are_named(list_host, argument, count):
 
 def test_a_host_may_give_fewer_than_asked(list_host):
     class Reluctant(list_host):
-        def ask(self, n, turn):
-            return super().ask(min(n, 2), turn)
+        def ask(self, n, round):
+            return super().ask(min(n, 2), round)
 
     host = Reluctant(OBJECTIVE)
     run(host, fixed(space()), evaluator(), total_trials=7, batch_size=4, rng=0)
@@ -118,14 +118,14 @@ def test_o3_draws_first_and_closes_its_round(list_host):
     host, model = list_host(OBJECTIVE, rng=7), Model()
     run(host, o3(PRIOR, 10, seeds=3), evaluator(model), total_trials=25, batch_size=4, rng=0)
     assert model.sizes == [4, 4, 2, 4, 4, 4, 3]
-    told = host.told()
-    assert told.round.tolist() == [0] * 10 + [1] * 15
-    assert told.terms[:10] == [((Draw(draw_entropy(7, "trials"), i), 1.0),) for i in range(10)]
-    order = np.argsort(-told.values["best"][:10])[:3]
-    best = [told.terms[i][0][0] for i in order]
+    history = host.history()
+    assert history.round.tolist() == [0] * 10 + [1] * 15
+    assert history.terms[:10] == [((Draw(draw_entropy(7, "trials"), i), 1.0),) for i in range(10)]
+    order = np.argsort(-history.values["best"][:10])[:3]
+    best = [history.terms[i][0][0] for i in order]
     last = host.turns[-1].space
     assert last.bank.terms(last.frame) == [((seed, 1.0),) for seed in best]
-    assert all({seed for seed, _ in row} <= set(best) for row in told.terms[10:])
+    assert all({seed for seed, _ in row} <= set(best) for row in history.terms[10:])
     rows = torch.stack([torch.from_numpy(inner_row(seed, D)) for seed in best])
     torch.testing.assert_close(last.bank.inner(last.frame), rows, rtol=0, atol=1e-5)
 
@@ -143,15 +143,15 @@ def test_exact_rows_run_first_and_never_twice(list_host):
         run(host, policy, evaluator(), total_trials=total, batch_size=2, rng=0)
     axes = [((seed, 1.0),) for seed in space(5).bank.seeds]
     assert [record.exact for record in host.records] == [True] * 5 + [False] * 7
-    assert host.told().terms[:5] == axes
-    assert not any(terms in axes for terms in host.told().terms[5:])
+    assert host.history().terms[:5] == axes
+    assert not any(terms in axes for terms in host.history().terms[5:])
 
 
 def test_a_turn_is_asked_of_the_policy_once(list_host):
     calls = []
 
-    def policy(told, left, rng):
-        calls.append((len(told.terms), left, rng))
+    def policy(history, left, rng):
+        calls.append((len(history.terms), left, rng))
         return None if len(calls) > 2 else Round(space(), len(calls) - 1, 6)
 
     host = list_host(OBJECTIVE)
@@ -213,14 +213,14 @@ def test_when_everything_fails_the_first_reason_is_given(list_host, total, batch
     assert f"the last {expected} trials all failed" in str(error.value)
     assert "the first reason: RuntimeError: broken at call" in str(error.value)
     assert len(host.ended) == expected
-    assert np.isnan(host.told().values["best"]).all()
+    assert np.isnan(host.history().values["best"]).all()
 
 
 def test_failures_among_successes_do_not_end_the_run(list_host):
     score = Objective(Metric("best"), score=lambda outputs, conditions: [math.nan] * (len(outputs) - 1) + [1.0])
     host = list_host(score)
     run(host, fixed(space()), evaluator(objective=score), total_trials=40, batch_size=4, rng=0)
-    assert np.isfinite(host.told().values["best"]).sum() == 10
+    assert np.isfinite(host.history().values["best"]).sum() == 10
 
 
 # --- what breaks in
@@ -236,7 +236,7 @@ def test_an_interruption_gives_the_batch_back_and_passes(list_host, error):
     with pytest.raises(error):
         run(host, fixed(space()), evaluator(Model(at)), total_trials=20, batch_size=4, rng=0)
     assert [record.state for record in host.records] == ["ended"] * 8 + ["waiting"] * 4
-    assert len(host.told().running) == 0
+    assert len(host.history().running) == 0
     run(host, fixed(space()), evaluator(), total_trials=20, batch_size=4, rng=0)
     run(whole, fixed(space()), evaluator(), total_trials=20, batch_size=4, rng=0)
     assert [record.terms for record in host.records] == [record.terms for record in whole.records]
@@ -281,7 +281,7 @@ def test_a_study_that_was_stopped_goes_on_as_if_it_had_not_been(list_host, stop)
 def test_trials_of_a_dead_worker_run_again_as_they_were_asked(list_host):
     host = list_host(OBJECTIVE)
     policy = o3(PRIOR, 6, seeds=2)
-    dead = host.ask(3, policy(host.told(), 12, 0))
+    dead = host.ask(3, policy(host.history(), 12, 0))
     model = Model()
     run(host, policy, evaluator(model), total_trials=12, batch_size=3, rng=0)
     assert host.ended[:3] == [candidate.ticket for candidate in dead]
@@ -310,12 +310,12 @@ def test_the_rest_of_a_round_is_waited_for(list_host, clock):
         return bank.latents(bank.rows([candidate.terms for candidate in batch]))
 
     host, evaluate, policy = Shared(OBJECTIVE), evaluator(), o3(PRIOR, 6, seeds=2)
-    others = host.ask(2, policy(host.told(), 10, 0))
+    others = host.ask(2, policy(host.history(), 10, 0))
     run(host, policy, evaluate, total_trials=10, batch_size=4, rng=0)
     assert host.looks == 4
     assert clock.seconds > 0
     assert host.asked == [2, 4, 4]
-    assert host.told().round.tolist() == [0] * 6 + [1] * 4
+    assert host.history().round.tolist() == [0] * 6 + [1] * 4
 
 
 def test_running_trials_of_others_count_towards_the_budget(list_host, clock):
@@ -324,7 +324,7 @@ def test_running_trials_of_others_count_towards_the_budget(list_host, clock):
             return 0
 
     host = Shared(OBJECTIVE)
-    host.ask(3, fixed(space())(host.told(), 10, 0))
+    host.ask(3, fixed(space())(host.history(), 10, 0))
     run(host, fixed(space()), evaluator(), total_trials=10, batch_size=4, rng=0, timeout=5)
     assert len(host.ended) == 7
     assert clock.seconds >= 5
@@ -349,10 +349,10 @@ class Late:
     def __init__(self, evaluate, held):
         self.evaluate, self.held, self.waiting, self.closed = evaluate, held, [], False
 
-    def put(self, candidates, z):
+    def submit(self, candidates, z):
         self.waiting.append((candidates, self.evaluate(z, [candidate.condition for candidate in candidates])))
 
-    def take(self, *, wait):
+    def collect(self, *, wait):
         ready, self.waiting = (self.waiting, []) if wait or len(self.waiting) >= self.held else ([], self.waiting)
         return ready
 
@@ -365,8 +365,8 @@ def own_host(list_host):
     class OwnHost(list_host):
         """A host without other workers: what runs is the caller's."""
 
-        def told(self):
-            return dataclasses.replace(super().told(), running=[])
+        def history(self):
+            return dataclasses.replace(super().history(), running=[])
 
     return OwnHost
 
@@ -374,14 +374,14 @@ def own_host(list_host):
 @pytest.mark.parametrize("held", [1, 2, 3, 50])
 def test_the_budget_and_the_rounds_hold_with_a_late_line(own_host, held):
     host, evaluate = own_host(OBJECTIVE), evaluator()
-    line = Late(evaluate, held)
+    executor = Late(evaluate, held)
     batches = []
     policy = o3(PRIOR, 10, seeds=3)
-    run(host, policy, evaluate, total_trials=24, batch_size=4, rng=0, line=line, callbacks=[batches.append])
+    run(host, policy, evaluate, total_trials=24, batch_size=4, rng=0, executor=executor, callbacks=[batches.append])
     assert host.asked == [4, 4, 2, 4, 4, 4, 2]  # a round is emptied before the next is planned
-    assert host.told().round.tolist() == [0] * 10 + [1] * 14
+    assert host.history().round.tolist() == [0] * 10 + [1] * 14
     assert [batch.ended for batch in batches] == [4, 8, 10, 14, 18, 22, 24]
-    assert line.closed
+    assert executor.closed
 
 
 def test_a_stop_finishes_what_was_begun(own_host):
@@ -393,7 +393,7 @@ def test_a_stop_finishes_what_was_begun(own_host):
         total_trials=24,
         batch_size=4,
         rng=0,
-        line=Late(evaluate, 2),
+        executor=Late(evaluate, 2),
         callbacks=[lambda batch: True],
     )
     assert len(host.ended) == 8
@@ -406,8 +406,8 @@ def test_an_interruption_gives_back_everything_in_flight(own_host):
             raise KeyboardInterrupt
 
     host, evaluate = own_host(OBJECTIVE), evaluator(Model(at))
-    line = Late(evaluate, 9)
+    executor = Late(evaluate, 9)
     with pytest.raises(KeyboardInterrupt):
-        run(host, fixed(space()), evaluate, total_trials=24, batch_size=4, rng=0, line=line)
+        run(host, fixed(space()), evaluate, total_trials=24, batch_size=4, rng=0, executor=executor)
     assert [record.state for record in host.records] == ["waiting"] * 12
-    assert line.closed
+    assert executor.closed

@@ -67,12 +67,12 @@ def host_of(list_host):
             self.log = model.log
             self.batches = {"ask": 0, "tell": 0}
 
-        def told(self):
-            return dataclasses.replace(super().told(), running=[])
+        def history(self):
+            return dataclasses.replace(super().history(), running=[])
 
-        def ask(self, n, turn):
+        def ask(self, n, round):
             self.note("ask")
-            return super().ask(n, turn)
+            return super().ask(n, round)
 
         def tell(self, cs, ev):
             self.note("tell")
@@ -85,10 +85,10 @@ def host_of(list_host):
     return Host
 
 
-def search(host, model, policy=None, *, line=True, total=20, batch=4, **options):
+def search(host, model, policy=None, *, executor=True, total=20, batch=4, **options):
     policy = policy or fixed(SPACE)
-    line = Pipelined(model.evaluator) if line else None
-    run(host, policy, model.evaluator, total_trials=total, batch_size=batch, rng=0, line=line, **options)
+    executor = Pipelined(model.evaluator) if executor else None
+    run(host, policy, model.evaluator, total_trials=total, batch_size=batch, rng=0, executor=executor, **options)
 
 
 # --- what overlaps
@@ -127,12 +127,12 @@ def test_batches_are_told_one_late_whatever_takes_longer(host_of, slow):
 @pytest.mark.parametrize(("total", "batch"), [(24, 4), (5, 8), (23, 1)])
 def test_the_search_is_the_same_where_the_host_does_not_learn(host_of, policy, total, batch):
     late, direct = (host_of(Logged()) for _ in range(2))
-    for host, line in ((late, True), (direct, False)):
-        search(host, Logged(), policy, line=line, total=total, batch=batch)
+    for host, executor in ((late, True), (direct, False)):
+        search(host, Logged(), policy, executor=executor, total=total, batch=batch)
     assert late.asked == direct.asked
     assert late.ended == direct.ended == list(range(total))
     assert [record.terms for record in late.records] == [record.terms for record in direct.records]
-    np.testing.assert_array_equal(late.told().values["best"], direct.told().values["best"])
+    np.testing.assert_array_equal(late.history().values["best"], direct.history().values["best"])
 
 
 def test_a_round_is_told_before_the_next_is_planned(host_of):
@@ -141,7 +141,7 @@ def test_a_round_is_told_before_the_next_is_planned(host_of):
     search(host, model, o3(PRIOR, 8, seeds=3), total=16)
     seen = [entry for entry in model.log if entry.startswith(("ask", "tell"))]
     assert seen == ["ask 0", "ask 1", "tell 0", "tell 1", "ask 2", "ask 3", "tell 2", "tell 3"]
-    assert host.told().round.tolist() == [0] * 8 + [1] * 8
+    assert host.history().round.tolist() == [0] * 8 + [1] * 8
 
 
 def test_callbacks_come_in_order_and_what_was_begun_is_finished(host_of):
@@ -189,7 +189,7 @@ def test_a_generator_that_breaks_off_gives_both_batches_back(host_of, error):
     assert states(host) == ["ended"] * 4 + ["waiting"] * 8
     again = Logged()
     search(host, again)
-    search(whole, Logged(), line=False)
+    search(whole, Logged(), executor=False)
     assert [record.terms for record in host.records] == [record.terms for record in whole.records]
     assert sorted(host.ended) == whole.ended
 
@@ -247,18 +247,18 @@ def test_scores_in_a_process_equal_those_of_the_plain_loop_and_crash_alone(host_
     """The condition says which item ends its process."""
 
     class Faulty(host_of):
-        def ask(self, n, turn):
-            asked = super().ask(n, turn)
+        def ask(self, n, round):
+            asked = super().ask(n, round)
             faults = [{"fault": "crash"} if candidate.ticket == 6 else {} for candidate in asked]
             return [dataclasses.replace(c, condition=fault) for c, fault in zip(asked, faults, strict=True)]
 
     model = Logged()
     host, plain = Faulty(model), host_of(Logged())
-    search(plain, Logged(), line=False, total=12)
+    search(plain, Logged(), executor=False, total=12)
     generator = FunctionGenerator(lambda z, conditions: z.sum(dim=1).numpy(), PRIOR, conditional=True)
     with SubprocessScore("scores_of_tests:faulty", folder=Path(__file__).parents[1] / "scoring") as score:
         evaluator = Evaluator(generator, Objective(Metric("best"), score=score))
-        run(host, fixed(SPACE), evaluator, total_trials=12, batch_size=4, rng=0, line=Pipelined(evaluator))
-    expected = plain.told().values["best"].copy()
+        run(host, fixed(SPACE), evaluator, total_trials=12, batch_size=4, rng=0, executor=Pipelined(evaluator))
+    expected = plain.history().values["best"].copy()
     expected[6] = np.nan
-    np.testing.assert_allclose(host.told().values["best"], expected, rtol=1e-6)
+    np.testing.assert_allclose(host.history().values["best"], expected, rtol=1e-6)

@@ -61,7 +61,7 @@ def test_the_fingerprint_names_function_revision_and_prior():
     ]
     assert prints[0] == FunctionGenerator(double, (2,)).fingerprint
     assert len({tuple(sorted(one.items())) for one in prints}) == 4
-    assert prints[0]["function"].endswith("test_generator.double")
+    assert prints[0]["function"].endswith("test_function_generator.double")
     assert all(isinstance(value, str) for one in prints for value in one.values())
 
 

@@ -32,8 +32,8 @@ def test_scores_of_known_shapes_in_one_batch_of_any_lengths():
 def test_scores_do_not_change_when_a_structure_moves():
     rng = np.random.default_rng(0)
     points = np.cumsum(rng.normal(size=(30, 3)) * 2, axis=0)
-    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-    batch = [trace(points), trace(points @ turn + 7)]
+    round, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    batch = [trace(points), trace(points @ round + 7)]
     for score in (radius_of_gyration, spacing_error, clashes):
         values = score(batch)
         assert values[0] == pytest.approx(values[1])

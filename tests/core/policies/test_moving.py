@@ -35,19 +35,19 @@ def search(policy, total, score, *, rng=0, objective=SINGLE):
     random, terms, rounds, turns = np.random.default_rng(rng), [], [], {}
     values = {metric.name: np.zeros(0) for metric in objective.metrics}
     while len(terms) < total:
-        told = History(objective, list(terms), values, np.array(rounds, dtype=int))
-        turn = policy(told, total - len(terms), rng)
-        turns[turn.round] = turn
-        n = min(told.open(turn), total - len(terms), 5)
-        done = told.ended(turn.round)
-        asked = list(turn.exact[done : done + n])
-        u = random.random((n - len(asked), turn.space.axes - 1))
-        new = [Draw(99, len(terms) + i) for i in range(len(u))] if turn.space.fresh else []
-        asked += turn.space.terms(u, draws=new) if len(u) else []
-        bank = turn.space.bank.extend([seed for row in asked for seed, _ in row])
+        history = History(objective, list(terms), values, np.array(rounds, dtype=int))
+        round = policy(history, total - len(terms), rng)
+        turns[round.number] = round
+        n = min(history.open(round), total - len(terms), 5)
+        done = history.ended(round.number)
+        asked = list(round.terms[done : done + n])
+        u = random.random((n - len(asked), round.space.axes - 1))
+        new = [Draw(99, len(terms) + i) for i in range(len(u))] if round.space.fresh else []
+        asked += round.space.terms(u, draws=new) if len(u) else []
+        bank = round.space.bank.extend([seed for row in asked for seed, _ in row])
         got = score(bank.inner(bank.rows(asked)).double().numpy())
         values = {name: np.concatenate([column, got[name]]) for name, column in values.items()}
-        terms, rounds = terms + asked, rounds + [turn.round] * n
+        terms, rounds = terms + asked, rounds + [round.number] * n
     return History(objective, terms, values, np.array(rounds)), turns
 
 
@@ -66,64 +66,64 @@ def begun():
 @pytest.mark.parametrize("name", MOVING)
 def test_the_same_turn_is_proposed_by_whoever_asks_until_the_round_closes(begun, name):
     policy = chain(draws(PRIOR, 12, axes=4), MOVING[name])
-    turn = policy(begun, 20, 7)
-    assert (turn.round, turn.size, turn.space.axes) == (1, 6, 4)
+    round = policy(begun, 20, 7)
+    assert (round.number, round.size, round.space.axes) == (1, 6, 4)
     more = [*begun.terms, *begun.terms[:3]]
     values = {"best": np.concatenate([begun.values["best"], [9.0, np.nan, 8.0]])}
     later = History(SINGLE, more, values, np.concatenate([begun.round, [1, 1, 1]]), (1,))
     again = policy(later, 4, 7)
-    assert again.round == 1
-    assert again.exact == turn.exact
-    assert again.space.fingerprint == turn.space.fingerprint
+    assert again.number == 1
+    assert again.terms == round.terms
+    assert again.space.fingerprint == round.space.fingerprint
     other = policy(begun, 20, 8)
-    assert other.space.fingerprint != turn.space.fingerprint
+    assert other.space.fingerprint != round.space.fingerprint
 
 
 @pytest.mark.parametrize("name", MOVING)
 def test_rounds_follow_each_other_and_latents_keep_their_norm(name):
-    told, turns = search(chain(draws(PRIOR, 12, axes=4), MOVING[name]), 40, first_entry)
-    assert told.round.tolist() == [0] * 12 + [1 + i // 6 for i in range(28)]
-    bank = told.bank(PRIOR)
-    assert np.diag(bank.gram(bank.rows(told.terms))) == pytest.approx(1)
-    assert {turn.space.axes for turn in turns.values()} == {4}
+    history, turns = search(chain(draws(PRIOR, 12, axes=4), MOVING[name]), 40, first_entry)
+    assert history.round.tolist() == [0] * 12 + [1 + i // 6 for i in range(28)]
+    bank = history.bank(PRIOR)
+    assert np.diag(bank.gram(bank.rows(history.terms))) == pytest.approx(1)
+    assert {round.space.axes for round in turns.values()} == {4}
 
 
 @pytest.mark.parametrize("name", MOVING)
 def test_nothing_but_failures_gives_more_draws(name):
     failed = History(SINGLE, [((Draw(1, i), 1.0),) for i in range(4)], {"best": np.full(4, np.nan)}, np.zeros(4, int))
-    turn = chain(draws(PRIOR, 4, axes=4), MOVING[name])(failed, 20, 0)
-    assert (turn.round, turn.space.fresh, turn.exact) == (1, 1.0, [])
+    round = chain(draws(PRIOR, 4, axes=4), MOVING[name])(failed, 20, 0)
+    assert (round.number, round.space.fresh, round.terms) == (1, 1.0, [])
 
 
 @pytest.mark.parametrize("name", MOVING)
 def test_a_law_that_scores_say_nothing_about_is_kept(name):
     noise = np.random.default_rng(3)
-    told, _ = search(
+    history, _ = search(
         chain(draws(PRIOR, 12, axes=4), MOVING[name]), 40, lambda x: {"best": noise.standard_normal(len(x))}
     )
-    bank = told.bank(PRIOR)
-    x = bank.inner(bank.rows(told.terms[12:])).numpy()
+    bank = history.bank(PRIOR)
+    x = bank.inner(bank.rows(history.terms[12:])).numpy()
     assert np.abs(x.mean()) < 0.25
     assert 0.7 < x.var() < 1.3
 
 
 def test_failed_rows_are_left_behind():
-    told, _ = search(
+    history, _ = search(
         chain(draws(PRIOR, 12, axes=4), MOVING["sphere"]),
         60,
         lambda x: {"best": np.where(x[:, 0] > 1.2, np.nan, x[:, 0])},
     )
-    late = told.values["best"][-18:]
+    late = history.values["best"][-18:]
     assert np.isfinite(late).mean() > 0.3
 
 
 def test_proposals_stay_on_the_support_of_an_objective_that_leaves_it():
     prior = Gaussian((1, 8, 8))
     policy = chain(draws(prior, 12, axes=4), spherical_bo(prior, axes=4, size=6, fresh=(0.1, 0.3)))
-    told, _ = search(policy, 72, lambda x: {"best": x.mean(axis=1)})
-    bank = told.bank(prior)
-    assert (bank_support(bank, bank.rows(told.terms)).joint < 0.001).mean() <= 0.03
-    first, others = bank.rows(told.terms[:3]).toarray(), bank.rows(told.terms[3:6]).toarray()
+    history, _ = search(policy, 72, lambda x: {"best": x.mean(axis=1)})
+    bank = history.bank(prior)
+    assert (bank_support(bank, bank.rows(history.terms)).joint < 0.001).mean() <= 0.03
+    first, others = bank.rows(history.terms[:3]).toarray(), bank.rows(history.terms[3:6]).toarray()
     assert mix_until_typical(bank, first, others, np.zeros(3)) == pytest.approx(first)  # draws need no more noise
 
 
@@ -144,11 +144,11 @@ def test_a_child_gets_as_much_noise_as_it_takes_to_look_like_a_draw():
     assert bank_support(bank, nearer).joint[0] < ODD
 
 
-def parents_and_noise(turn):
+def parents_and_noise(round):
     """Of the exact rows: their directions without fresh draws, and the share of these."""
-    new = {draw for row in turn.exact for draw, _ in row} - {Draw(5, i) for i in range(300)}
-    shares = np.array([sum(c**2 for seed, c in row if seed in new) ** 0.5 for row in turn.exact])
-    old = np.array([[dict(row).get(Draw(5, i), 0.0) for i in range(300)] for row in turn.exact])
+    new = {draw for row in round.terms for draw, _ in row} - {Draw(5, i) for i in range(300)}
+    shares = np.array([sum(c**2 for seed, c in row if seed in new) ** 0.5 for row in round.terms])
+    old = np.array([[dict(row).get(Draw(5, i), 0.0) for i in range(300)] for row in round.terms])
     return old / np.linalg.norm(old, axis=1, keepdims=True), shares
 
 
@@ -157,12 +157,12 @@ def test_children_of_the_best_take_over_and_noise_falls(rows, alike, share):
     values = {"best": np.random.default_rng(4).standard_normal(rows)}
     rounds = np.minimum(np.arange(rows) // 8, 3)  # the last has the best, so that nothing has stalled
     values["best"][-1] = 5.0
-    told = History(SINGLE, [((Draw(5, i), 1.0),) for i in range(rows)], values, rounds)
-    directions, shares = parents_and_noise(spherical_bo(PRIOR, axes=4, size=8, anneal_over=120)(told, 9, 0))
+    history = History(SINGLE, [((Draw(5, i), 1.0),) for i in range(rows)], values, rounds)
+    directions, shares = parents_and_noise(spherical_bo(PRIOR, axes=4, size=8, anneal_over=120)(history, 9, 0))
     assert (directions @ directions[-1] > 1 - 1e-9).sum() >= alike
     assert shares.min() == pytest.approx(share)  # a child that looks unlike a draw takes more
     values["best"][0] = 6.0  # three rounds ago
-    shares = parents_and_noise(spherical_bo(PRIOR, axes=4, size=8, anneal_over=120)(told, 9, 0))[1]
+    shares = parents_and_noise(spherical_bo(PRIOR, axes=4, size=8, anneal_over=120)(history, 9, 0))[1]
     assert (shares[::4].min() >= 0.5) == (rows > 12)
 
 
@@ -174,13 +174,13 @@ def test_then_goes_on_where_the_first_ends():
         draws(PRIOR, 12, axes=4),
         chain(spherical_bo(PRIOR, axes=4, size=6, max_trials=24), evolve(PRIOR, axes=4, size=8)),
     )
-    told, _ = search(policy, 44, first_entry)
-    assert told.round.tolist() == [0] * 12 + [1] * 6 + [2] * 6 + [3] * 8 + [4] * 8 + [5] * 4
+    history, _ = search(policy, 44, first_entry)
+    assert history.round.tolist() == [0] * 12 + [1] * 6 + [2] * 6 + [3] * 8 + [4] * 8 + [5] * 4
 
 
 def test_a_short_last_round_of_the_first_is_closed():
-    told, _ = search(chain(draws(PRIOR, 3, axes=3), spherical_bo(PRIOR, axes=3, size=8)), 20, first_entry)
-    assert told.round.tolist() == [0] * 3 + [1] * 8 + [2] * 8 + [3]
+    history, _ = search(chain(draws(PRIOR, 3, axes=3), spherical_bo(PRIOR, axes=3, size=8)), 20, first_entry)
+    assert history.round.tolist() == [0] * 3 + [1] * 8 + [2] * 8 + [3]
 
 
 # --- what they are good for
@@ -199,14 +199,14 @@ def test_caps_narrow_without_a_new_best_and_reseed_keeps_the_best(begun):
     terms = [*begun.terms, *[((Draw(3, i), 1.0),) for i in range(12)]]
     after = History(SINGLE, terms, values, np.concatenate([begun.round, [1] * 6, [2] * 6]))
     angles = [
-        trust_region(PRIOR, axes=4, size=6, theta=0.8)(told, 9, 0).space.chart.theta_max
-        for told in (begun.before(1), after)
+        trust_region(PRIOR, axes=4, size=6, theta=0.8)(history, 9, 0).space.chart.theta_max
+        for history in (begun.before(1), after)
     ]
     assert angles == [0.8, 0.2]
     best = begun.terms[begun.order[0]][0][0]
-    turn = reseed(PRIOR, axes=4, size=6)(after, 9, 0)
-    assert turn.space.bank.terms(turn.space.frame)[0] == ((best, 1.0),)
-    assert sum(row[0][0] in {s for t in terms for s, _ in t} for row in turn.space.bank.terms(turn.space.frame)) == 1
+    round = reseed(PRIOR, axes=4, size=6)(after, 9, 0)
+    assert round.space.bank.terms(round.space.frame)[0] == ((best, 1.0),)
+    assert sum(row[0][0] in {s for t in terms for s, _ in t} for row in round.space.bank.terms(round.space.frame)) == 1
 
 
 # --- the process
@@ -260,9 +260,9 @@ def test_scores_follow_the_ranking_also_under_constraints_and_failures():
     metrics = (Metric("a"), Metric("b", "minimize"), Metric("c", "at_most", 0.0))
     objective = Objective(*metrics, score=lambda outputs, _: outputs)
     values = {"a": np.array([1, 2, np.nan, 0.0]), "b": np.array([0, 3, 1, 1.0]), "c": np.array([0, 1, 0, -1.0])}
-    told = History(objective, [((Draw(0, i), 1.0),) for i in range(4)], values, np.zeros(4, int))
-    assert np.argsort(-gp_targets(told)).tolist() == [0, 3, 1, 2]
-    single = History(SINGLE, told.terms, {"best": np.array([1, 5, np.nan, 1.1])}, np.zeros(4, int))
+    history = History(objective, [((Draw(0, i), 1.0),) for i in range(4)], values, np.zeros(4, int))
+    assert np.argsort(-gp_targets(history)).tolist() == [0, 3, 1, 2]
+    single = History(SINGLE, history.terms, {"best": np.array([1, 5, np.nan, 1.1])}, np.zeros(4, int))
     assert np.argsort(-gp_targets(single)).tolist() == [1, 3, 0, 2]
 
 
@@ -300,8 +300,8 @@ def test_a_cap_is_recorded_with_its_angle(tmp_path):
 def test_a_plan_fits_its_budget(budget):
     planned = plan(budget, dim=D)
     assert 2 <= planned.axes <= planned.draws <= max(2, budget // 2)
-    told, _ = search(planned.policy(PRIOR), min(budget, 60), first_entry)
-    assert len(told.terms) == min(budget, 60)
+    history, _ = search(planned.policy(PRIOR), min(budget, 60), first_entry)
+    assert len(history.terms) == min(budget, 60)
     assert plan(budget, dim=D, axes=5).axes == 5
     assert plan(budget, dim=D, searched=True).kind == "o3"
 
@@ -315,7 +315,7 @@ def test_stopped_trials_cost_no_more_than_the_budget(budget, steps):
     assert planned.anneal_over == n
 
     def cost(rows):
-        return rows * planned.checkpoint + survivors(rows, planned.kept) * (steps - planned.checkpoint)
+        return rows * planned.checkpoint + survivors(rows, planned.keep_fraction) * (steps - planned.checkpoint)
 
     while done < n:  # as the loop asks
         rows = min(planned.size if done else planned.draws, n - done)
@@ -342,7 +342,7 @@ def test_a_stopped_trials_estimate_is_learnt_from():
     stopped = np.array([0.1, 0.2, 0.3, np.nan, 0.4, 0.5])
     blind = History(SINGLE, terms, {"best": stopped}, np.zeros(6, int))
     seen = dataclasses.replace(blind, estimates={"best": np.array([np.nan, np.nan, np.nan, 5.0, np.nan, np.nan])})
-    turns = [spherical_bo(PRIOR, axes=3, size=4)(told, 9, 0) for told in (blind, seen)]
-    weight = [dict(turn.exact[0]).get(Draw(0, 3), 0.0) for turn in turns]
+    turns = [spherical_bo(PRIOR, axes=3, size=4)(history, 9, 0) for history in (blind, seen)]
+    weight = [dict(round.terms[0]).get(Draw(0, 3), 0.0) for round in turns]
     assert weight[1] > weight[0] + 0.1
-    assert torch.isfinite(turns[1].space.bank.inner(turns[1].first)).all()
+    assert torch.isfinite(turns[1].space.bank.inner(turns[1].space.bank.rows(turns[1].terms))).all()

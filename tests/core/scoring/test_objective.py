@@ -153,7 +153,7 @@ levels = st.sampled_from([-np.inf, np.nan, 0.0, 0.25, 0.5, 1.0, 2.0, 3.0])
 
 
 @st.composite
-def told(draw, *metrics, most=9):
+def history(draw, *metrics, most=9):
     n = draw(st.integers(0, most))
     return {metric.name: np.array(draw(st.lists(levels, min_size=n, max_size=n))) for metric in metrics}
 
@@ -162,7 +162,7 @@ def dominates(a, b):
     return bool((a <= b).all() and (a < b).any())
 
 
-@given(told(BEAUTY, COST, SAFE, LARGE, SEEN))
+@given(history(BEAUTY, COST, SAFE, LARGE, SEEN))
 def test_the_order_is_a_permutation_with_the_feasible_first(values):
     made = objective(BEAUTY, COST, SAFE, LARGE, SEEN)
     order = made.rank(values)
@@ -174,7 +174,7 @@ def test_the_order_is_a_permutation_with_the_feasible_first(values):
     assert (np.diff(violation[order][kind < 2]) >= 0).all()
 
 
-@given(told(BEAUTY, COST))
+@given(history(BEAUTY, COST))
 def test_the_non_dominated_come_first(values):
     made = objective(BEAUTY, COST)
     losses = made.losses(values)
@@ -186,7 +186,7 @@ def test_the_non_dominated_come_first(values):
         assert not any(dominates(losses[j], losses[i]) for j in order[early:])
 
 
-@given(told(BEAUTY, COST, SAFE))
+@given(history(BEAUTY, COST, SAFE))
 @example(  # the last two are infeasible and dominate the first, which no feasible item does
     {
         "beauty": np.array([-5.0, 0, -1, -4, -3]),
@@ -202,7 +202,7 @@ def test_the_non_dominated_among_the_feasible_come_first(values):
     assert order[: len(best)] == best
 
 
-@given(told(BEAUTY), st.sampled_from([np.tanh, np.cbrt, lambda x: 3 * x - 1, np.expm1]))
+@given(history(BEAUTY), st.sampled_from([np.tanh, np.cbrt, lambda x: 3 * x - 1, np.expm1]))
 def test_one_metric_is_ranked_by_its_order_alone(values, monotone):
     made = objective(BEAUTY)
     with np.errstate(invalid="ignore"):
@@ -212,7 +212,7 @@ def test_one_metric_is_ranked_by_its_order_alone(values, monotone):
     assert mirrored.tolist() == made.rank(values).tolist()
 
 
-@given(told(BEAUTY, COST, SAFE), st.randoms(use_true_random=False))
+@given(history(BEAUTY, COST, SAFE), st.randoms(use_true_random=False))
 def test_equal_items_aside_the_order_does_not_depend_on_when_items_ended(values, random):
     n = len(values["beauty"])
     distinct = {name: column + np.arange(n) * 1e-3 for name, column in values.items()}

@@ -18,7 +18,7 @@ from torch import Tensor
 from surrogate_ax import Choice, FunctionGenerator, Gaussian, Metric, Objective, Range, SurrogateSpace
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.latents.seeds import Draw
-from surrogate_ax.policies.history import Round
+from surrogate_ax.policies.history import Round, as_proposals
 from surrogate_ax_botorch import CoefficientCandidates
 from surrogate_ax_botorch import candidates as module
 from surrogate_ax_optuna import optimize
@@ -73,10 +73,10 @@ def test_points_of_a_batch_differ_where_running_trials_are_considered():
     space, u = _space(), np.random.default_rng(0).uniform(size=(8, K - 1))
     y = _values(space, u)
     bounds = torch.tensor([[0.0] * (K - 1), [1.0] * (K - 1)], dtype=torch.float64)
-    propose, told = CoefficientCandidates(space), (torch.tensor(u), torch.tensor(y[:, None]), None, bounds)
+    propose, history = CoefficientCandidates(space), (torch.tensor(u), torch.tensor(y[:, None]), None, bounds)
     torch.manual_seed(0)
-    first = propose(*told, None)
-    alone, beside = propose(*told, None), propose(*told, first)
+    first = propose(*history, None)
+    alone, beside = propose(*history, None), propose(*history, first)
     assert first.shape == (1, K - 1)
 
     def cosine(a: Tensor, b: Tensor) -> float:
@@ -103,7 +103,9 @@ def test_optimize_learns_from_the_trials_of_every_round():
     bank = first.bank.extend([Draw(7, i) for i in range(2)])
     second = SurrogateSpace(bank, np.vstack([np.eye(6)[4:], np.eye(6)[:2]]))
     turns = [
-        Round(first, 0, 8, first.coefficients(np.random.default_rng(0).uniform(size=(8, K - 1)))),
+        Round(
+            first, 0, 8, as_proposals(first.bank, first.coefficients(np.random.default_rng(0).uniform(size=(8, K - 1))))
+        ),
         Round(second, 1, 8),
     ]
     generator = FunctionGenerator(lambda z: z.clone(), PRIOR)
@@ -117,7 +119,7 @@ def test_optimize_learns_from_the_trials_of_every_round():
         total_trials=16,
         batch_size=4,
         rng=0,
-        policy=lambda told, *_: turns[int(told.ended(0) >= 8)],
+        policy=lambda history, *_: turns[int(history.ended(0) >= 8)],
     )
     assert [len(known.x) for known in _Watched.seen] == [8] * 4 + [12] * 4  # the model is asked from the first trial on
     assert _Watched.running == [0, 1, 2, 3] * 2
@@ -179,9 +181,9 @@ def test_several_objectives_a_bound_and_conditions(monkeypatch):
     known = _Watched.seen[-1]
     assert known.objectives == 2
     assert known.y.shape == (9, 3)
-    told = study.trials[:9]
-    np.testing.assert_allclose(known.y[:, 1], [-trial.values[1] for trial in told])
-    np.testing.assert_allclose(known.y[:, 2], [trial.constraints["third"] for trial in told])
+    history = study.trials[:9]
+    np.testing.assert_allclose(known.y[:, 1], [-trial.values[1] for trial in history])
+    np.testing.assert_allclose(known.y[:, 2], [trial.constraints["third"] for trial in history])
     assert np.mean([trial.params["u prompt"] == "z" for trial in study.trials[6:]]) > 0.5  # it learns the category
 
 

@@ -97,10 +97,10 @@ def test_points_of_a_round_with_fresh_draws_lie_where_their_recipes_say():
     u = [0.3, 0.7]
     (terms,) = space.terms(np.array([u]), draws=[Draw(5, 5)])
     geometry = Geometry({0: _box(space)}, [Placed(0, u, terms)])
-    told, other = geometry.features(torch.tensor([u, [0.3, 0.71]], dtype=torch.float64)).unsqueeze(1)
-    assert float(told[0].norm()) == pytest.approx(1)
+    history, other = geometry.features(torch.tensor([u, [0.3, 0.71]], dtype=torch.float64)).unsqueeze(1)
+    assert float(history[0].norm()) == pytest.approx(1)
     assert float(other.norm()) == pytest.approx(0.8)
-    assert float(told[0] @ other[0]) == pytest.approx(0.64, abs=1e-3)
+    assert float(history[0] @ other[0]) == pytest.approx(0.64, abs=1e-3)
 
 
 def test_the_kernel_is_positive_and_uses_every_column_it_is_given():
@@ -142,9 +142,9 @@ def test_it_learns_a_linear_function_of_latents_from_two_rounds_better_than_from
 
     def error(rows: slice) -> float:
         x = torch.tensor(np.column_stack([u, rounds]))
-        told = torch.tensor(y[rows, None])
+        history = torch.tensor(y[rows, None])
         kernel = CoefficientKernel(copy.deepcopy(geometry), box=[0, 1, 2], round=3)
-        model = SingleTaskGP(x[rows], told, covar_module=kernel, outcome_transform=Standardize(1))
+        model = SingleTaskGP(x[rows], history, covar_module=kernel, outcome_transform=Standardize(1))
         fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
         with torch.no_grad():
             mean = model.posterior(x[26:]).mean[:, 0].numpy()

@@ -60,13 +60,13 @@ def _demo(out: Path, *arguments: str) -> Any:
 def test_the_embedded_model_end_to_end(tmp_path: Path) -> None:
     result = _demo(tmp_path / "new" / "folder", "--evaluations", "8", "--json")
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
-    assert told["prompt"] == demo.PROMPT
+    history = json.loads(result.stdout)
+    assert history["prompt"] == demo.PROMPT
     for side in ("search", "plain draws"):
-        assert told[side]["nfe"] == 8 * demo.STEPS * 2  # guidance doubles it
-        assert 0 < told[side]["best"] < told[side]["median"] < 1
-    assert told["search"]["best"] != told["plain draws"]["best"]
-    with Image.open(told["files"]["contact_sheet"]) as sheet, Image.open(told["files"]["history"]) as history:
+        assert history[side]["nfe"] == 8 * demo.STEPS * 2  # guidance doubles it
+        assert 0 < history[side]["best"] < history[side]["median"] < 1
+    assert history["search"]["best"] != history["plain draws"]["best"]
+    with Image.open(history["files"]["contact_sheet"]) as sheet, Image.open(history["files"]["history"]) as history:
         assert min(sheet.size) > 500
         assert min(history.size) > 500
     pictures = list((tmp_path / "new" / "folder" / "previews").iterdir())

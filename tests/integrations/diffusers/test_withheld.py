@@ -68,7 +68,7 @@ class Patient:
     def __init__(self) -> None:
         self.asked: list[int] = []
 
-    def note(self, candidates: Any, step: int, values: Any) -> None:
+    def report_estimates(self, candidates: Any, step: int, values: Any) -> None:
         self.asked += [candidate.ticket for candidate in candidates]
 
     def should_stop(self, candidates: Any) -> Any:
@@ -81,9 +81,9 @@ def test_an_estimate_that_is_withheld_is_not_scored_and_its_row_goes_on(made: An
     estimates = generator.estimate(state)  # after the last step, the outputs
     assert {i for i, estimate in enumerate(estimates) if estimate is None} == withheld
     host = Patient()
-    line: Any = EarlyStopping(host, Evaluator(generator, OBJECTIVE, catch=()), (3,), batch_size=N)
-    line.put([Candidate(i, (), {}, 0) for i in range(N)], draw(generator, N))
-    ((candidates, evaluations),) = line.take(wait=True)
+    executor: Any = EarlyStopping(host, Evaluator(generator, OBJECTIVE, catch=()), (3,), batch_size=N)
+    executor.submit([Candidate(i, (), {}, 0) for i in range(N)], draw(generator, N))
+    ((candidates, evaluations),) = executor.collect(wait=True)
     early = generator.estimate(generator.advance(generator.start(draw(generator, N), [{}] * N), 3))
     assert host.asked == [i for i, estimate in enumerate(early) if estimate is not None]
     assert 0 < len(host.asked) < N

@@ -20,7 +20,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from surrogate_ax import Evaluator, Range, Recipe, SurrogateSpace
-from surrogate_ax.policies.history import Round
+from surrogate_ax.policies.history import Round, as_proposals
 from surrogate_ax_optuna import OptunaHost, SearchStatus, sqlite, status
 from surrogate_ax_optuna import lease as lease_module
 from surrogate_ax_optuna.claims import FIRST
@@ -67,8 +67,8 @@ def make_host(make_generator, objective):
         host.close()
 
 
-def _turn(space: SurrogateSpace, **options: Any) -> Round:
-    return Round(space, **{"round": 0, "size": 64} | options)
+def _round(space: SurrogateSpace, number: int = 0, size: int = 64, rows: Any = None) -> Round:
+    return Round(space, number, size, () if rows is None else as_proposals(space.bank, rows))
 
 
 def _tell(host: OptunaHost, candidates: Any, generator: Any, objective: Any, space: SurrogateSpace) -> None:
@@ -95,7 +95,7 @@ def test_a_trial_is_leased_from_its_creation_on(study, make_host, space, monkeyp
     monkeypatch.setattr(type(study._storage), "create_new_trial", noted)
     before = time.time()
     host = make_host(study)
-    host.ask(2, _turn(space, first=np.eye(K), round=3))
+    host.ask(2, _round(space, rows=np.eye(K), number=3))
     assert host._leases.owner.startswith(HERE + "/")
     assert [attributes[LEASE_ATTR]["owner"] for attributes in created] == [host._leases.owner] * 2
     begun = [attributes[LEASE_ATTR]["until"] - lease_module.GRACE for attributes in created]
@@ -108,18 +108,18 @@ def test_a_trial_is_leased_from_its_creation_on(study, make_host, space, monkeyp
 
 def test_a_living_process_keeps_its_trials(study, make_host, space):
     first, second = make_host(study), make_host(study)
-    first.ask(3, _turn(space))
+    first.ask(3, _round(space))
     assert second.reclaim() == 0
-    assert list(second.told().running) == [0, 0, 0]
-    assert list(first.told().running) == []
+    assert list(second.history().running) == [0, 0, 0]
+    assert list(first.history().running) == []
     assert [trial.state for trial in study.trials] == [TrialState.RUNNING] * 3
 
 
 def test_a_killed_processs_trials_are_run_again_as_they_were(study, make_host, make_generator, objective, space):
     conditions = {"guidance": Range(1, 7, step=0.5)}
     first = make_host(study, conditions=conditions, rng=3)
-    turn = _turn(SurrogateSpace(space.bank, space.frame, fresh=0.5), first=np.eye(K)[:2])
-    asked = first.ask(4, turn)
+    round = _round(SurrogateSpace(space.bank, space.frame, fresh=0.5), rows=np.eye(K)[:2])
+    asked = first.ask(4, round)
     _orphan(study, first)
     second = make_host(study, conditions=conditions, rng=3)
     assert (found := status(study)).again == 4
@@ -127,8 +127,8 @@ def test_a_killed_processs_trials_are_run_again_as_they_were(study, make_host, m
     assert second.reclaim() == 4
     assert second.reclaim() == 0
     assert status(study).again == 4
-    assert list(second.told().terms) == []
-    again = second.ask(6, turn)
+    assert list(second.history().terms) == []
+    again = second.ask(6, round)
     assert [candidate.terms for candidate in again[:4]] == [candidate.terms for candidate in asked]
     assert [candidate.condition for candidate in again[:4]] == [candidate.condition for candidate in asked]
     for old, new in zip(study.trials[:4], study.trials[4:8], strict=True):
@@ -148,10 +148,10 @@ def test_what_a_process_tells_after_its_trials_were_taken_away_is_dropped(
     study, make_host, make_generator, objective, space
 ):
     first, second = make_host(study), make_host(study)
-    asked = first.ask(2, _turn(space))
+    asked = first.ask(2, _round(space))
     for trial in study.trials:
         study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)  # suspended for longer than the grace
-    again = second.ask(2, _turn(space))
+    again = second.ask(2, _round(space))
     _tell(first, asked, make_generator(), objective, space)
     _tell(second, again, make_generator(), objective, space)
     assert [trial.state.name for trial in study.trials] == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
@@ -164,7 +164,7 @@ def test_a_child_that_is_killed_too_has_a_child_of_its_own(study, make_host, spa
     for _ in range(3):
         host = make_host(study)
         host.reclaim()
-        terms.append(host.ask(1, _turn(space))[0].terms)
+        terms.append(host.ask(1, _round(space))[0].terms)
         _orphan(study, host)
     assert terms == terms[:1] * 3
     assert study.trials[2].system_attrs[HISTORY] == [0, 1]
@@ -175,7 +175,7 @@ def test_a_trial_that_kills_every_process_counts_as_failed_in_the_end(study, mak
     for _ in range(TRIES):
         host = make_host(study)
         host.reclaim()
-        asked = host.ask(1, _turn(space))
+        asked = host.ask(1, _round(space))
         assert len(ended_trials(study)) == 0
         _orphan(study, host)
     assert study.trials[-1].system_attrs[HISTORY] == list(range(TRIES - 1))
@@ -184,7 +184,7 @@ def test_a_trial_that_kills_every_process_counts_as_failed_in_the_end(study, mak
     (failed,) = ended_trials(study)
     assert failed.user_attrs[REASON_ATTR] == "its process was killed at each of 5 tries"
     assert status(study).failed == 1
-    assert last.ask(1, _turn(space))[0].terms != asked[0].terms
+    assert last.ask(1, _round(space))[0].terms != asked[0].terms
 
 
 def test_a_process_killed_inside_ask_leaves_nothing_to_run_again(study, make_host, space, monkeypatch):
@@ -192,19 +192,19 @@ def test_a_process_killed_inside_ask_leaves_nothing_to_run_again(study, make_hos
     monkeypatch.setattr(first, "_ask_one", lambda *arguments: (_ for _ in ()).throw(SystemExit))
     monkeypatch.setattr(first, "_give_back", lambda trial_ids: None)  # what a killed process does not come to
     with pytest.raises(SystemExit):
-        first.ask(1, _turn(space, first=np.eye(K)))
+        first.ask(1, _round(space, rows=np.eye(K)))
     _orphan(study, first)
     second = make_host(study)
     assert status(study) == SearchStatus(0, 0, 0, 0)
     assert second.reclaim() == 1
-    assert second.ask(1, _turn(space, first=np.eye(K)))[0].terms == _turn(space, first=np.eye(K)).exact[0]
+    assert second.ask(1, _round(space, rows=np.eye(K)))[0].terms == _round(space, rows=np.eye(K)).terms[0]
     assert study.trials[1].system_attrs == {}
 
 
 def test_without_the_owners_process_at_hand_the_deadline_decides(study, make_host, space, monkeypatch):
     monkeypatch.setattr(lease_module, "GRACE", 0.5)
     first, second = make_host(study), make_host(study)
-    first.ask(2, _turn(space))
+    first.ask(2, _round(space))
     _orphan(study, first, owned_by=ELSEWHERE)
     assert second.reclaim() == 0
     trial_ids = [trial._trial_id for trial in study.trials]
@@ -223,7 +223,7 @@ def test_a_trial_killed_before_its_first_heartbeat_is_taken_back(make_study, mak
     study = make_study(storage=sqlite(tmp_path / "study.db"))
     first = make_host(study)
     monkeypatch.setattr(Leases, "hold", lambda self, trial_id: None)
-    first.ask(1, _turn(space))
+    first.ask(1, _round(space))
     lease = {"owner": ELSEWHERE, "until": time.time() - 1}
     study._storage.set_trial_user_attr(study.trials[0]._trial_id, LEASE_ATTR, lease)
     assert make_host(study).reclaim() == 1
@@ -233,7 +233,7 @@ def test_heartbeats_are_beaten_from_the_first_trial_to_the_last(make_study, make
     storage = sqlite(tmp_path / "study.db", heartbeat=1)
     study = make_study(storage=storage)
     host = OptunaHost(study, make_generator(), objective)
-    asked = host.ask(2, _turn(space))
+    asked = host.ask(2, _round(space))
 
     def beats() -> list[tuple[int, str]]:
         with storage.engine.connect() as connection:
@@ -258,7 +258,7 @@ def test_elsewhere_the_beat_moves_the_deadline_and_lets_go_of_ended_trials(make_
     monkeypatch.setattr(lease_module, "INTERVAL", 0.05)
     study = make_study()
     host = make_host(study)
-    one, two = host.ask(2, _turn(space))
+    one, two = host.ask(2, _round(space))
     first = study.trials[0].user_attrs[LEASE_ATTR]["until"]
     study.tell(two.ticket, state=TrialState.FAIL)
     deadline = time.monotonic() + 20
@@ -274,7 +274,7 @@ def test_a_beat_that_fails_is_tried_again(make_study, make_host, space, monkeypa
     monkeypatch.setattr(lease_module, "INTERVAL", 0.05)
     study = make_study()
     host = make_host(study)
-    host.ask(1, _turn(space))
+    host.ask(1, _round(space))
     first = study.trials[0].user_attrs[LEASE_ATTR]["until"]
     failures = [OSError("no answer"), OSError("no answer")]
     write = type(study._storage).set_trial_user_attr
@@ -317,10 +317,10 @@ def test_a_trial_whose_making_was_broken_off_is_given_back_in_the_end(study, mak
         raise KeyboardInterrupt
 
     host, other = make_host(study), make_host(study)
-    other.ask(1, _turn(space))
+    other.ask(1, _round(space))
     monkeypatch.setattr(type(study._storage), "create_new_trial", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        host.ask(1, _turn(space))
+        host.ask(1, _round(space))
     assert [trial.state.name for trial in study.trials] == ["RUNNING", "RUNNING"]
     host.close()
     assert [trial.state.name for trial in study.trials] == ["RUNNING", "FAIL"]
@@ -331,7 +331,7 @@ def test_trials_of_other_origin_are_neither_waited_for_nor_touched(study, make_h
     study._storage.create_new_trial(study._study_id)
     host = make_host(study)
     assert host.reclaim() == 0
-    assert list(host.told().running) == []
+    assert list(host.history().running) == []
     assert study.trials[0].state == TrialState.RUNNING
 
 
@@ -339,7 +339,7 @@ def test_optunas_own_retry_is_taken_up_with_its_recipe(make_study, make_host, sp
     storage = RDBStorage(f"sqlite:///{tmp_path}/study.db")
     study = make_study(storage=storage)
     first = make_host(study)
-    (asked,) = first.ask(1, _turn(space, round=2))
+    (asked,) = first.ask(1, _round(space, number=2))
     _orphan(study, first)
     study._storage.set_trial_state_values(study.trials[0]._trial_id, TrialState.FAIL)
     study.add_trial(
@@ -352,7 +352,7 @@ def test_optunas_own_retry_is_taken_up_with_its_recipe(make_study, make_host, sp
         )
     )
     second = make_host(study)
-    one, two = second.ask(2, _turn(space, round=3))
+    one, two = second.ask(2, _round(space, number=3))
     assert (one.ticket.number, one.terms, one.round) == (1, asked.terms, 2)
     assert study.trials[1].user_attrs[LEASE_ATTR]["owner"] == second._leases.owner
     assert (two.ticket.number, two.round) == (2, 3)
@@ -360,9 +360,9 @@ def test_optunas_own_retry_is_taken_up_with_its_recipe(make_study, make_host, sp
 
 def test_a_point_of_the_users_queue_is_run(study, make_host, space):
     host = make_host(study)
-    host.ask(1, _turn(space))
+    host.ask(1, _round(space))
     study.enqueue_trial({"u0": 0.25, "u1": 0.5, "u2": 0.75})
-    (candidate,) = host.ask(1, _turn(space))
+    (candidate,) = host.ask(1, _round(space))
     assert candidate.terms == space.terms(np.array([[0.25, 0.5, 0.75]]))[0]
     assert host._leases.held >= {candidate.ticket._trial_id}
 
@@ -371,7 +371,7 @@ def test_a_point_of_the_users_queue_is_taken_back_from_a_process_killed_before_i
     study, make_host, space, monkeypatch
 ):
     host = make_host(study)
-    host.ask(1, _turn(space))
+    host.ask(1, _round(space))
     study.enqueue_trial({"u0": 0.25, "u1": 0.5, "u2": 0.75})
     write, done = study._storage.set_trial_user_attr, []
 
@@ -383,7 +383,7 @@ def test_a_point_of_the_users_queue_is_taken_back_from_a_process_killed_before_i
 
     monkeypatch.setattr(study._storage, "set_trial_user_attr", killed)
     with pytest.raises(KeyboardInterrupt):
-        host.ask(1, _turn(space))
+        host.ask(1, _round(space))
     monkeypatch.undo()
     assert study.trials[1].state == TrialState.RUNNING
     monkeypatch.setattr(lease_module, "GRACE", -1)
@@ -392,10 +392,10 @@ def test_a_point_of_the_users_queue_is_taken_back_from_a_process_killed_before_i
 
 
 def test_two_hosts_share_a_rounds_rows_and_its_places(study, make_host, space):
-    turn = _turn(space, first=np.eye(K), size=7)
+    round = _round(space, rows=np.eye(K), size=7)
     one, two = make_host(study, total_trials=20), make_host(study, total_trials=20)
-    asked = [*one.ask(3, turn), *two.ask(3, turn), *one.ask(3, turn), *two.ask(3, turn)]
-    assert [candidate.terms for candidate in asked[:K]] == turn.exact
+    asked = [*one.ask(3, round), *two.ask(3, round), *one.ask(3, round), *two.ask(3, round)]
+    assert [candidate.terms for candidate in asked[:K]] == round.terms
     assert len({candidate.terms for candidate in asked}) == len(asked) == 7
 
 
@@ -404,43 +404,43 @@ def _slow_reader(host: OptunaHost, monkeypatch: pytest.MonkeyPatch, before: Call
     made = host._make
     pending = [before]
 
-    def make(claim: Any, turn: Round) -> int | None:
+    def make(claim: Any, round: Round) -> int | None:
         if pending:
             pending.pop()()
-        return made(claim, turn)
+        return made(claim, round)
 
     monkeypatch.setattr(host, "_make", make)
 
 
 def test_of_two_that_want_the_same_row_the_later_gives_way(study, make_host, space, monkeypatch):
-    turn = _turn(space, first=np.eye(K))
+    round = _round(space, rows=np.eye(K))
     one, two = make_host(study), make_host(study)
-    _slow_reader(one, monkeypatch, lambda: two.ask(1, turn))
-    (candidate,) = one.ask(1, turn)
-    assert candidate.terms == turn.exact[1]
+    _slow_reader(one, monkeypatch, lambda: two.ask(1, round))
+    (candidate,) = one.ask(1, round)
+    assert candidate.terms == round.terms[1]
     assert [trial.state.name for trial in study.trials] == ["RUNNING", "FAIL", "RUNNING"]
 
 
 def test_of_two_that_want_the_last_place_the_later_gives_way(study, make_host, space, monkeypatch):
-    for options, turn in (
-        ({}, _turn(space, size=1)),
-        ({"total_trials": 2}, _turn(space, round=1)),
+    for options, round in (
+        ({}, _round(space, size=1)),
+        ({"total_trials": 2}, _round(space, number=1)),
     ):
         one, two = make_host(study, **options), make_host(study, **options)
-        _slow_reader(one, monkeypatch, lambda two=two, turn=turn: two.ask(1, turn))
-        assert one.ask(1, turn) == []
-        assert one.ask(1, turn) == []
+        _slow_reader(one, monkeypatch, lambda two=two, round=round: two.ask(1, round))
+        assert one.ask(1, round) == []
+        assert one.ask(1, round) == []
     assert [trial.state.name for trial in study.trials] == ["RUNNING", "FAIL"] * 2
 
 
 def test_of_two_that_repeat_the_same_trial_the_later_gives_way(study, make_host, space, monkeypatch):
     first = make_host(study)
-    first.ask(1, _turn(space))
+    first.ask(1, _round(space))
     _orphan(study, first)
     one, two = make_host(study), make_host(study)
     one.reclaim()
-    _slow_reader(one, monkeypatch, lambda: two.ask(1, _turn(space)))
-    (candidate,) = one.ask(1, _turn(space))
+    _slow_reader(one, monkeypatch, lambda: two.ask(1, _round(space)))
+    (candidate,) = one.ask(1, _round(space))
     assert [trial.system_attrs.get(HISTORY) for trial in study.trials] == [None, [0], [0], None]
     assert candidate.ticket.number == 3
 
@@ -449,15 +449,15 @@ def test_a_child_keeps_what_the_sampler_knows_and_none_of_the_result(make_study,
     study = make_study(CmaEsSampler(seed=0))
     host = OptunaHost(study, make_generator(), objective, batch_size=4)
     for _ in range(2):
-        asked = host.ask(4, _turn(space))
+        asked = host.ask(4, _round(space))
         _tell(host, asked, make_generator(), objective, space)
-    (asked,) = host.ask(1, _turn(space))
+    (asked,) = host.ask(1, _round(space))
     asked.ticket.set_constraint("low", 1.0)
     asked.ticket.study._storage.set_trial_system_attr(asked.ticket._trial_id, "artifacts:1", "a picture")
     kept = dict(study.trials[-1].system_attrs)
     _orphan(study, host)
     host.reclaim()
-    host.ask(1, _turn(space))
+    host.ask(1, _round(space))
     new = study.trials[-1].system_attrs
     sampled = {key: value for key, value in kept.items() if key.startswith("cma")}
     assert sampled

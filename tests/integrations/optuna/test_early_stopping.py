@@ -72,36 +72,36 @@ def test_survivors_fill_batches_until_nothing_more_is_asked(make_study):
 def test_estimates_are_told_beside_the_values_and_never_ranked(make_study):
     study, flow = make_study(), EulerFlow()
     _search(study, flow)
-    told = OptunaHost(study, flow, OBJECTIVE).told()
-    stopped = np.isfinite(told.estimates["sum"])
+    history = OptunaHost(study, flow, OBJECTIVE).history()
+    stopped = np.isfinite(history.estimates["sum"])
     assert 0 < stopped.sum() < 48
-    np.testing.assert_array_equal(np.isnan(told.values["sum"]), stopped)
-    behind = told.order[-stopped.sum() :]
+    np.testing.assert_array_equal(np.isnan(history.values["sum"]), stopped)
+    behind = history.order[-stopped.sum() :]
     assert set(behind) == set(np.flatnonzero(stopped))
-    assert (np.diff(told.estimates["sum"][behind]) <= 0).all()
+    assert (np.diff(history.estimates["sum"][behind]) <= 0).all()
     picks = portfolio(study, flow, k=48, max_cosine=1.0)
     assert all(pick.trial.state == TrialState.COMPLETE for pick in picks)
     assert picks[0].trial.number == study.best_trial.number
-    assert OptunaHost(make_study(), flow, OBJECTIVE).told().estimates == {}
-    first = told.first(0, 20)
-    np.testing.assert_array_equal(first.estimates["sum"], told.estimates["sum"][:20])
+    assert OptunaHost(make_study(), flow, OBJECTIVE).history().estimates == {}
+    first = history.first(0, 20)
+    np.testing.assert_array_equal(first.estimates["sum"], history.estimates["sum"][:20])
 
 
 def test_what_stopped_trials_would_have_come_to_is_told(make_study):
     study, flow = make_study(), EulerFlow()
     _search(study, flow, checkpoints=(2, 4))
-    told = OptunaHost(study, flow, OBJECTIVE).told()
-    assert set(told.checkpoint_estimates) == {2, 4}
+    history = OptunaHost(study, flow, OBJECTIVE).history()
+    assert set(history.checkpoint_estimates) == {2, 4}
     np.testing.assert_array_equal(
-        np.isfinite(told.checkpoint_estimates[4]), [4 in t.intermediate_values for t in _by_end(study)]
+        np.isfinite(history.checkpoint_estimates[4]), [4 in t.intermediate_values for t in _by_end(study)]
     )
-    stopped = np.isnan(told.values["sum"])
-    bank = told.bank(flow.prior)
-    z = bank.latents(bank.rows(told.terms))
+    stopped = np.isnan(history.values["sum"])
+    bank = history.bank(flow.prior)
+    z = bank.latents(bank.rows(history.terms))
     truth = flow.generate(z, [{}] * 48).outputs.sum(dim=1).double().numpy()
-    predicted = told.predicted()["sum"]
-    np.testing.assert_array_equal(predicted[~stopped], told.values["sum"][~stopped])
-    errors = [np.abs(x[stopped] - truth[stopped]).mean() for x in (predicted, told.estimates["sum"])]
+    predicted = history.predicted()["sum"]
+    np.testing.assert_array_equal(predicted[~stopped], history.values["sum"][~stopped])
+    errors = [np.abs(x[stopped] - truth[stopped]).mean() for x in (predicted, history.estimates["sum"])]
     assert errors[0] < 0.5 * errors[1]
 
 
@@ -111,11 +111,21 @@ def _by_end(study):
 
 def test_the_default_search_learns_from_stopped_trials(make_study):
     study, flow = make_study(), EulerFlow()
-    optimize(study, flow, OBJECTIVE, total_trials=60, batch_size=8, rng=0, progress=False, checkpoints=(3,), kept=0.5)
-    told = OptunaHost(study, flow, OBJECTIVE).told()
-    assert len(np.unique(told.round)) > 3
-    assert np.isfinite(told.estimates["sum"]).sum() > 3
-    assert told.round[told.order[0]] > 0
+    optimize(
+        study,
+        flow,
+        OBJECTIVE,
+        total_trials=60,
+        batch_size=8,
+        rng=0,
+        progress=False,
+        checkpoints=(3,),
+        keep_fraction=0.5,
+    )
+    history = OptunaHost(study, flow, OBJECTIVE).history()
+    assert len(np.unique(history.round)) > 3
+    assert np.isfinite(history.estimates["sum"]).sum() > 3
+    assert history.round[history.order[0]] > 0
 
 
 def test_the_search_goes_on_from_what_was_finished(make_study):
@@ -123,10 +133,10 @@ def test_the_search_goes_on_from_what_was_finished(make_study):
     _search(study, flow, n=40, policy=o3(flow.prior, 20, seeds=5))
     rounds = {trial.user_attrs["surrogate:round"] for trial in study.trials}
     assert rounds == {0, 1}
-    told = OptunaHost(study, flow, OBJECTIVE).told()
-    half = told.first(0, 20)
+    history = OptunaHost(study, flow, OBJECTIVE).history()
+    half = history.first(0, 20)
     finished = {half.terms[i] for i in half.order[:5]}
-    axes = {seed for trial, terms in zip(told.round, told.terms, strict=True) if trial for seed, _ in terms}
+    axes = {seed for trial, terms in zip(history.round, history.terms, strict=True) if trial for seed, _ in terms}
     assert axes == {seed for terms in finished for seed, _ in terms}
 
 
@@ -182,8 +192,8 @@ def test_an_interruption_gives_back_all_rows_and_the_study_goes_on(make_study):
     ended = len(study.trials) - len(given_back)
     flow = EulerFlow()
     _search(study, flow)
-    told = OptunaHost(study, flow, OBJECTIVE).told()
-    assert len(told.terms) == 48
+    history = OptunaHost(study, flow, OBJECTIVE).history()
+    assert len(history.terms) == 48
     assert len(study.trials) == 48 + len(given_back)
     assert ended < 48
     _search(study, flow)  # nothing is left to do
@@ -240,9 +250,10 @@ def test_rows_that_break_a_bound_do_not_stop_those_that_keep_it(make_study):
     breaks = np.array([trial.user_attrs[RESULT_ATTR]["values"]["first"] > 0 for trial in study.trials])
     assert stopped[breaks][8:].mean() > 0.9
     assert stopped[~breaks].mean() < 0.7
-    told = OptunaHost(study, flow, objective).told()
+    history = OptunaHost(study, flow, objective).history()
     np.testing.assert_allclose(
-        told.checkpoint_estimates[4][np.isfinite(told.estimates["sum"])], told.estimates["sum"][stopped[_order(study)]]
+        history.checkpoint_estimates[4][np.isfinite(history.estimates["sum"])],
+        history.estimates["sum"][stopped[_order(study)]],
     )
 
 
@@ -255,7 +266,7 @@ def _order(study):
 
 def test_a_share_of_each_batch_goes_on_whatever_the_pruner_would_say(make_study):
     study, flow = make_study(pruner=NopPruner()), EulerFlow()
-    _search(study, flow, n=40, kept=0.25)
+    _search(study, flow, n=40, keep_fraction=0.25)
     for start in range(0, 40, 8):
         batch = study.trials[start : start + 8]
         estimates = np.array([trial.intermediate_values[3] for trial in batch])
@@ -268,19 +279,19 @@ def test_a_budget_is_spent_in_more_trials_most_of_them_stopped(make_study, batch
     study, flow = make_study(CmaEsSampler(seed=0)), EulerFlow()
     optimize(study, flow, OBJECTIVE, budget=40, rng=0, progress=False, batch_size=batch_size)
     planned = plan(40, dim=16, steps=8)
-    assert (planned.checkpoint, planned.kept) == (3, 0.25)
+    assert (planned.checkpoint, planned.keep_fraction) == (3, 0.25)
     assert len(study.trials) == planned.trials(40) > 60
     spent = sum(flow.sizes)
     assert 40 * 8 - 8 < spent <= 40 * 8
     states = _states(study)
     assert 0.2 < states.count(TrialState.COMPLETE) / len(states) < 0.32
     assert states.count(TrialState.PRUNED) == len(states) - states.count(TrialState.COMPLETE)
-    told = OptunaHost(study, flow, OBJECTIVE).told()
-    for number in range(told.last):  # whole rounds are compared, however small batches are
-        finished = np.isfinite(told.values["sum"][told.round == number])
+    history = OptunaHost(study, flow, OBJECTIVE).history()
+    for number in range(history.last):  # whole rounds are compared, however small batches are
+        finished = np.isfinite(history.values["sum"][history.round == number])
         assert finished.sum() == survivors(len(finished), 0.25)
-    first, last = (told.round == 0), (told.round == told.last)
-    assert told.predicted()["sum"][last].mean() > told.predicted()["sum"][first].mean()
+    first, last = (history.round == 0), (history.round == history.last)
+    assert history.predicted()["sum"][last].mean() > history.predicted()["sum"][first].mean()
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
@@ -315,12 +326,12 @@ def test_a_budget_goes_on_as_it_was_begun(make_study):
 def test_several_metrics_have_their_best_rows_go_on(make_study):
     two = Objective(Metric("a"), Metric("b"), score=lambda x, conditions: {"a": x[:, 0], "b": x[:, 1]})
     study, flow = make_study(directions=["maximize", "maximize"]), EulerFlow()
-    optimize(study, flow, two, total_trials=48, checkpoints=(3,), kept=0.25, rng=0, progress=False)
-    told = OptunaHost(study, flow, two).told()
-    stopped = np.isnan(told.values["a"])
+    optimize(study, flow, two, total_trials=48, checkpoints=(3,), keep_fraction=0.25, rng=0, progress=False)
+    history = OptunaHost(study, flow, two).history()
+    stopped = np.isnan(history.values["a"])
     assert 0.6 < stopped.mean() < 0.85
-    np.testing.assert_array_equal(np.isfinite(told.estimates["b"]), stopped)
-    assert told.round.max() > 1
+    np.testing.assert_array_equal(np.isfinite(history.estimates["b"]), stopped)
+    assert history.round.max() > 1
     assert {trial.state for trial in study.best_trials} == {TrialState.COMPLETE}
     whole = make_study(directions=["maximize", "maximize"])
     optimize(whole, flow, two, budget=12, rng=0, progress=False)  # a front is made of finished outputs

@@ -29,7 +29,7 @@ from surrogate_ax import (
 )
 from surrogate_ax.errors import MismatchError, UnsupportedError
 from surrogate_ax.latents.bank import Bank
-from surrogate_ax.policies.history import Round
+from surrogate_ax.policies.history import Round, as_proposals
 from surrogate_ax.scoring.evaluator import INTERRUPTED
 from surrogate_ax_optuna import OptunaHost, optimize, sqlite
 from surrogate_ax_optuna.host import PREVIEW_ATTR, ended_trials, read_recipe
@@ -52,8 +52,8 @@ def make_host(make_generator, objective):
     return make
 
 
-def _turn(space: SurrogateSpace, **options: Any) -> Round:
-    return Round(space, **{"round": 0, "size": 64} | options)
+def _round(space: SurrogateSpace, number: int = 0, size: int = 64, rows: Any = None) -> Round:
+    return Round(space, number, size, () if rows is None else as_proposals(space.bank, rows))
 
 
 def _evaluations(generator: FunctionGenerator, objective: Objective, host: OptunaHost, candidates: Any, space: Any):
@@ -65,7 +65,7 @@ def _evaluations(generator: FunctionGenerator, objective: Objective, host: Optun
 def test_a_trial_has_its_recipe_round_and_parameters_when_it_is_asked(make_study, make_host, space):
     study = make_study()
     host = make_host(study, conditions={"guidance": Range(1, 7, step=0.5), "prompt": Choice(["a", "b"])}, batch_size=3)
-    candidates = host.ask(3, _turn(space, round=2))
+    candidates = host.ask(3, _round(space, number=2))
     assert [trial.state for trial in study.trials] == [TrialState.RUNNING] * 3
     for candidate, trial in zip(candidates, study.trials, strict=True):
         assert set(trial.params) == {"u0", "u1", "u2", "guidance", "prompt"}
@@ -81,57 +81,57 @@ def test_a_trial_has_its_recipe_round_and_parameters_when_it_is_asked(make_study
 def test_exact_rows_come_first_and_once_then_proposals(make_study, make_host, make_generator, objective, space):
     study = make_study()
     host = make_host(study)
-    turn = _turn(space, first=np.eye(K))
-    asked = host.ask(3, turn)
-    assert [candidate.terms for candidate in asked] == turn.exact[:3]
+    round = _round(space, rows=np.eye(K))
+    asked = host.ask(3, round)
+    assert [candidate.terms for candidate in asked] == round.terms[:3]
     host.tell(asked, _evaluations(make_generator(), objective, host, asked, space))
-    asked = host.ask(3, turn)
-    assert asked[0].terms == turn.exact[3]
+    asked = host.ask(3, round)
+    assert asked[0].terms == round.terms[3]
     assert [trial.user_attrs.get(FIXED_ATTR) for trial in study.trials] == [0, 1, 2, 3, None, None]
     assert len(asked[1].terms) == K  # inside the box
 
 
 def test_exact_rows_of_another_round_do_not_count(make_study, make_host, make_generator, objective, space):
     host = make_host(make_study())
-    first = host.ask(K, _turn(space, first=np.eye(K)))
+    first = host.ask(K, _round(space, rows=np.eye(K)))
     host.tell(first, _evaluations(make_generator(), objective, host, first, space))
-    again = host.ask(K, _turn(space, first=np.eye(K), round=1))
-    assert [candidate.terms for candidate in again] == _turn(space, first=np.eye(K)).exact
+    again = host.ask(K, _round(space, rows=np.eye(K), number=1))
+    assert [candidate.terms for candidate in again] == _round(space, rows=np.eye(K)).terms
 
 
 def test_told_stands_in_the_order_of_ending(make_study, make_host, make_generator, objective, space):
     study = make_study()
     host = make_host(study)
-    one, two, three = host.ask(3, _turn(space))
+    one, two, three = host.ask(3, _round(space))
     for candidate in (two, three, one):
         host.tell([candidate], _evaluations(make_generator(), objective, host, [candidate], space))
-    told = host.told()
-    assert told.terms == [two.terms, three.terms, one.terms]
-    assert told.values["first"].tolist() == [study.trials[i].value for i in (1, 2, 0)]
-    assert told.round.tolist() == [0, 0, 0]
+    history = host.history()
+    assert history.terms == [two.terms, three.terms, one.terms]
+    assert history.values["first"].tolist() == [study.trials[i].value for i in (1, 2, 0)]
+    assert history.round.tolist() == [0, 0, 0]
     assert [trial.number for trial in ended_trials(study)] == [1, 2, 0]
 
 
 def test_running_trials_are_not_told(make_study, make_host, space):
     host = make_host(make_study())
-    host.ask(3, _turn(space))
-    assert list(host.told().terms) == []
+    host.ask(3, _round(space))
+    assert list(host.history().terms) == []
 
 
 def test_a_pruned_trial_is_told_as_ended(make_study, make_host, space):
     study = make_study()
     host = make_host(study)
-    (candidate,) = host.ask(1, _turn(space))
+    (candidate,) = host.ask(1, _round(space))
     study.tell(candidate.ticket, state=TrialState.PRUNED)
-    told = host.told()
-    assert told.terms == [candidate.terms]
-    assert np.isnan(told.values["first"]).all()
+    history = host.history()
+    assert history.terms == [candidate.terms]
+    assert np.isnan(history.values["first"]).all()
 
 
 def test_told_keeps_the_rounds_of_a_study_without_trials(make_study, make_host):
-    told = make_host(make_study()).told()
-    assert told.ended(0) == 0
-    assert told.values["first"].shape == (0,)
+    history = make_host(make_study()).history()
+    assert history.ended(0) == 0
+    assert history.values["first"].shape == (0,)
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["memory", "sqlite"])
@@ -146,7 +146,7 @@ def test_telling_twice_changes_nothing(make_study, make_generator, tmp_path, sto
     store = FileSystemArtifactStore(str(tmp_path / "artifacts"))
     objective = Objective(Metric("bright"), Metric("low", "at_most", 0), score=score)
     host = OptunaHost(study, generator, objective, previews=store)
-    asked = host.ask(2, _turn(space))
+    asked = host.ask(2, _round(space))
     evaluations = _evaluations(generator, objective, host, asked, space)
     host.tell(asked[:1], evaluations)
     before = study.trials[0]
@@ -163,13 +163,13 @@ def test_interrupted_trials_are_given_back_and_their_exact_rows_asked_again(
 ):
     study = make_study()
     host = make_host(study)
-    turn = _turn(space, first=np.eye(K))
-    asked = host.ask(K, turn)
+    round = _round(space, rows=np.eye(K))
+    asked = host.ask(K, round)
     host.tell(asked, Evaluator(make_generator(), objective).interrupted([{}] * K))
     assert [trial.state for trial in study.trials] == [TrialState.FAIL] * K
     assert [trial.user_attrs[REASON_ATTR] for trial in study.trials] == [INTERRUPTED] * K
-    assert list(host.told().terms) == []
-    assert [candidate.terms for candidate in host.ask(K, turn)] == turn.exact
+    assert list(host.history().terms) == []
+    assert [candidate.terms for candidate in host.ask(K, round)] == round.terms
 
 
 class Breaking(RandomSampler):
@@ -192,9 +192,9 @@ def test_a_sampler_that_is_broken_off_leaves_no_trial_running(make_study, make_h
     study = make_study(Breaking(error, after=2 * (K - 1) + 1))
     host = make_host(study)
     with pytest.raises(type(error)):
-        host.ask(4, _turn(space))
+        host.ask(4, _round(space))
     assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 3
-    assert list(host.told().terms) == []
+    assert list(host.history().terms) == []
 
 
 def test_a_process_killed_inside_ask_does_not_spoil_the_study(make_study, make_host, make_generator, objective, space):
@@ -202,36 +202,36 @@ def test_a_process_killed_inside_ask_does_not_spoil_the_study(make_study, make_h
     trial = study.ask()
     trial.set_user_attr(ROUND_ATTR, 0)  # all that is written before the sampler proposes
     host = make_host(study)
-    assert list(host.told().terms) == []
+    assert list(host.history().terms) == []
     study.tell(trial, state=TrialState.FAIL)
-    assert list(host.told().terms) == []
+    assert list(host.history().terms) == []
 
 
 def test_a_trial_of_something_else_is_refused(make_study, make_host):
     study = make_study()
     study.tell(study.ask(), 1.0)
     with pytest.raises(MismatchError, match="trial 0 has no recipe, so something else made it"):
-        make_host(study).told()
+        make_host(study).history()
 
 
 def test_k_is_constant_through_a_study(make_study, make_host, make_generator, objective, space):
     study = make_study()
     host = make_host(study)
-    asked = host.ask(2, _turn(space))
+    asked = host.ask(2, _round(space))
     host.tell(asked, _evaluations(make_generator(), objective, host, asked, space))
     wider = SurrogateSpace.sample(make_generator().prior, seeds=K + 1, rng=0)
     for later in (host, make_host(study)):
         with pytest.raises(MismatchError, match=r"K = 4 axes.* got K = 5"):
-            later.ask(2, _turn(wider, round=1))
+            later.ask(2, _round(wider, number=1))
     assert len(study.trials) == 2
 
 
 def test_fresh_draws_are_keyed_by_trial_and_box_points_mix_them(make_study, make_host, space):
     host = make_host(make_study(), rng=3)
-    draws = host.ask(3, _turn(SurrogateSpace(space.bank, space.frame, fresh=1.0)))
+    draws = host.ask(3, _round(SurrogateSpace(space.bank, space.frame, fresh=1.0)))
     assert [len(candidate.terms) for candidate in draws] == [1, 1, 1]
     assert [terms[0][0].index for terms in (candidate.terms for candidate in draws)] == [0, 1, 2]
-    mixed = host.ask(1, _turn(SurrogateSpace(space.bank, space.frame, fresh=0.5), round=1))[0]
+    mixed = host.ask(1, _round(SurrogateSpace(space.bank, space.frame, fresh=0.5), number=1))[0]
     assert mixed.terms[-1][0].index == 3
     assert mixed.terms[-1][1] == pytest.approx(0.5)
 
@@ -239,8 +239,8 @@ def test_fresh_draws_are_keyed_by_trial_and_box_points_mix_them(make_study, make
 def test_the_pruner_hears_of_all_rows_before_it_is_asked(make_study, make_host, objective, space):
     study = make_study(pruner=ThresholdPruner(lower=0.0))
     host = make_host(study)
-    asked = host.ask(3, _turn(space))
-    host.note(asked, 5, {"first": np.array([1.0, -1.0, 2.0])})
+    asked = host.ask(3, _round(space))
+    host.report_estimates(asked, 5, {"first": np.array([1.0, -1.0, 2.0])})
     assert host.should_stop(asked).tolist() == [False, True, False]
     assert [trial.intermediate_values for trial in study.trials] == [{5: 1.0}, {5: -1.0}, {5: 2.0}]
 
@@ -249,7 +249,7 @@ def test_the_sampler_is_given_back(make_study, make_host, space):
     sampler = RandomSampler(seed=1)
     study = make_study(sampler)
     host = make_host(study)
-    host.ask(2, _turn(space, first=np.eye(K)[:1]))
+    host.ask(2, _round(space, rows=np.eye(K)[:1]))
     assert study.sampler is not sampler
     host.close()
     assert study.sampler is sampler
@@ -260,12 +260,14 @@ def test_stored_seeds_reach_policies_through_told(make_study, make_generator, ob
     seeds = SurrogateSpace.sample(generator.prior, seeds=K, rng=0)
     space = SurrogateSpace.from_latents(generator.prior, seeds.bank.latents(np.eye(K)), rng=0)
     host = OptunaHost(make_study(), generator, objective, tensors=space.bank.tensors)
-    asked = host.ask(K, _turn(space, first=np.eye(K)))
+    asked = host.ask(K, _round(space, rows=np.eye(K)))
     host.tell(asked, _evaluations(generator, objective, host, asked, space))
-    told = host.told()
-    bank = told.bank(generator.prior)
+    history = host.history()
+    bank = history.bank(generator.prior)
     assert isinstance(bank, Bank)
-    torch.testing.assert_close(bank.latents(bank.rows(told.terms))["latents"], space.bank.latents(np.eye(K))["latents"])
+    torch.testing.assert_close(
+        bank.latents(bank.rows(history.terms))["latents"], space.bank.latents(np.eye(K))["latents"]
+    )
 
 
 class RecordingStore:

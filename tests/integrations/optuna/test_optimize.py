@@ -263,7 +263,7 @@ def test_a_planned_budget_begins_with_draws_and_goes_on_in_rounds(make_study, ma
     generator = make_generator()
     run(study, generator, objective, total_trials=40)
     planned = plan(40, dim=D)
-    assert study.user_attrs[STUDY_ATTR]["plan"] == planned.describe()
+    assert study.user_attrs[STUDY_ATTR]["plan"] == planned.to_json()
     rounds = [trial.user_attrs[ROUND_ATTR] for trial in study.trials]
     assert rounds == [0] * planned.draws + [1 + i // planned.size for i in range(40 - planned.draws)]
     recipes = [read_recipe(trial) for trial in study.trials]
@@ -548,7 +548,7 @@ def test_bad_input_is_refused_before_anything_is_written(make_study, make_genera
         run(study, generator, objective, **options)
     assert (study.trials, study.user_attrs, generator.sizes) == ([], {}, [])
     run(study, generator, objective, total_trials=20)
-    assert study.user_attrs[STUDY_ATTR]["plan"] == plan(20, dim=D).describe()
+    assert study.user_attrs[STUDY_ATTR]["plan"] == plan(20, dim=D).to_json()
 
 
 def test_a_latent_of_one_entry_spans_no_box(make_study, make_generator, objective):
@@ -653,7 +653,7 @@ def test_a_study_is_begun_by_its_first_ended_trial(make_study, make_generator):
     right = Objective(Metric("second"), score=lambda outputs, _: {"second": outputs[:, 0]})
     run(study, generator, right)
     assert len(ended_trials(study)) == 32
-    assert study.user_attrs[STUDY_ATTR]["plan"] == plan(32, dim=D).describe()
+    assert study.user_attrs[STUDY_ATTR]["plan"] == plan(32, dim=D).to_json()
     with pytest.raises(MismatchError, match="metrics"):
         run(study, generator, wrong)
 

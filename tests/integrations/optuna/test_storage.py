@@ -327,9 +327,9 @@ def test_a_killed_writer_leaves_a_readable_database(fast: RDBStorage, path: Path
         while len(study.trials) < 5:
             time.sleep(0.01)
         other.send_signal(signal.SIGKILL)
-    told = [trial for trial in study.get_trials() if trial.state == TrialState.COMPLETE]
-    assert len(told) >= 4
-    assert all(len(trial.params) == 3 and trial.value == trial.params["u0"] for trial in told)
+    history = [trial for trial in study.get_trials() if trial.state == TrialState.COMPLETE]
+    assert len(history) >= 4
+    assert all(len(trial.params) == 3 and trial.value == trial.params["u0"] for trial in history)
     fast.engine.dispose()
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -40,8 +40,8 @@ def test_a_real_optimisation_in_full_batches_over_the_best_draws(make_client, ma
     assert [records.read_recipe(trial).batch for trial in trials] == [4] * 16
     assert [trial.run_metadata[records.ORDER] for trial in trials] == list(range(16))
     values = [records.metric_values(trial, ["first"])[0] for trial in trials]
-    told = client._experiment.lookup_data().df.set_index("trial_index")["mean"]
-    assert [told[i] for i in range(16)] == values
+    history = client._experiment.lookup_data().df.set_index("trial_index")["mean"]
+    assert [history[i] for i in range(16)] == values
     assert np.mean(values[8:]) > np.mean(values[:8])
     assert trials[-1].generator_run._generation_node_name == "model"
 

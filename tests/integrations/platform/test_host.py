@@ -13,7 +13,7 @@ from surrogate_ax import Choice, Evaluator, Metric, Objective, Range, Recipe, Su
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import Draw
-from surrogate_ax.policies.history import Round
+from surrogate_ax.policies.history import Round, as_proposals
 from surrogate_ax.scoring.evaluator import INTERRUPTED
 from surrogate_ax_platform import AxHost, records
 
@@ -34,8 +34,8 @@ def make_host(make_generator, objective, make_client):
     return make
 
 
-def _turn(space: SurrogateSpace, **options: Any) -> Round:
-    return Round(space, **{"round": 0, "size": 64} | options)
+def _round(space: SurrogateSpace, number: int = 0, size: int = 64, rows: Any = None) -> Round:
+    return Round(space, number, size, () if rows is None else as_proposals(space.bank, rows))
 
 
 def _evaluate(host: AxHost, candidates: Any, space: SurrogateSpace, generator: Any, objective: Objective) -> Any:
@@ -51,7 +51,7 @@ def _trials(host: AxHost) -> list[Any]:
 def test_a_trial_has_its_recipe_and_round_when_it_is_asked(make_host, make_client, space):
     conditions = {"guidance": Range(1, 7, step=0.5), "prompt": Choice(["a", "b", "c"])}
     host = make_host(make_client(conditions=conditions, model="ax"))
-    asked = host.ask(3, _turn(space, round=2))
+    asked = host.ask(3, _round(space, number=2))
     assert len(asked) == 3
     for candidate, trial in zip(asked, _trials(host), strict=True):
         params = trial.arm.parameters
@@ -67,11 +67,11 @@ def test_a_trial_has_its_recipe_and_round_when_it_is_asked(make_host, make_clien
 
 def test_exact_rows_come_first_and_once_and_keep_their_place_in_the_box(make_host, make_generator, objective, space):
     host = make_host()
-    turn = _turn(space, first=np.eye(K))
-    asked = host.ask(3, turn)
-    assert [candidate.terms for candidate in asked] == turn.exact[:3]
+    round = _round(space, rows=np.eye(K))
+    asked = host.ask(3, round)
+    assert [candidate.terms for candidate in asked] == round.terms[:3]
     host.tell(asked, _evaluate(host, asked, space, make_generator(), objective))
-    assert host.ask(3, turn)[0].terms == turn.exact[3]
+    assert host.ask(3, round)[0].terms == round.terms[3]
     assert [trial.run_metadata.get(records.EXACT) for trial in _trials(host)] == [0, 1, 2, 3, None, None]
     for trial, axis in zip(_trials(host)[:4], np.eye(K), strict=True):
         params = trial.arm.parameters
@@ -83,10 +83,10 @@ def test_exact_rows_come_first_and_once_and_keep_their_place_in_the_box(make_hos
 def test_rows_and_draws_outside_the_box_stand_outside_the_search_space(make_host, make_generator, space):
     host = make_host()
     far = SurrogateSpace(Bank(space.bank.prior, [*space.bank.seeds, Draw(9, 9)]), np.eye(K, K + 1))
-    (row,) = host.ask(1, _turn(far, round=3, first=np.eye(1, K + 1, K)))
+    (row,) = host.ask(1, _round(far, number=3, rows=np.eye(1, K + 1, K)))
     assert row.terms == ((Draw(9, 9), 1.0),)
     plain = SurrogateSpace(space.bank, space.frame, fresh=1.0)
-    (draw,) = host.ask(1, _turn(plain, round=5))
+    (draw,) = host.ask(1, _round(plain, number=5))
     assert len(draw.terms) == 1
     assert [trial.arm.parameters["round"] for trial in _trials(host)] == [-4, -6]
     assert [candidate.round for candidate in (row, draw)] == [3, 5]
@@ -94,15 +94,15 @@ def test_rows_and_draws_outside_the_box_stand_outside_the_search_space(make_host
 
 def test_told_stands_in_the_order_of_ending(make_host, make_generator, objective, space):
     host = make_host()
-    one, two, three = host.ask(3, _turn(space))
+    one, two, three = host.ask(3, _round(space))
     for candidate in (two, three, one):
         host.tell([candidate], _evaluate(host, [candidate], space, make_generator(), objective))
-    told = host.told()
-    assert told.terms == [two.terms, three.terms, one.terms]
-    assert told.round.tolist() == [0, 0, 0]
-    assert list(make_host(host.client).told().terms) == told.terms
+    history = host.history()
+    assert history.terms == [two.terms, three.terms, one.terms]
+    assert history.round.tolist() == [0, 0, 0]
+    assert list(make_host(host.client).history().terms) == history.terms
     data = host.client._experiment.lookup_data().df.set_index("trial_index")["mean"]
-    assert told.values["first"].tolist() == [data[i] for i in (1, 2, 0)]
+    assert history.values["first"].tolist() == [data[i] for i in (1, 2, 0)]
 
 
 def test_telling_twice_changes_nothing_and_pictures_are_written_once(make_client, make_generator, tmp_path):
@@ -110,7 +110,7 @@ def test_telling_twice_changes_nothing_and_pictures_are_written_once(make_client
     generator = make_generator(prior=(8, 4))
     space = SurrogateSpace.sample(generator.prior, seeds=K, rng=0)
     host = AxHost(make_client(objective, generator=generator), generator, objective, previews=tmp_path / "pictures")
-    asked = host.ask(2, _turn(space))
+    asked = host.ask(2, _round(space))
     evaluations = _evaluate(host, asked, space, generator, objective)
     host.tell(asked, evaluations)
     before = [(trial.status, dict(trial.run_metadata)) for trial in _trials(host)]
@@ -125,34 +125,34 @@ def test_telling_twice_changes_nothing_and_pictures_are_written_once(make_client
 
 def test_failed_trials_are_abandoned_and_told_without_values(make_host, make_generator, objective, space):
     host = make_host()
-    asked = host.ask(3, _turn(space))
+    asked = host.ask(3, _round(space))
     bad = Objective(Metric("first"), score=lambda outputs, _: [np.nan] * len(outputs))
     host.tell(asked, _evaluate(host, asked, space, make_generator(), bad))
     assert [trial.status for trial in _trials(host)] == [TrialStatus.ABANDONED] * 3
     assert "nan" in _trials(host)[0].run_metadata[records.REASON]
     assert host.client._experiment.lookup_data().df.empty
-    told = host.told()
-    assert len(told.terms) == 3
-    assert np.isnan(told.values["first"]).all()
+    history = host.history()
+    assert len(history.terms) == 3
+    assert np.isnan(history.values["first"]).all()
 
 
 def test_interrupted_trials_are_given_back_and_their_rows_asked_again(make_host, make_generator, objective, space):
     host = make_host()
-    turn = _turn(space, first=np.eye(K))
-    asked = host.ask(K, turn)
+    round = _round(space, rows=np.eye(K))
+    asked = host.ask(K, round)
     host.tell(asked, Evaluator(make_generator(), objective).interrupted([{}] * K))
     assert [trial.status for trial in _trials(host)] == [TrialStatus.FAILED] * K
     assert [trial.run_metadata[records.REASON] for trial in _trials(host)] == [INTERRUPTED] * K
-    assert list(host.told().terms) == []
-    assert [candidate.terms for candidate in host.ask(K, turn)] == turn.exact
+    assert list(host.history().terms) == []
+    assert [candidate.terms for candidate in host.ask(K, round)] == round.terms
 
 
 def test_trials_of_a_dead_process_are_run_again_as_they_were(make_host, space):
     host = make_host()
-    asked = host.ask(3, _turn(space))
+    asked = host.ask(3, _round(space))
     again = make_host(host.client)
     assert again.reclaim() == 3
-    found = again.ask(4, _turn(space))
+    found = again.ask(4, _round(space))
     assert [candidate.terms for candidate in found[:3]] == [candidate.terms for candidate in asked]
     assert [candidate.ticket.index for candidate in found] == [0, 1, 2, 3]
     assert again.reclaim() == 0
@@ -161,7 +161,7 @@ def test_trials_of_a_dead_process_are_run_again_as_they_were(make_host, space):
 def test_a_trial_that_somebody_attached_is_run(make_host, space):
     host = make_host()
     host.client.attach_trial({"u0": 0.25, "u1": 0.5, "u2": 0.75, "round": 0})
-    (candidate,) = host.ask(1, _turn(space))
+    (candidate,) = host.ask(1, _round(space))
     assert candidate.terms == space.terms(np.array([[0.25, 0.5, 0.75]]))[0]
 
 
@@ -170,24 +170,24 @@ def test_an_arm_outside_the_box_is_refused(make_host, space):
     with pytest.warns(RuntimeWarning, match="out-of-design"):
         host.client.attach_trial({"u0": 2.0, "u1": 0.5, "u2": 0.75, "round": 0})
     with pytest.raises(ArgumentError, match=r"trial 0 lies outside the box.*u\[0, 0\] = 2"):
-        host.ask(1, _turn(space))
+        host.ask(1, _round(space))
 
 
 def test_another_space_or_number_of_axes_is_refused(make_host, space):
     host = make_host()
-    host.ask(1, _turn(space))
+    host.ask(1, _round(space))
     other = SurrogateSpace.sample(space.bank.prior, seeds=K, rng=1)
     with pytest.raises(MismatchError, match="round 0 of the client was begun with space-"):
-        host.ask(1, _turn(other))
-    host.ask(1, _turn(other, round=1))
+        host.ask(1, _round(other))
+    host.ask(1, _round(other, number=1))
     with pytest.raises(MismatchError, match=r"K = 4 axes.*got K = 3"):
-        host.ask(1, _turn(SurrogateSpace.sample(space.bank.prior, seeds=3, rng=1), round=2))
+        host.ask(1, _round(SurrogateSpace.sample(space.bank.prior, seeds=3, rng=1), number=2))
     with pytest.raises(ArgumentError, match="expected rounds from 0 to 999"):
-        host.ask(1, _turn(space, round=1000))
+        host.ask(1, _round(space, number=1000))
 
 
 def test_a_told_trial_without_a_recipe_is_refused(make_host, make_client):
     client = make_client()
     client.complete_trial(client.attach_trial({"u0": 0.2, "u1": 0.5, "u2": 0.5, "round": 0}), {"first": 1.0})
     with pytest.raises(MismatchError, match="trial 0 has no recipe"):
-        make_host(client).told()
+        make_host(client).history()

@@ -153,9 +153,9 @@ def test_a_database_keeps_the_experiment(make_client, make_generator, objective,
     run(client, total_trials=12)
     again = Client.load_from_database("surrogate", storage_config=config)
     assert _statuses(again) == ["COMPLETED"] * 12
-    told = AxHost(again, make_generator(), objective).told()
-    assert len(told.terms) == 12
-    assert np.isfinite(told.values["first"]).all()
+    history = AxHost(again, make_generator(), objective).history()
+    assert len(history.terms) == 12
+    assert np.isfinite(history.values["first"]).all()
     get_engine().dispose()
 
 
@@ -295,9 +295,9 @@ def test_early_stopping_ends_rows_at_a_checkpoint():
     optimize(client, flow, goal, total_trials=16, batch_size=4, rng=0, policy=policy, checkpoints=(3,))
     statuses = _statuses(client)
     assert {"COMPLETED", "EARLY_STOPPED"} == set(statuses)
-    told = AxHost(client, flow, goal).told()
-    assert np.isnan(told.values["total"]).sum() == statuses.count("EARLY_STOPPED")
-    assert np.isfinite(told.estimates["total"]).sum() == statuses.count("EARLY_STOPPED")
+    history = AxHost(client, flow, goal).history()
+    assert np.isnan(history.values["total"]).sum() == statuses.count("EARLY_STOPPED")
+    assert np.isfinite(history.estimates["total"]).sum() == statuses.count("EARLY_STOPPED")
     simple = FunctionGenerator(lambda z: z, (32,))
     with pytest.raises(UnsupportedError):
         optimize(Client(), simple, goal, total_trials=4, rng=0, checkpoints=(3,))
@@ -313,7 +313,7 @@ def test_a_budget_is_spent_in_more_trials_most_of_them_stopped():
     assert set(statuses) == {"COMPLETED", "EARLY_STOPPED"}
     assert len(statuses) == plan(16, dim=flow.prior.dim, axes=K, steps=8).trials(16) > 24
     assert 16 * 8 - 8 < sum(flow.sizes) <= 16 * 8
-    told = AxHost(client, flow, goal).told()
-    assert np.isfinite(told.estimates["total"]).sum() == statuses.count("EARLY_STOPPED") > len(statuses) / 2
+    history = AxHost(client, flow, goal).history()
+    assert np.isfinite(history.estimates["total"]).sum() == statuses.count("EARLY_STOPPED") > len(statuses) / 2
     with pytest.raises(ArgumentError, match="total_trials, budget: expected one of them"):
         optimize(client, flow, goal, rng=0)
