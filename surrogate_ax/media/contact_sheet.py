@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from PIL import Image, ImageDraw, ImageFont
+from typing import TYPE_CHECKING, Any
 
 from surrogate_ax.media.previews import pillow, to_image
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw
 
 TILE = 144  # pixels of one output's side: 9 for each of an avatar's 16
 GAP = 14
