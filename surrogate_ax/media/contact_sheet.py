@@ -113,4 +113,6 @@ def _needed(title: str, facts: Mapping[str, str], rows: Sequence[Row]) -> int:
 
 def _font(size: int) -> Any:
 
+    from PIL import ImageFont
+
     return ImageFont.load_default(size=size)
