@@ -28,7 +28,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from surrogate_ax_optuna.round_view import ROUND_ATTR
+from surrogate_ax_optuna.attributes import ROUND_ATTR
 from surrogate_ax_optuna.sampler import RoundSampler, for_batches
 
 DIM = 7

@@ -9,13 +9,14 @@ from typing import Any
 from ax.api.client import Client
 from optuna.artifacts import FileSystemArtifactStore
 
+from surrogate_ax.execution.progress import ProgressBar
+from surrogate_ax.execution.records import SearchStatus
 from surrogate_ax_cli import storages
 from surrogate_ax_cli.assembly import SweepComponents
 from surrogate_ax_cli.named import build
 from surrogate_ax_cli.sweep import SWEEP_ATTR, Record, check_sweep_record, sweep_record
 from surrogate_ax_cli.sweep_file import SweepFile
-from surrogate_ax_optuna import SearchStatus, mirror
-from surrogate_ax_optuna.progress import ProgressBar
+from surrogate_ax_optuna import mirror
 from surrogate_ax_platform import (
     AxHost,
     configure_experiment,

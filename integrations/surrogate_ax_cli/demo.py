@@ -21,16 +21,16 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import Trial, TrialState
 
 from surrogate_ax.errors import ArgumentError, MismatchError
+from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.latents.seeds import draw_entropy
 from surrogate_ax.policies.basic import draws
-from surrogate_ax.scoring.evaluator import INTERRUPTED
 from surrogate_ax_cli.assembly import check_words
 from surrogate_ax_cli.palette import METRIC, palette_objective
 from surrogate_ax_diffusers import PipelineGenerator, load_avatars
 from surrogate_ax_optuna import optimize, sqlite
-from surrogate_ax_optuna.host import ended_trials
-from surrogate_ax_optuna.search_space import REASON_ATTR, RESULT_ATTR
+from surrogate_ax_optuna.attributes import REASON_ATTR, RESULT_ATTR
+from surrogate_ax_optuna.trials import ended_trials
 
 PROMPT = "dark glasses, no hat, happy mouth"
 PALETTE = {"#1f9e97": 0.40, "#f4d8b0": 0.25, "#1d2440": 0.20, "#e4572e": 0.15}

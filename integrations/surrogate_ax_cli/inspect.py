@@ -26,9 +26,9 @@ from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.latents.typicality import LEVEL, Support, bank_support
 from surrogate_ax.policies.history import History
 from surrogate_ax_optuna import OptunaHost, sqlite
-from surrogate_ax_optuna.host import ended_trials, read_recipe
-from surrogate_ax_optuna.optimize import STUDY_ATTR
-from surrogate_ax_optuna.portfolio import recorded_objective
+from surrogate_ax_optuna.attributes import STUDY_ATTR
+from surrogate_ax_optuna.record import study_objective
+from surrogate_ax_optuna.trials import ended_trials, read_recipe
 
 Array = np.ndarray
 EMBEDDED = "embedded"
@@ -147,7 +147,7 @@ def examine(study: optuna.Study, generator: Generator, *, rng: int = 0) -> Findi
     Raises:
         ArgumentError: no trial has succeeded.
     """
-    host = OptunaHost(study, generator, recorded_objective(study))
+    host = OptunaHost(study, generator, study_objective(study))
     history, trials = host.history(), ended_trials(study)
     losses = history.objective.losses(history.values) if trials else np.zeros((0, 1))
     scored = int(np.isfinite(losses).all(axis=1).sum())

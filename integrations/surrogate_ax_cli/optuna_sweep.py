@@ -14,8 +14,8 @@ from surrogate_ax_cli.named import make_pruner, make_sampler
 from surrogate_ax_cli.sweep import SWEEP_ATTR, Record, check_sweep_record, sweep_record
 from surrogate_ax_cli.sweep_file import SweepFile
 from surrogate_ax_optuna import OptunaHost, optimize, status, write_report
-from surrogate_ax_optuna.host import ended_trials, read_recipe
-from surrogate_ax_optuna.search_space import RESULT_ATTR
+from surrogate_ax_optuna.attributes import RESULT_ATTR
+from surrogate_ax_optuna.trials import ended_trials, read_recipe
 
 
 class OptunaSweep:

@@ -15,8 +15,8 @@ from surrogate_ax.media.contact_sheet import Row, contact_sheet
 from surrogate_ax_cli.demo import PALETTE, Settings, summarise
 from surrogate_ax_cli.palette import METRIC
 from surrogate_ax_optuna import Pick, portfolio
-from surrogate_ax_optuna.host import ended_trials, read_recipe
-from surrogate_ax_optuna.round_view import ROUND_ATTR
+from surrogate_ax_optuna.attributes import ROUND_ATTR
+from surrogate_ax_optuna.trials import ended_trials, read_recipe
 
 SHOWN = 7  # avatars in a row
 COLOURS = "#8a8f98", "#1f6fd6"  # plain draws, search

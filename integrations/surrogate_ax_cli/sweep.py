@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from surrogate_ax.errors import MismatchError, UnsupportedError
+from surrogate_ax.execution.records import SearchStatus
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.bank import Bank
@@ -24,7 +25,6 @@ from surrogate_ax.policies.history import History
 from surrogate_ax.scoring.evaluator import Evaluations, Evaluator
 from surrogate_ax_cli.assembly import SweepComponents, error_context
 from surrogate_ax_cli.sweep_file import AUTO, ComponentSpec, SweepFile
-from surrogate_ax_optuna import SearchStatus
 
 SWEEP_ATTR = "surrogate:sweep"
 FACTS_VERSION = 1

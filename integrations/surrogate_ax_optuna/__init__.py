@@ -8,25 +8,24 @@ except ImportError as error:
     raise MissingExtraError("surrogate_ax_optuna needs Optuna: pip install 'surrogate-ax[optuna]'.") from error
 
 from surrogate_ax_optuna.host import OptunaHost
-from surrogate_ax_optuna.mirror import Mirror, mirror
+from surrogate_ax_optuna.mirror import mirror
 from surrogate_ax_optuna.optimize import optimize
 from surrogate_ax_optuna.portfolio import Pick, portfolio
+from surrogate_ax_optuna.record import read_record, status
 from surrogate_ax_optuna.report import write_report
 from surrogate_ax_optuna.sampler import RoundSampler
 from surrogate_ax_optuna.search_space import distributions, record, suggest_latents
 from surrogate_ax_optuna.storage import sqlite
-from surrogate_ax_optuna.trials import SearchStatus, status
 
 __all__ = [
-    "Mirror",
     "OptunaHost",
     "Pick",
     "RoundSampler",
-    "SearchStatus",
     "distributions",
     "mirror",
     "optimize",
     "portfolio",
+    "read_record",
     "record",
     "sqlite",
     "status",

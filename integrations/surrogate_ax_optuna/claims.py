@@ -1,6 +1,6 @@
 """Which of several workers a new trial belongs to, and what it is for.
 
-Workers share nothing but the study. Each puts a trial into it that says what it is for (its round; an exact row, or the
+Workers share nothing but the study. Each puts a trial into it that says what it is for (its round; a proposal, or the
 trial that it repeats) and then looks whether an earlier trial has the same purpose or the last free place. Numbers are
 given in order and trials are seen in order, so of two workers at least the later one sees the other and gives way.
 
@@ -14,16 +14,16 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from surrogate_ax.policies.history import Round
-from surrogate_ax_optuna.lease import LEASE_ATTR
-from surrogate_ax_optuna.round_view import FIXED_ATTR, ROUND_ATTR
-from surrogate_ax_optuna.trials import HISTORY, is_gone, is_lost, is_running, parent_of, round_of
+from surrogate_ax_optuna.attributes import LEASE_ATTR, PROPOSAL_ATTR, ROUND_ATTR
+from surrogate_ax_optuna.trials import RETRIES, is_gone, is_lost, is_running, parent_of, round_of
 
+FIXED = "fixed_params"  # of Optuna: values that its samplers are not asked for
 FIRST = "failed_trial"  # the first of the numbers in the history
 _OF_A_RESULT = ("artifacts:", "constraints")  # what a trial's system attributes hold of its result, not of its proposal
 
@@ -34,13 +34,15 @@ class Claim:
 
     Args:
         round: its round.
-        exact: number of an exact row of its turn.
+        proposal: number of a proposal of its round.
         repeats: the lost trial that it repeats.
+        condition: values of searched call arguments that its proposal wants.
     """
 
     round: int
-    exact: int | None = None
+    proposal: int | None = None
     repeats: FrozenTrial | None = None
+    condition: Mapping[str, Any] = field(default_factory=dict)
 
     def trial(self, lease: Mapping[str, Any]) -> FrozenTrial:
         """A running trial that says so, for a storage to make in one step.
@@ -49,7 +51,7 @@ class Claim:
             lease: whose it is.
         """
         user = {LEASE_ATTR: dict(lease), ROUND_ATTR: self.round}
-        user |= {} if self.exact is None else {FIXED_ATTR: self.exact}
+        user |= {} if self.proposal is None else {PROPOSAL_ATTR: self.proposal}
         old = self.repeats
         return FrozenTrial(
             number=-1,
@@ -61,7 +63,7 @@ class Claim:
             params=dict(old.params) if old else {},
             distributions=dict(old.distributions) if old else {},
             user_attrs=user,
-            system_attrs=_inherited(old) if old else {},
+            system_attrs=_inherited(old) if old else {FIXED: dict(self.condition)} if self.condition else {},
             intermediate_values={},
         )
 
@@ -80,7 +82,7 @@ class Ledger:
         self._ended: Counter[int] = Counter()  # by round
         self._lost: dict[int, FrozenTrial] = {}
         self._repeated: set[int | None] = set()  # numbers of trials that an ended one repeats
-        self._exact: set[tuple[int, int | None]] = set()  # (round, number of the row)
+        self._proposals: set[tuple[int, int | None]] = set()  # (round, number in it)
         self._open: list[FrozenTrial] = []
 
     def read(self, trials: Sequence[FrozenTrial]) -> None:
@@ -103,33 +105,40 @@ class Ledger:
         else:
             self._ended[round_of(trial)] += 1
         self._repeated.add(parent_of(trial))
-        self._exact.add(_row(trial))
+        self._proposals.add(_proposal(trial))
 
     @property
     def waiting(self) -> bool:
         """Whether trials wait in Optuna's queue."""
         return any(trial.state == TrialState.WAITING for trial in self._open)
 
-    def next(self, round: Round, exact: int) -> Claim | None:
-        """What the next trial of a turn should be for: a lost trial, then an exact row, then a proposal.
+    @property
+    def unended(self) -> Sequence[FrozenTrial]:
+        """Trials that have not ended, as of the last `read`."""
+        return self._open
+
+    def claims(self, round: Round, n: int) -> list[Claim]:
+        """What the next trials should be for: lost trials, then proposals of a round, then points of its box.
 
         Args:
             round: where to search.
-            exact: how many exact rows it has.
+            n: how many, at most.
 
         Returns:
-            The claim; None when other workers hold all that is left.
+            The claims; none when other workers hold all that is left.
         """
-        if self._places(self._open) <= 0:
-            return None
+        places, found = min(n, self._places(self._open)), list[Claim]()
         repeated = self._repeated.union(map(parent_of, self._open))
         for number, trial in self._lost.items():
-            if number not in repeated:
-                return Claim(round_of(trial), trial.user_attrs.get(FIXED_ATTR), trial)
-        if self._places(self._open, round) <= 0:
-            return None
-        taken = self._exact.union(map(_row, self._open))
-        return Claim(round.number, next((i for i in range(exact) if (round.number, i) not in taken), None))
+            if number not in repeated and len(found) < places:
+                found.append(Claim(round_of(trial), trial.user_attrs.get(PROPOSAL_ATTR), trial))
+        free = self._places(self._open, round) - sum(claim.round == round.number for claim in found)
+        taken = self._proposals.union(map(_proposal, self._open))
+        waiting = (i for i in range(len(round.proposals)) if (round.number, i) not in taken)
+        for _ in range(int(min(places - len(found), free))):
+            i = next(waiting, None)
+            found.append(Claim(round.number, i, condition={} if i is None else round.proposals[i].condition))
+        return found
 
     def stands(self, claim: Claim, number: int, round: Round) -> bool:
         """Whether a trial keeps what it claims, judged by what was read after it was made.
@@ -148,7 +157,8 @@ class Ledger:
             return claim.repeats.number not in self._repeated.union(map(parent_of, earlier))
         if self._places(earlier, round) <= 0:
             return False
-        return claim.exact is None or (claim.round, claim.exact) not in self._exact.union(map(_row, earlier))
+        taken = self._proposals.union(map(_proposal, earlier))
+        return claim.proposal is None or (claim.round, claim.proposal) not in taken
 
     def _places(self, open: Sequence[FrozenTrial], round: Round | None = None) -> float:
         """How many trials are still wanted, beside the running ones among some that have not ended."""
@@ -161,9 +171,9 @@ class Ledger:
 def _inherited(old: FrozenTrial) -> dict[str, Any]:
     """System attributes of a child: what the sampler keeps on the trial that it repeats, and the link to that."""
     kept = {key: value for key, value in old.system_attrs.items() if not key.startswith(_OF_A_RESULT)}
-    history = [*kept.get(HISTORY, ()), old.number]
-    return {**kept, FIRST: history[0], HISTORY: history}
+    history = [*kept.get(RETRIES, ()), old.number]
+    return {**kept, FIRST: history[0], RETRIES: history}
 
 
-def _row(trial: FrozenTrial) -> tuple[int, int | None]:
-    return round_of(trial), trial.user_attrs.get(FIXED_ATTR)
+def _proposal(trial: FrozenTrial) -> tuple[int, int | None]:
+    return round_of(trial), trial.user_attrs.get(PROPOSAL_ATTR)

@@ -1,8 +1,8 @@
-"""Optuna as a host of the core loop: what was told, asking in batches, telling with previews.
+"""Optuna as a host of the core loop: asking in batches, telling with previews.
 
-The study keeps its parameters for life: `u0..u{K-2}` and the searched conditions. The study's own sampler proposes,
-inside `RoundSampler`; plain draws and exact rows only need parameters, so a random sampler gives them. Several
-processes may work on one study: `claims` says which trial is whose, `lease` which process still lives.
+The study keeps its parameters for life: `u0..u{K-2}` and the searched conditions. The study's own sampler proposes
+points of a box, inside `RoundSampler`; plain draws and proposals only need parameters, so a random sampler gives them.
+Several processes may work on one study: `claims` says which trial is whose, `lease` which process still lives.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,52 +17,33 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import RandomSampler
-from optuna.study._tell import _tell_with_warning
 from optuna.trial import FrozenTrial, TrialState
 from torch import Tensor
 
-from surrogate_ax.errors import MismatchError, StorageError, SurrogateError
+from surrogate_ax.errors import MismatchError
 from surrogate_ax.execution.executor import Candidate
-from surrogate_ax.generation.conditions import Choice, Condition, Range
+from surrogate_ax.execution.loop import INTERRUPTED
+from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.generation.protocols import Generator
-from surrogate_ax.latents.seeds import Draw, Terms, draw_entropy
-from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.generation.recipe import Recipe
+from surrogate_ax.latents.seeds import Draw, draw_entropy
+from surrogate_ax.latents.space import SurrogateSpace, is_coordinate
 from surrogate_ax.policies.history import History, Round
-from surrogate_ax.scoring.evaluator import INTERRUPTED, Evaluations
+from surrogate_ax.scoring.evaluator import Evaluations
 from surrogate_ax.scoring.objective import Objective
+from surrogate_ax_optuna.attributes import LEASE_ATTR, REASON_ATTR, RECIPE_ATTR, ROUND_ATTR
 from surrogate_ax_optuna.claims import Claim, Ledger
-from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, abandoned, owner_of
-from surrogate_ax_optuna.previews import PREVIEW_ATTR, encoding, upload
-from surrogate_ax_optuna.pruning import checkpoint_estimates, report_to_pruner
-from surrogate_ax_optuna.round_view import ROUND_ATTR
+from surrogate_ax_optuna.lease import Leases, abandoned, owner_of
+from surrogate_ax_optuna.pruning import report_to_pruner
+from surrogate_ax_optuna.record import StudyReader
+from surrogate_ax_optuna.results import tell_results
 from surrogate_ax_optuna.sampler import RoundSampler, for_batches, for_round
-from surrogate_ax_optuna.search_space import (
-    REASON_ATTR,
-    RECIPE_ATTR,
-    distributions,
-    metric_estimates,
-    metric_values,
-    objective_values,
-    write_recipe,
-    write_result,
-)
-from surrogate_ax_optuna.trials import (
-    HISTORY,
-    ended_trials,
-    in_order,
-    is_gone,
-    is_running,
-    proposal,
-    read_recipe,
-    round_of,
-)
+from surrogate_ax_optuna.search_space import distributions
+from surrogate_ax_optuna.trials import RETRIES, is_gone, is_running, read_recipe, round_of
 
-__all__ = ["PREVIEW_ATTR", "OptunaHost", "ended_trials", "read_recipe"]
 Array = np.ndarray
 TRIES = 5  # at which a trial's process may be killed before the trial counts as failed
-_Read = tuple[
-    Terms, list[float], list[float], Mapping[int, float], Condition
-]  # recipe, values, estimates, checkpoints, condition
+Candidates = Sequence[Candidate[optuna.Trial]]
 
 
 class OptunaHost:
@@ -76,9 +55,9 @@ class OptunaHost:
         objective: for metrics.
         conditions: searched call arguments by name.
         batch_size: the usual number of trials asked at once, for samplers that work in generations.
-        rng: seed of draws and of the random parameters of exact rows.
+        rng: seed of draws and of the random parameters of proposals.
         previews: an Optuna artifact store for pictures of the outputs; none are made without it.
-        tensors: inner rows (D,) of stored seeds, by SHA-256: the storage keeps their hashes only.
+        seeds: inner rows (D,) of stored seeds, by SHA-256: the storage keeps their hashes only.
         total_trials: trials wanted, which several workers must not exceed; they may if it is left out.
     """
 
@@ -92,7 +71,7 @@ class OptunaHost:
         batch_size: int = 1,
         rng: int = 0,
         previews: Any = None,
-        tensors: Mapping[str, Tensor] | None = None,
+        seeds: Mapping[str, Tensor] | None = None,
         total_trials: int | None = None,
     ) -> None:
         self.study = study
@@ -104,13 +83,11 @@ class OptunaHost:
         self._random = RandomSampler(seed=draw_entropy(rng, "parameters") % 2**32)
         self._entropy = draw_entropy(rng, "trials")
         self._previews = previews
-        self._tensors = dict(tensors or {})
         self._axes: int | None = None  # K of the study's parameters, once they are known
-        self._read: dict[int, _Read] = {}  # of ended trials, which do not change any more
-        self._asked: dict[int, tuple[Terms, Condition]] = {}  # what this host wrote into recipes, until they are told
+        self._reader = StudyReader(objective, seeds)
         self._samplers: dict[tuple[int, bool], RoundSampler] = {}
         self._made = 0  # trials, by this host
-        self._alone = True
+        self._first = True  # nobody else has made trials
         self._leases = Leases(study._storage)
         self._ledger = Ledger(math.inf if total_trials is None else total_trials)
 
@@ -120,7 +97,7 @@ class OptunaHost:
         An interrupt may come when a storage has made a trial and not yet said so.
         """
         self.study.sampler = self._sampler
-        mine = [trial for trial in self.study.get_trials(deepcopy=False) if owner_of(trial) == self._leases.owner]
+        mine = [trial for trial in self._trials() if owner_of(trial) == self._leases.owner]
         try:
             self._give_back([trial._trial_id for trial in mine if not trial.state.is_finished()])
         finally:
@@ -131,83 +108,88 @@ class OptunaHost:
 
         Interrupted and lost trials are as if never asked: their places are free.
         """
-        return self._told()[0]
+        unended = self._reader.read(self._trials())
+        return self._reader.history([round_of(trial) for trial in self._others(unended)])
 
-    def _told(self) -> tuple[History, list[Mapping[str, Any]]]:
-        """The same, and the conditions of the ended trials."""
-        names = [metric.name for metric in self._objective.metrics]
-        trials = self.study.get_trials(deepcopy=False)
-        ended = in_order(trials)
-        for trial in ended:
-            if trial.number not in self._read:
-                recorded = metric_values(trial, names), metric_estimates(trial, names)
-                terms, condition = self._asked.pop(trial.number) if trial.number in self._asked else proposal(trial)
-                self._read[trial.number] = (terms, *recorded, checkpoint_estimates(trial), condition)
-        rows = [self._read[trial.number] for trial in ended]
-        values, estimates = (np.array([row[i] for row in rows]).reshape(len(rows), len(names)) for i in (1, 2))
-        stopped = not np.isnan(estimates).all()
-        steps = sorted({step for row in rows for step in row[3]}) if stopped else []
-        history = History(
-            self._objective,
-            [row[0] for row in rows],
-            dict(zip(names, values.T, strict=True)),
-            np.array([round_of(trial) for trial in ended], dtype=np.int64),
-            running=[round_of(trial) for trial in self._others(trials)],
-            tensors=self._tensors,
-            estimates=dict(zip(names, estimates.T, strict=True)) if stopped else {},
-            checkpoint_estimates={step: np.array([row[3].get(step, np.nan) for row in rows]) for step in steps},
-        )
-        return history, [row[4] for row in rows]
-
-    def ask(self, n: int, round: Round) -> Sequence[Candidate[optuna.Trial]]:
-        """Lost trials of killed processes, exact rows of the turn that nobody has run yet, then the sampler's points.
+    def ask(self, n: int, round: Round) -> Candidates:
+        """Lost trials of killed processes, proposals of the round that nobody has taken, then the sampler's points.
 
         Returns:
             At most n; none when other workers hold all that is left.
 
         Raises:
-            MismatchError: the turn's K is not that of the study, whose parameters are the same for life.
+            MismatchError: the round's K is not that of the study, whose parameters are the same for life.
         """
         trials = self._read_trials()
         self._check_axes(round, trials)
-        if self._alone and len(trials) > self._made:
-            self._alone = False  # the seed has given these points to another worker, or to an earlier run
+        if self._first and len(trials) > self._made:
+            self._first = False  # the seed has given these points to another worker, or to an earlier run
             self._batched.reseed_rng()
-        exact, candidates = round.terms, list[Candidate[optuna.Trial]]()
+        candidates = list[Candidate[optuna.Trial]]()
         try:
             while len(candidates) < n:
                 if self._ledger.waiting and (trial_id := self.study._pop_waiting_trial_id()) is not None:
-                    candidates.append(self._ask_one(trial_id, self._adopt(trial_id, round), round, exact, n))
-                elif (claim := self._ledger.next(round, len(exact))) is None:
+                    candidates.append(self._ask_one(trial_id, self._adopt(trial_id, round), round, n))
+                    continue
+                alone = not self._others(self._ledger.unended)
+                claims = self._ledger.claims(round, n - len(candidates) if alone else 1)
+                if not claims:
                     break
-                elif (mine := self._make(claim, round)) is not None:
-                    candidates.append(self._ask_one(mine, claim, round, exact, n))
+                candidates += self._claimed(claims, round, n) if alone else self._contested(claims[0], round, n)
         except BaseException:
             self._give_back([candidate.ticket._trial_id for candidate in candidates])
             raise
         return candidates
 
+    def _trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
     def _read_trials(self) -> list[FrozenTrial]:
-        trials = self.study.get_trials(deepcopy=False)
+        trials = self._trials()
         self._ledger.read(trials)
         return trials
 
-    def _make(self, claim: Claim, round: Round) -> int | None:
-        """Id of a new trial for a claim; None where another worker was first."""
-        storage = self.study._storage
-        trial_id = storage.create_new_trial(self.study._study_id, template_trial=claim.trial(self._leases.payload()))
-        self._made += 1
+    def _claimed(self, claims: Sequence[Claim], round: Round, n: int) -> list[Candidate[optuna.Trial]]:
+        """Trials for claims that nobody is likely to dispute: the study is read once, after all have been made."""
+        made = list[Candidate[optuna.Trial]]()
         try:
-            self._leases.hold(trial_id)
+            made.extend(self._ask_one(self._create(claim), claim, round, n) for claim in claims)
+            self._read_trials()
+        except BaseException:
+            self._give_back([candidate.ticket._trial_id for candidate in made])
+            raise
+        stands = [
+            self._ledger.stands(claim, candidate.ticket.number, round)
+            for claim, candidate in zip(claims, made, strict=True)
+        ]
+        lost = [candidate.ticket._trial_id for candidate, kept in zip(made, stands, strict=True) if not kept]
+        if lost:
+            self._give_back(lost)
+            self._read_trials()
+        return [candidate for candidate, kept in zip(made, stands, strict=True) if kept]
+
+    def _contested(self, claim: Claim, round: Round, n: int) -> list[Candidate[optuna.Trial]]:
+        """A trial for a claim; none where another worker was first."""
+        trial_id = self._create(claim)
+        try:
             number = next(trial.number for trial in reversed(self._read_trials()) if trial._trial_id == trial_id)
-            if self._ledger.stands(claim, number, round):
-                return trial_id
+            stands = self._ledger.stands(claim, number, round)
         except BaseException:
             self._give_back([trial_id])
             raise
+        if stands:
+            return [self._ask_one(trial_id, claim, round, n)]
         self._give_back([trial_id])
         self._read_trials()
-        return None
+        return []
+
+    def _create(self, claim: Claim) -> int:
+        """Id of a new trial that says what it is for."""
+        template = claim.trial(self._leases.payload())
+        trial_id = self.study._storage.create_new_trial(self.study._study_id, template_trial=template)
+        self._made += 1
+        self._leases.hold(trial_id)
+        return trial_id
 
     def _adopt(self, trial_id: int, round: Round) -> Claim:
         """The claim of a trial that waited in Optuna's queue: a user's point, or a retry of Optuna's own."""
@@ -220,50 +202,54 @@ class OptunaHost:
         self._read_trials()
         return Claim(number, repeats=trial if RECIPE_ATTR in trial.user_attrs else None)
 
-    def _ask_one(
-        self, trial_id: int, claim: Claim, round: Round, exact: Sequence[Terms], n: int
-    ) -> Candidate[optuna.Trial]:
+    def _ask_one(self, trial_id: int, claim: Claim, round: Round, n: int) -> Candidate[optuna.Trial]:
         """A trial made for a claim, with its parameters and its recipe."""
         parameters = distributions(round.space, self._conditions)
-        proposes = claim.exact is None and claim.repeats is None and round.space.fresh < 1
+        proposes = claim.proposal is None and claim.repeats is None and round.space.fresh < 1
         try:
             self.study._thread_local.cached_all_trials = None  # as in `Study.ask`: samplers see the newest
             self.study.sampler = self._round_sampler(claim.round, proposes, parameters, round.space)
             trial = optuna.Trial(self.study, trial_id)
-            if claim.repeats is not None:
-                terms, condition = proposal(claim.repeats)
-            else:
-                for name, distribution in parameters.items():
-                    trial._suggest(name, distribution)
-                terms = self._terms(trial, round) if claim.exact is None else exact[claim.exact]
-                condition = {name: trial.params[name] for name in self._conditions}
-            write_recipe(trial, terms, condition, generator=self._generator, batch=n)
-            self._asked[trial.number] = terms, condition
+            recipe = self._recipe(trial, claim, round, parameters, n)
+            trial.set_user_attr(RECIPE_ATTR, recipe.to_json())
+            self._reader.recipes[trial.number] = recipe
         except BaseException:
             self._give_back([trial_id])
             raise
-        return Candidate(trial, terms, condition, claim.round)
+        return Candidate(trial, recipe.terms, dict(recipe.condition), claim.round)
 
-    def _terms(self, trial: optuna.Trial, round: Round) -> Terms:
-        """The row of a trial's point in the box."""
-        u = np.array([[trial.params[f"u{k}"] for k in range(round.space.axes - 1)]])
-        draws = [Draw(self._entropy, trial.number)] if round.space.fresh > 0 else []
-        return round.space.terms(u, draws=draws)[0]
+    def _recipe(
+        self, trial: optuna.Trial, claim: Claim, round: Round, parameters: Mapping[str, BaseDistribution], n: int
+    ) -> Recipe:
+        """What a trial is to evaluate, once it has its parameters."""
+        if claim.repeats is not None:
+            repeated = read_recipe(claim.repeats)
+            return Recipe(repeated.terms, repeated.condition, self._generator, n)
+        for name, distribution in parameters.items():
+            trial._suggest(name, distribution)
+        if claim.proposal is None:
+            terms = round.point(trial.params, Draw(self._entropy, trial.number))
+        else:
+            terms = round.proposals[claim.proposal].terms
+        return Recipe(terms, {name: trial.params[name] for name in self._conditions}, self._generator, n)
 
     def _round_sampler(
-        self, round: int, proposes: bool, parameters: Mapping[str, BaseDistribution], space: SurrogateSpace
+        self, number: int, proposes: bool, parameters: Mapping[str, BaseDistribution], space: SurrogateSpace
     ) -> RoundSampler:
-        key = (round, proposes)
+        key = (number, proposes)
         if key not in self._samplers:
-            proposing = for_round(self._batched, space, self._conditions, self._told) if proposes else self._random
-            self._samplers[key] = RoundSampler(proposing, parameters, round)
+            proposing = for_round(self._batched, space, self._conditions, self._every_round) if proposes else None
+            self._samplers[key] = RoundSampler(proposing or self._random, parameters, number)
         return self._samplers[key]
+
+    def _every_round(self) -> tuple[History, list[Mapping[str, Any]]]:
+        """The history, and the conditions of its trials, for models that learn from every round."""
+        return self.history(), [trial.recipe.condition for trial in self._reader.ended]
 
     def _check_axes(self, round: Round, trials: Sequence[FrozenTrial]) -> None:
         if self._axes is None:
             asked = next((trial for trial in trials if RECIPE_ATTR in trial.user_attrs and not is_gone(trial)), None)
-            box = [name for name in asked.params if name[:1] == "u" and name[1:].isdigit()] if asked else []
-            self._axes = len(box) + 1 if asked else round.space.axes
+            self._axes = 1 + sum(map(is_coordinate, asked.params)) if asked else round.space.axes
         if round.space.axes != self._axes:
             raise MismatchError(
                 f"policy: the study was begun with K = {self._axes} axes, and its parameters stay the same for life, "
@@ -275,6 +261,10 @@ class OptunaHost:
         held = self._leases.held
         return [trial for trial in trials if is_running(trial) and trial._trial_id not in held]
 
+    def give_back(self, candidates: Candidates) -> None:
+        """Fail trials whose evaluation was broken off, with the reason that they were interrupted."""
+        self._give_back([candidate.ticket._trial_id for candidate in candidates])
+
     def _give_back(self, trial_ids: Sequence[int]) -> None:
         storage = self.study._storage
         for trial_id in trial_ids:
@@ -283,56 +273,23 @@ class OptunaHost:
                 storage.set_trial_state_values(trial_id, TrialState.FAIL)
             self._leases.release(trial_id)
 
-    def report_estimates(self, cs: Sequence[Candidate[optuna.Trial]], step: int, values: Mapping[str, Array]) -> None:
+    def report_estimates(self, candidates: Candidates, step: int, values: Mapping[str, Array]) -> None:
         """Report estimates as intermediate values, which Optuna has for studies of one objective only."""
         if len(self._objective.optimised) == 1:
-            report_to_pruner(self.study, [candidate.ticket for candidate in cs], step, values, self._objective)
+            report_to_pruner(self.study, [candidate.ticket for candidate in candidates], step, values, self._objective)
 
-    def should_stop(self, cs: Sequence[Candidate[optuna.Trial]]) -> Array:
+    def should_stop(self, candidates: Candidates) -> Array:
         """Ask the study's pruner about each."""
-        return np.array([candidate.ticket.should_prune() for candidate in cs])
+        return np.array([candidate.ticket.should_prune() for candidate in candidates])
 
-    def tell(self, cs: Sequence[Candidate[optuna.Trial]], ev: Evaluations) -> None:
+    def tell(self, candidates: Candidates, evaluations: Evaluations) -> None:
         """Record results, previews first; a trial that has ended already, or was taken away, is left as it is.
 
         Raises:
             StorageError: a preview could not be stored; the values of all candidates have been told.
         """
-        shown = [i for i in range(len(cs)) if self._previews is not None and ev.status[i] != "failed"]
-        failed: tuple[int, Exception] | None = None
-        with encoding(ev, {i: cs[i].ticket for i in shown}) as pictures:
-            for i, candidate in enumerate(cs):
-                trial = candidate.ticket
-                with contextlib.suppress(UpdateFinishedTrialError):
-                    error = self._upload(trial, pictures[i]) if i in pictures else None
-                    if error is not None and failed is None:
-                        failed = trial.number, error
-                    self._tell_one(trial, ev, i)
-                self._leases.release(trial._trial_id)
-        if failed is not None:
-            raise StorageError(
-                f"previews: the picture of trial {failed[0]} could not be stored ({failed[1]}). The values of its "
-                "batch are kept. Make room or look after the artifact store, then run again: the study goes on."
-            ) from failed[1]
-
-    def _upload(self, trial: optuna.Trial, picture: Future[Path]) -> Exception | None:
-        """Upload a picture; what a disk or a store raises is handed back, as a value is worth more than its picture."""
-        try:
-            artifact = upload(self._previews, trial, picture.result())
-        except (SurrogateError, UpdateFinishedTrialError):
-            raise
-        except Exception as error:  # noqa: BLE001  each kind of store has errors of its own
-            return error
-        trial.set_user_attr(PREVIEW_ATTR, artifact)
-        return None
-
-    def _tell_one(self, trial: optuna.Trial, ev: Evaluations, i: int) -> None:
-        status = ev.status[i]
-        write_result(trial, ev, i)
-        values = objective_values(ev, i) if status == "done" else None
-        state = {"done": None, "stopped": TrialState.PRUNED}.get(status, TrialState.FAIL)
-        # As `Study.tell`, which copies the trial besides: with its recipe that takes longer than all else here.
-        _tell_with_warning(self.study, trial, values, state, skip_if_finished=True)
+        trials = [candidate.ticket for candidate in candidates]
+        tell_results(self.study, trials, evaluations, self._previews, told=self._leases.release)
 
     def reclaim(self) -> int:
         """Fail trials whose process was killed, without a reason: `ask` then has them run again.
@@ -340,10 +297,10 @@ class OptunaHost:
         One whose process was killed at every one of `TRIES` tries is given a reason, and so counts as failed: it may be
         what kills them.
         """
-        others, taken = self._others(self.study.get_trials(deepcopy=False)), 0
+        others, taken = self._others(self._trials()), 0
         for trial in abandoned(self.study, others):
             with contextlib.suppress(UpdateFinishedTrialError):  # another worker, or its own after all, was first
-                if len(trial.system_attrs.get(HISTORY, ())) >= TRIES - 1:
+                if len(trial.system_attrs.get(RETRIES, ())) >= TRIES - 1:
                     reason = f"its process was killed at each of {TRIES} tries"
                     self.study._storage.set_trial_user_attr(trial._trial_id, REASON_ATTR, reason)
                 taken += self.study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)

@@ -31,7 +31,8 @@ from optuna.storages import BaseStorage
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import FrozenTrial
 
-LEASE_ATTR = "surrogate:lease"
+from surrogate_ax_optuna.attributes import LEASE_ATTR
+
 INTERVAL, GRACE = 20, 120  # seconds between beats, and without one until a trial is abandoned
 _logger = logging.getLogger(__name__)
 

@@ -20,13 +20,11 @@ from surrogate_ax.execution.executor import Candidate
 from surrogate_ax.execution.loop import Batch
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.generation.recipe import Recipe
-from surrogate_ax.scoring.evaluator import INTERRUPTED, Evaluations
-from surrogate_ax_optuna.previews import PREVIEW_ATTR, upload_preview
-from surrogate_ax_optuna.round_view import ROUND_ATTR
-from surrogate_ax_optuna.search_space import RECIPE_ATTR, distributions, objective_values, write_result
-
-TICKET_ATTR = "mirror:ticket"
-METRICS_ATTR = "mirror:metrics"
+from surrogate_ax.latents.space import is_coordinate
+from surrogate_ax.scoring.evaluator import Evaluations
+from surrogate_ax_optuna.attributes import METRICS_ATTR, PREVIEW_ATTR, RECIPE_ATTR, ROUND_ATTR, TICKET_ATTR
+from surrogate_ax_optuna.previews import upload_preview
+from surrogate_ax_optuna.search_space import distributions, objective_values, write_result
 
 
 class Mirror:
@@ -56,7 +54,7 @@ class Mirror:
         self._there: set[str] = set()
 
     def __call__(self, batch: Batch) -> None:
-        """Record a batch; items that are there already, or were broken off, are passed over.
+        """Record a batch; items that are there already are passed over.
 
         Raises:
             MismatchError: the study mirrors another objective.
@@ -66,7 +64,7 @@ class Mirror:
         with tempfile.TemporaryDirectory() as folder:
             for i, candidate in enumerate(batch.candidates):
                 ticket = ticket_name(candidate.ticket)
-                if ticket not in self._there and batch.evaluations.reasons.get(i) != INTERRUPTED:
+                if ticket not in self._there:
                     self._there.add(ticket)
                     self._record(self._study, candidate, batch, i, Path(folder))
 
@@ -118,7 +116,7 @@ class Mirror:
     def _parameters(self, candidate: Candidate[Any]) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
         """The point in the box, where the ticket has one, and the searched conditions."""
         found = dict(getattr(candidate.ticket, "params", {}))
-        box = [name for name in found if name[:1] == "u" and name[1:].isdigit()]
+        box = [name for name in found if is_coordinate(name)]
         params = {name: found[name] for name in box}
         params |= {name: candidate.condition[name] for name in self._searched if name in candidate.condition}
         unit: dict[str, BaseDistribution] = dict.fromkeys(box, FloatDistribution(0.0, 1.0))

@@ -12,14 +12,10 @@ from optuna.trial import FrozenTrial
 from torch import Tensor
 
 from surrogate_ax.analysis.portfolio import choose
-from surrogate_ax.errors import MismatchError
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import Recipe, render
 from surrogate_ax.scoring.objective import Objective
-from surrogate_ax.scoring.objective import recorded_objective as objective_of
-from surrogate_ax_optuna.host import OptunaHost
-from surrogate_ax_optuna.optimize import STUDY_ATTR
-from surrogate_ax_optuna.trials import ended_trials, read_recipe
+from surrogate_ax_optuna.record import read_record
 
 
 @dataclass(frozen=True)
@@ -68,24 +64,9 @@ def portfolio(
         ArgumentError: k or the limit out of range, or no successful trial.
         SeedError: a stored seed has no tensor.
     """
-    objective = objective or recorded_objective(study)
-    history = OptunaHost(study, generator, objective, tensors=tensors).history()
-    ended = ended_trials(study)
-    trials = [ended[row] for row in choose(history, generator.prior, k=k, max_cosine=max_cosine)]
-    recipes = [read_recipe(trial) for trial in trials]
+    record = read_record(study, objective, seeds=tensors)
+    chosen = [record.trials[row] for row in choose(record.history, generator.prior, k=k, max_cosine=max_cosine)]
+    trials = study.get_trials(deepcopy=False)
+    recipes = [trial.recipe for trial in chosen]
     outputs, recipes = render(recipes, generator, tensors=tensors, device=device, **overrides)
-    return [Pick(*row) for row in zip(trials, recipes, outputs, strict=True)]
-
-
-def recorded_objective(study: optuna.Study) -> Objective:
-    """The objective that a study was made with, without its score.
-
-    Raises:
-        MismatchError: the study has no such record.
-    """
-    recorded = study.user_attrs.get(STUDY_ATTR)
-    if recorded is None:
-        raise MismatchError(
-            f"study {study.study_name!r}: no record of its metrics, which `optimize` makes; pass `objective` otherwise."
-        )
-    return objective_of(recorded["metrics"])
+    return [Pick(*row) for row in zip((trials[trial.number] for trial in chosen), recipes, outputs, strict=True)]

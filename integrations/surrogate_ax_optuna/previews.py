@@ -21,8 +21,6 @@ from optuna.artifacts import upload_artifact
 from surrogate_ax.media.previews import save_preview
 from surrogate_ax.scoring.evaluator import Evaluations
 
-PREVIEW_ATTR = "preview"
-
 
 @contextmanager
 def encoding(ev: Evaluations, trials: Mapping[int, optuna.Trial]) -> Iterator[dict[int, Future[Path]]]:

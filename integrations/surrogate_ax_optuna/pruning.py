@@ -16,9 +16,9 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from surrogate_ax.scoring.objective import Objective
+from surrogate_ax_optuna.attributes import ESTIMATES_ATTR
 
 Array = np.ndarray
-ESTIMATES_ATTR = "surrogate:estimates"
 
 
 def report_to_pruner(

@@ -13,16 +13,14 @@ from optuna.artifacts import download_artifact, get_all_artifact_meta
 from optuna.trial import FrozenTrial, TrialState
 from torch import Tensor
 
-from surrogate_ax.errors import MismatchError
+from surrogate_ax.execution.records import EndedTrial
 from surrogate_ax.generation.protocols import Generator
+from surrogate_ax.latents.space import is_coordinate
 from surrogate_ax.report.page import Figure, Section, write_page
 from surrogate_ax.report.sections import Entry, common_sections, facts, ranking, with_outputs
-from surrogate_ax.scoring.objective import Objective, recorded_objective
-from surrogate_ax_optuna.mirror import METRICS_ATTR
-from surrogate_ax_optuna.optimize import STUDY_ATTR
-from surrogate_ax_optuna.previews import PREVIEW_ATTR
-from surrogate_ax_optuna.search_space import RESULT_ATTR, metric_values
-from surrogate_ax_optuna.trials import ended_trials, read_recipe
+from surrogate_ax.scoring.objective import Objective
+from surrogate_ax_optuna.attributes import PREVIEW_ATTR
+from surrogate_ax_optuna.record import read_record, study_objective
 
 
 def write_report(
@@ -55,13 +53,13 @@ def write_report(
         MismatchError: the study has no record of its metrics, or was made with another generator.
         ArgumentError: the file cannot be written.
     """
-    objective = objective or _recorded(study)
-    trials = ended_trials(study)
-    entries = [_entry(trial, objective) for trial in trials]
+    objective = objective or study_objective(study)
+    ended, trials = read_record(study, objective, seeds=tensors).trials, study.get_trials(deepcopy=False)
+    entries = [_entry(trial, objective) for trial in ended]
     with tempfile.TemporaryDirectory() as folder:
         if previews is not None:
             for i in ranking(entries, objective)[:items]:
-                entries[i] = _with_preview(entries[i], trials[i], study, previews, Path(folder))
+                entries[i] = _with_preview(entries[i], trials[ended[i].number], study, previews, Path(folder))
         if generator is not None:
             entries = with_outputs(entries, objective, generator, Path(folder), items=items, tensors=tensors)
         sections = common_sections(entries, objective, items=items)
@@ -70,24 +68,10 @@ def write_report(
     return write_page(path, title=title or study.study_name, facts=known, sections=sections, plotly=_plotly())
 
 
-def _recorded(study: optuna.Study) -> Objective:
-    """The objective that a study of `optimize` or of `mirror` was made with, without its score."""
-    attributes = study.user_attrs
-    recorded = attributes[STUDY_ATTR]["metrics"] if STUDY_ATTR in attributes else attributes.get(METRICS_ATTR)
-    if recorded is None:
-        raise MismatchError(f"study {study.study_name!r}: it has no record of its metrics; pass `objective`.")
-    return recorded_objective(recorded)
-
-
-def _entry(trial: FrozenTrial, objective: Objective) -> Entry:
-    names, result = [metric.name for metric in objective.metrics], trial.user_attrs.get(RESULT_ATTR, {})
-    return Entry(
-        f"trial {trial.number}",
-        dict(zip(names, metric_values(trial, names), strict=True)),
-        read_recipe(trial),
-        nfe=float(result.get("nfe", 0.0)),
-        seconds=float(result.get("seconds", 0.0)),
-    )
+def _entry(trial: EndedTrial, objective: Objective) -> Entry:
+    names = [metric.name for metric in objective.metrics]
+    values = dict(zip(names, trial.values(names), strict=True))
+    return Entry(f"trial {trial.number}", values, trial.recipe, nfe=trial.nfe, seconds=trial.seconds)
 
 
 def _with_preview(entry: Entry, trial: FrozenTrial, study: optuna.Study, store: Any, folder: Path) -> Entry:
@@ -107,7 +91,7 @@ def _plots(study: optuna.Study, objective: Objective) -> Section:
         return Section("Optuna's plots", "<p>They need Plotly: pip install plotly.</p>")
     plots = optuna.visualization
     done = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
-    searched = sorted({name for trial in done for name in trial.params if not _is_box(name)})
+    searched = sorted({name for trial in done for name in trial.params if not is_coordinate(name)})
     figures = list[Figure]()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -127,10 +111,6 @@ def _figure(title: str, figure: Any) -> Figure:
 
 def _value(i: int) -> Any:
     return lambda trial: trial.values[i]
-
-
-def _is_box(name: str) -> bool:
-    return name[:1] == "u" and name[1:].isdigit()
 
 
 def _plotly() -> str:

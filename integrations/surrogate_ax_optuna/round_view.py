@@ -13,8 +13,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-ROUND_ATTR = "surrogate:round"
-FIXED_ATTR = "surrogate:exact"
+from surrogate_ax_optuna.attributes import PROPOSAL_ATTR, ROUND_ATTR
 
 _STUDY_KEYS = "study:"  # Optuna's own facts about a study, such as its metric names
 
@@ -56,7 +55,7 @@ class RoundView(Study):
         seen = [
             t
             for t in trials
-            if ((attrs := t.user_attrs).get(ROUND_ATTR) == self._round and FIXED_ATTR not in attrs)
+            if ((attrs := t.user_attrs).get(ROUND_ATTR) == self._round and PROPOSAL_ATTR not in attrs)
             or t._trial_id == self._trial_id
         ]
         return copy.deepcopy(seen) if deepcopy else seen

@@ -45,7 +45,8 @@ from surrogate_ax.errors import ArgumentError
 from surrogate_ax.generation.conditions import Searched
 from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.policies.history import History
-from surrogate_ax_optuna.round_view import ROUND_ATTR, KnownSpaceView, RoundView
+from surrogate_ax_optuna.attributes import ROUND_ATTR
+from surrogate_ax_optuna.round_view import KnownSpaceView, RoundView
 
 _MIN_POPSIZE = 4  # below, CMA-ES has a single parent and its learning rates divide by zero
 

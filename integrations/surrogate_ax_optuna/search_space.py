@@ -1,33 +1,22 @@
-"""The box and searched conditions as Optuna parameters, and the record of an evaluation on a trial.
-
-Attributes of a trial: `surrogate:recipe` (written as soon as the point is known), `surrogate:round`, `surrogate:exact`
-(number of an exact row of its turn), `surrogate:result` (values of every metric, NFE, seconds; the step where it was
-stopped, if it was: then the values are estimates), `surrogate:reason` (why it failed), `preview` (artifact id of its
-picture).
-"""
+"""The box and searched conditions as Optuna parameters, and the record of an evaluation on a trial."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from surrogate_ax.errors import ArgumentError
+from surrogate_ax.execution.records import result_record
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.priors import Latents
-from surrogate_ax.latents.seeds import Terms
-from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.latents.space import SurrogateSpace, coordinate_names
 from surrogate_ax.scoring.evaluator import Evaluations
 from surrogate_ax.scoring.objective import Objective
-
-RECIPE_ATTR = "surrogate:recipe"
-RESULT_ATTR = "surrogate:result"
-REASON_ATTR = "surrogate:reason"
+from surrogate_ax_optuna.attributes import REASON_ATTR, RECIPE_ATTR, RESULT_ATTR
 
 
 def distributions(
@@ -48,7 +37,7 @@ def distributions(
     axes = space if isinstance(space, int) else space.axes
     if axes < 2:
         raise ArgumentError(f"space: expected K of at least 2 axes, got {axes}.")
-    box: dict[str, BaseDistribution] = {f"u{k}": FloatDistribution(0.0, 1.0) for k in range(axes - 1)}
+    box: dict[str, BaseDistribution] = dict.fromkeys(coordinate_names(axes), FloatDistribution(0.0, 1.0))
     searched = check_searched(conditions or {})
     return box | {name: _distribution(condition) for name, condition in searched.items()}
 
@@ -78,7 +67,7 @@ def suggest_latents(trial: optuna.Trial, space: SurrogateSpace) -> Latents:
     """
     if space.fresh:
         raise ArgumentError(f"space: expected fresh = 0 for a define-by-run trial, got {space.fresh}; use `optimize`.")
-    u = np.array([[trial.suggest_float(f"u{k}", 0.0, 1.0) for k in range(space.axes - 1)]])
+    u = np.array([[trial.suggest_float(name, 0.0, 1.0) for name in coordinate_names(space.axes)]])
     terms = space.terms(u)[0]
     trial.set_user_attr(RECIPE_ATTR, Recipe(terms, {}, {"prior": space.bank.prior.fingerprint}, 1).to_json())
     return space.latents(u)
@@ -112,11 +101,6 @@ def record(trial: optuna.Trial, evaluations: Evaluations) -> float | tuple[float
     return values[0] if len(values) == 1 else tuple(values)
 
 
-def write_recipe(trial: optuna.Trial, terms: Terms, condition: Mapping[str, Any], **made: Any) -> None:
-    """Record what remakes a trial; `made` holds the recipe's generator fingerprint and batch size."""
-    trial.set_user_attr(RECIPE_ATTR, Recipe(terms, condition, **made).to_json())
-
-
 def write_result(trial: optuna.Trial, evaluations: Evaluations, i: int) -> None:
     """Record the result of item i: constraints, values of every metric, costs, and the reason if it failed."""
     if i in evaluations.reasons:
@@ -125,10 +109,7 @@ def write_result(trial: optuna.Trial, evaluations: Evaluations, i: int) -> None:
     for metric in evaluations.objective.bounded:
         excess = evaluations.values[metric.name][i] - metric.bound
         trial.set_constraint(metric.name, float(excess if metric.goal == "at_most" else -excess))
-    values = {name: float(column[i]) for name, column in evaluations.values.items()}
-    costs = {"nfe": float(evaluations.nfe[i]), "seconds": round(float(evaluations.seconds[i]), 6)}
-    stopped = {"stopped": int(evaluations.step[i])} if evaluations.status[i] == "stopped" else {}
-    trial.set_user_attr(RESULT_ATTR, {"values": values, **costs, **stopped})
+    trial.set_user_attr(RESULT_ATTR, result_record(evaluations, i))
 
 
 def objective_values(evaluations: Evaluations, i: int) -> list[float]:
@@ -150,23 +131,3 @@ def check_directions(study: optuna.Study, objective: Objective) -> None:
             f"study: expected directions {wanted} for the metrics ({names}), got {given}. "
             f"Create it with directions={wanted}."
         )
-
-
-def metric_values(trial: optuna.trial.FrozenTrial, names: Sequence[str]) -> list[float]:
-    """Values of metrics on a finished trial, NaN where it has none: an estimate at a checkpoint is no result."""
-    return [math.nan] * len(names) if is_stopped(trial) else _recorded(trial, names)
-
-
-def metric_estimates(trial: optuna.trial.FrozenTrial, names: Sequence[str]) -> list[float]:
-    """Values of metrics at the checkpoint where a trial was stopped, NaN for one that was not."""
-    return _recorded(trial, names) if is_stopped(trial) else [math.nan] * len(names)
-
-
-def is_stopped(trial: optuna.trial.FrozenTrial) -> bool:
-    """Whether a trial was stopped at a checkpoint."""
-    return "stopped" in trial.user_attrs.get(RESULT_ATTR, {})
-
-
-def _recorded(trial: optuna.trial.FrozenTrial, names: Sequence[str]) -> list[float]:
-    values = trial.user_attrs.get(RESULT_ATTR, {}).get("values", {})
-    return [float(values.get(name, np.nan)) for name in names]

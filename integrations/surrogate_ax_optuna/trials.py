@@ -13,32 +13,21 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from surrogate_ax.errors import MismatchError
-from surrogate_ax.generation.conditions import Condition
+from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.generation.recipe import Recipe
-from surrogate_ax.latents.seeds import Terms
-from surrogate_ax.scoring.evaluator import INTERRUPTED
-from surrogate_ax_optuna.lease import abandoned
-from surrogate_ax_optuna.round_view import ROUND_ATTR
-from surrogate_ax_optuna.search_space import REASON_ATTR, RECIPE_ATTR
+from surrogate_ax_optuna.attributes import REASON_ATTR, RECIPE_ATTR, ROUND_ATTR
 
-HISTORY = "retry_history"  # of Optuna's RetryHeartbeatStaleTrialCallback: numbers of the trials that one repeats
+RETRIES = "retry_history"  # of Optuna's RetryHeartbeatStaleTrialCallback: numbers of the trials that one repeats
 
 
 def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Told trials in the order in which they ended, without those that were broken off before they had a result."""
-    return in_order(study.get_trials(deepcopy=False))
-
-
-def in_order(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The told ones of some trials, in the order in which they ended."""
-    return sorted(filter(is_told, trials), key=_when)
+    return sorted(filter(is_told, study.get_trials(deepcopy=False)), key=when_ended)
 
 
 def read_recipe(trial: FrozenTrial) -> Recipe:
@@ -52,12 +41,6 @@ def read_recipe(trial: FrozenTrial) -> Recipe:
             f"study: trial {trial.number} has no recipe, so something else made it. Use a study of its own."
         )
     return Recipe.from_json(trial.user_attrs[RECIPE_ATTR])
-
-
-def proposal(trial: FrozenTrial) -> tuple[Terms, Condition]:
-    """The coefficient row and the searched call arguments of a trial's recipe."""
-    recipe = read_recipe(trial)
-    return recipe.terms, dict(recipe.condition)
 
 
 def is_told(trial: FrozenTrial) -> bool:
@@ -85,7 +68,7 @@ def is_lost(trial: FrozenTrial) -> bool:
 
 def parent_of(trial: FrozenTrial) -> int | None:
     """Number of the trial that a trial repeats."""
-    history = trial.system_attrs.get(HISTORY)
+    history = trial.system_attrs.get(RETRIES)
     return int(history[-1]) if history else None
 
 
@@ -94,49 +77,7 @@ def round_of(trial: FrozenTrial) -> int:
     return int(trial.user_attrs.get(ROUND_ATTR, 0))
 
 
-@dataclass(frozen=True)
-class SearchStatus:
-    """What a study holds when a run begins.
-
-    Args:
-        ended: trials that have ended, failed ones among them.
-        failed: those that failed.
-        again: trials of killed processes, which are run again.
-        running: trials that other processes are running.
-    """
-
-    ended: int
-    failed: int
-    again: int
-    running: int
-
-    def __bool__(self) -> bool:
-        return bool(self.ended or self.again or self.running)
-
-    def __str__(self) -> str:
-        parts = [f"{self.ended} told"]
-        parts += [f"{self.failed} of them failed"] if self.failed else []
-        parts += [f"{self.again} taken back from a killed process, to be run again"] if self.again else []
-        parts += [f"{self.running} running in another process"] if self.running else []
-        return ", ".join(parts)
-
-
-def status(study: optuna.Study) -> SearchStatus:
-    """What a study holds; nothing is changed.
-
-    Args:
-        study: any; of trials that `optimize` did not make, those that have ended are counted.
-    """
-    trials = study.get_trials(deepcopy=False)
-    ended = [trial for trial in trials if is_told(trial)]
-    running = [trial for trial in trials if is_running(trial)]
-    dead = abandoned(study, running)
-    repeated = {parent_of(trial) for trial in trials if not is_gone(trial)}
-    again = sum(is_lost(trial) and trial.number not in repeated for trial in trials)
-    again += sum(RECIPE_ATTR in trial.user_attrs for trial in dead)
-    return SearchStatus(len(ended), sum(t.state == TrialState.FAIL for t in ended), again, len(running) - len(dead))
-
-
-def _when(trial: FrozenTrial) -> tuple[float, int]:
+def when_ended(trial: FrozenTrial) -> tuple[float, int]:
+    """By what ended trials are ordered: their time, and their number where that is the same."""
     ended: datetime.datetime | None = trial.datetime_complete
     return (ended.timestamp() if ended else math.inf, trial.number)

@@ -1,4 +1,4 @@
-"""Mid-trajectory checkpoints: hopeless rows are stopped early, and the survivors go on in full batches.
+"""Early stopping at checkpoints: unpromising trajectories are stopped, and the survivors go on in full batches.
 
     start -> step s1 -> estimate x̂, score, stop some -> queue 1 -> step s2 -> ... -> queue m -> finish
 
@@ -20,16 +20,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from surrogate_ax.errors import ArgumentError, UnsupportedError
-from surrogate_ax.execution.executor import Candidate
+from surrogate_ax.execution.executor import Candidate, Completed, latents_of
 from surrogate_ax.execution.loop import Host
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.generation.protocols import Generated, Generator, Steppable
+from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.priors import Latents
 from surrogate_ax.policies.plan import survivors
 from surrogate_ax.scoring.evaluator import Evaluations, Evaluator, reason_of
 
 Array = np.ndarray
-Completed = tuple[Sequence[Candidate[Any]], Evaluations]
 T = TypeVar("T")
 
 
@@ -53,7 +53,7 @@ class _Rows:
 
 
 class EarlyStopping:
-    """A way from candidates to evaluations on which the host may stop rows.
+    """Evaluates candidates step by step, and stops rows at checkpoints.
 
     Args:
         host: told of all estimates, and asked which rows to stop where there is no `keep_fraction`.
@@ -63,8 +63,9 @@ class EarlyStopping:
         merge: let survivors wait for those of later batches. Without it the survivors of a batch go on at once, in a
             smaller batch, as a sampler that works in generations needs.
         keep_fraction: share of the rows that goes on behind each checkpoint, at least one row.
-        cohort_size: how many rows are compared for that, a batch if left out. They wait for each other at the checkpoint,
-            though no longer than until nothing more is asked: with as many as a round has, it is a share of the round.
+        cohort_size: how many rows are compared for that, a batch if left out. They wait for each other at the
+            checkpoint, though no longer than until nothing more is asked: with as many as a round has, it is a share of
+            the round.
 
     Raises:
         UnsupportedError: the generator cannot stop between steps.
@@ -94,24 +95,19 @@ class EarlyStopping:
         self._queues: list[list[_Rows]] = [[] for _ in steps]
         self._completed: list[Completed] = []
 
-    def submit(self, candidates: Sequence[Candidate[Any]], z: Latents) -> None:
-        """Start candidates and bring them through the first checkpoint.
-
-        Args:
-            candidates: n, asked of the host.
-            z: their latents, named parts (n, *shape).
-        """
-        to, unstarted = self._steps[0], _Rows(z, candidates, np.zeros(len(candidates)))
+    def submit(self, candidates: Sequence[Candidate[Any]], bank: Bank) -> None:
+        """Start n candidates and bring them through the first checkpoint; arguments as in `Executor`."""
+        to, unstarted = self._steps[0], _Rows(latents_of(candidates, bank), candidates, np.zeros(len(candidates)))
         for rows, state in self._attempt(
             unstarted, _pick_latents, lambda rows: self._generator.advance(self._start(rows), to)
         ):
             self._check(dataclasses.replace(rows, state=state), 0)
 
     def collect(self, *, wait: bool) -> list[Completed]:
-        """What has ended since the last call.
+        """What has been completed since the last call.
 
         Args:
-            wait: nothing more is put before this returns, so queues are emptied, in part-filled batches too.
+            wait: nothing more is submitted before this returns, so queues are emptied, in part-filled batches too.
         """
         least = 1 if wait or not self._merge else self._batch_size
         for level, queue in enumerate(self._queues, start=1):

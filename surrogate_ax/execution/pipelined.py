@@ -1,9 +1,9 @@
-"""The line on which a batch is scored while the next one is generated.
+"""Scores a batch while the next one is generated.
 
-    put 0   generate 0
-    put 1   generate 1 | score 0
-    take               | (waits for the rest of it)      -> 0
-    put 2   generate 2 | score 1
+    submit 0   generate 0
+    submit 1   generate 1 | score 0
+    collect               | (waits for the rest of it)      -> 0
+    submit 2   generate 2 | score 1
 
 One batch at most stays behind, whatever takes how long: batch i is told after batch i + 1 was asked and before batch
 i + 2 is, so the same seeds give the same search. Of m batches in a round of scores as slow as generation, m + 1 steps
@@ -18,16 +18,15 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from surrogate_ax.errors import ArgumentError
-from surrogate_ax.execution.executor import Candidate
+from surrogate_ax.execution.executor import Candidate, Completed, latents_of
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.generation.protocols import Generated
-from surrogate_ax.latents.priors import Latents
+from surrogate_ax.latents.bank import Bank
 from surrogate_ax.scoring.evaluator import Evaluations, Evaluator
 
 
 class Pipelined:
-    """A line that scores in a thread of its own, one batch after the other.
+    """Generates where it is called, and scores in a thread of its own, one batch after the other.
 
     Threads share Python's interpreter: a score in pure Python gains nothing unless it runs in a process of its own, as
     a `SubprocessScore` does. Torch, NumPy, a GPU, other programs and the network do not hold the interpreter.
@@ -38,27 +37,27 @@ class Pipelined:
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
-        self._candidates: deque[Sequence[Candidate[Any]]] = deque()  # put, not taken
+        self._candidates: deque[Sequence[Candidate[Any]]] = deque()  # submitted, not collected
         self._generated: queue.SimpleQueue[tuple[Generated, Sequence[Condition]] | None] = queue.SimpleQueue()
         self._scored: queue.SimpleQueue[Evaluations | BaseException] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def submit(self, candidates: Sequence[Candidate[Any]], z: Latents) -> None:
-        """Generate candidates, and let them be scored once those before them are."""
+    def submit(self, candidates: Sequence[Candidate[Any]], bank: Bank) -> None:
+        """Generate n candidates, and let them be scored once those before them are; arguments as in `Executor`."""
         conditions = [candidate.condition for candidate in candidates]
-        generated = self._evaluator.generate(z, conditions)
+        generated = self._evaluator.generate(latents_of(candidates, bank), conditions)
         if self._thread is None:  # a daemon: a score that hangs must not keep the interpreter from ending
             self._thread = threading.Thread(target=self._score, name="scores", daemon=True)
             self._thread.start()
         self._candidates.append(candidates)
         self._generated.put((generated, conditions))
 
-    def collect(self, *, wait: bool) -> Sequence[tuple[Sequence[Candidate[Any]], Evaluations]]:
-        """The oldest batch, waited for; nothing while there is only one and more may be put.
+    def collect(self, *, wait: bool) -> Sequence[Completed]:
+        """The oldest batch, waited for; nothing while there is only one and more may be submitted.
 
         Args:
-            wait: nothing more is put before this returns.
+            wait: nothing more is submitted before this returns.
 
         Raises:
             ScoreError: the score returned something undeclared; whatever the evaluator lets through.
@@ -79,18 +78,5 @@ class Pipelined:
         try:
             while (made := self._generated.get()) is not None and not self._closed:
                 self._scored.put(self._evaluator.score(*made))
-        except BaseException as error:  # noqa: BLE001  raised again by `take`, where the loop sees it
+        except BaseException as error:  # noqa: BLE001  raised again by `collect`, where the loop sees it
             self._scored.put(error)
-
-
-def check_overlap(checkpoints: Sequence[int]) -> None:
-    """Refuse checkpoints beside scores that come later.
-
-    Raises:
-        ArgumentError: there are checkpoints.
-    """
-    if checkpoints:
-        raise ArgumentError(
-            f"overlap, checkpoints: expected one of them, got overlap and checkpoints = {tuple(checkpoints)}. What is "
-            "scored at a checkpoint decides which rows go on, so generation has to wait for it."
-        )

@@ -11,6 +11,7 @@ from typing import Any
 
 from surrogate_ax.errors import ArgumentError, ShapeError
 from surrogate_ax.latents.priors import Latents
+from surrogate_ax.latents.space import is_coordinate
 
 Plain = str | int | float | bool | None  # what a record can hold
 
@@ -99,7 +100,7 @@ def check_searched(conditions: Mapping[str, Any]) -> Searched:
                 f"conditions[{name!r}]: expected Range or Choice, got {searched!r}. "
                 "Give a fixed value to the generator instead."
             )
-        if name[:1] == "u" and name[1:].isdigit():
+        if is_coordinate(name):
             raise ArgumentError(f"conditions[{name!r}]: the names u0, u1, ... belong to the box; rename the argument.")
     return conditions
 

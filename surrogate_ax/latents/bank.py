@@ -197,6 +197,11 @@ class Bank:
         """Named parts (n, *shape) of coefficient rows (n, M): divided by √(c G cᵀ), never rescaled one by one."""
         return self.prior.from_inner(self.inner(c))
 
+    def latents_of(self, terms: Sequence[Terms]) -> Latents:
+        """Named parts (n, *shape) of n recipes' terms; seeds that this bank lacks are added for the call."""
+        bank = self.extend([seed for row in terms for seed, _ in row])
+        return bank.latents(bank.rows(terms))
+
     def _check(self, c: Any) -> scipy.sparse.csr_array:
         rows = scipy.sparse.csr_array(c, dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != len(self.seeds):

@@ -265,6 +265,16 @@ class SurrogateSpace:
         return space
 
 
+def coordinate_names(axes: int) -> list[str]:
+    """What hosts call the K - 1 surrogate coordinates: "u0" to "u{K-2}"."""
+    return [f"u{k}" for k in range(axes - 1)]
+
+
+def is_coordinate(name: str) -> bool:
+    """Whether a parameter's name is that of a surrogate coordinate."""
+    return name[:1] == "u" and name[1:].isdigit()
+
+
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """space.json and space.safetensors, complete and of this version."""
     try:

@@ -21,8 +21,8 @@ import torch
 
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.priors import Prior
-from surrogate_ax.latents.seeds import Terms
-from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.latents.seeds import Draw, Terms
+from surrogate_ax.latents.space import SurrogateSpace, coordinate_names
 from surrogate_ax.scoring.objective import Objective
 
 Array = np.ndarray
@@ -162,6 +162,19 @@ class Round:
     def terms(self) -> list[Terms]:
         """The proposals' coefficient rows."""
         return [proposal.terms for proposal in self.proposals]
+
+    def point(self, params: Mapping[str, Any], draw: Draw) -> Terms:
+        """The coefficient row of a point of the box.
+
+        Args:
+            params: a host's parameters, u0 to u{K-2} among them.
+            draw: of this point alone, mixed in where the space wants fresh noise.
+
+        Raises:
+            ArgumentError: a coordinate outside the box.
+        """
+        u = np.array([[params[name] for name in coordinate_names(self.space.axes)]], dtype=np.float64)
+        return self.space.terms(u, draws=[draw] if self.space.fresh > 0 else [])[0]
 
 
 Policy = Callable[[History, int, int], Round | None]  # (history, evaluations remaining, rng); None: nothing to propose

@@ -1,4 +1,4 @@
-"""How to spend a budget: plain draws, the box, rounds, policy, and where hopeless rows are stopped.
+"""How to spend a budget: plain draws, the box, rounds, policy, and where unpromising trajectories are stopped.
 
 The numbers were chosen on the development half of `examples/benchmarks/search`; its results.md says what they are worth
 on both halves. Estimates after three of eight steps rank the rows of a round nearly as final outputs do (correlations
@@ -14,13 +14,11 @@ from typing import Any, Literal
 
 import torch
 
-from surrogate_ax.errors import ArgumentError, check_counts
-from surrogate_ax.generation.protocols import Generator, Steppable
+from surrogate_ax.errors import ArgumentError
 from surrogate_ax.latents.priors import Prior
 from surrogate_ax.policies.basic import chain, draws, o3, o3_seeds
 from surrogate_ax.policies.history import Policy
 from surrogate_ax.policies.spherical_bo import spherical_bo
-from surrogate_ax.scoring.objective import Objective
 
 AXES = 8  # K, for budgets that allow it
 DRAWS = 16  # plain draws at first, at most
@@ -154,41 +152,6 @@ def plan(
         return whole
     stopping = replace(whole, checkpoint=round(CHECKPOINT * steps), keep_fraction=KEPT, steps=steps)
     return replace(stopping, anneal_over=stopping.trials(budget))
-
-
-def check_wanted(total_trials: int | None, budget: int | None, **own: object) -> None:
-    """Refuse a run that is not told how much to do, or twice, or a planned one with parts of one's own.
-
-    Args:
-        total_trials: trials wanted.
-        budget: whole outputs' worth wanted.
-        **own: arguments in place of which the budget is planned, by name.
-
-    Raises:
-        ArgumentError: neither or both, a count below 1, a budget beside one of the others, or `keep_fraction` alone.
-    """
-    if (total_trials is None) == (budget is None):
-        raise ArgumentError(
-            f"total_trials, budget: expected one of them, got total_trials = {total_trials} and budget = {budget}. A "
-            "budget counts whole outputs; hopeless ones may be stopped half-way, so that there are more trials."
-        )
-    check_counts(**({"total_trials": total_trials} if total_trials is not None else {"budget": budget or 0}))
-    if own.get("kept") is not None and not own.get("checkpoints"):
-        raise ArgumentError(f"kept: expected checkpoints beside it, got kept = {own['kept']} alone.")
-    given = sorted(name for name, value in own.items() if value is not None and value != ())
-    if budget is not None and given:
-        raise ArgumentError(
-            f"budget: it plans the search, so it does not go with {', '.join(given)}. Give total_trials in its place."
-        )
-
-
-def stoppable(generator: Generator, objective: Objective) -> int | None:
-    """T of a generator whose rows a budget may have stopped, None where it may not.
-
-    Several metrics have whole outputs: what they are after is a front of finished ones.
-    """
-    one = len(objective.optimised) == 1
-    return generator.steps if one and isinstance(generator, Steppable) else None
 
 
 def survivors(n: int, keep_fraction: float) -> int:

@@ -29,7 +29,6 @@ from surrogate_ax.scoring.objective import Objective
 
 Array = np.ndarray
 Status = Literal["done", "stopped", "failed"]
-INTERRUPTED = "interrupted"
 _OURS = (ArgumentError, ScoreError, MismatchError, UnsupportedError, MissingExtraError)  # never a single item's fault
 
 
@@ -165,15 +164,6 @@ class Evaluator:
             self.objective,
             self._rate,
         )
-
-    def interrupted(self, conditions: Sequence[Condition]) -> Evaluations:
-        """What stands for n items whose evaluation was broken off from outside; a host runs them again."""
-        n = len(conditions)
-        values = {metric.name: np.full(n, np.nan) for metric in self.objective.metrics}
-        zero, reasons, made_by = np.zeros(n), dict.fromkeys(range(n), INTERRUPTED), self.generator.fingerprint
-        status: list[Status] = ["failed"] * n
-        steps = np.full(n, -1)
-        return Evaluations([None] * n, values, zero, zero, status, reasons, steps, conditions, made_by, self.objective)
 
     def _generate(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
         """One call, or halves of it where a call does not fit in memory or raises."""

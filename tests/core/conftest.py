@@ -15,7 +15,7 @@ from surrogate_ax import Objective
 from surrogate_ax.execution.executor import Candidate
 from surrogate_ax.latents.seeds import Draw, Terms, draw_entropy
 from surrogate_ax.policies.history import History, Round
-from surrogate_ax.scoring.evaluator import INTERRUPTED, Evaluations
+from surrogate_ax.scoring.evaluator import Evaluations
 
 # Many small properties: thirty examples each keep the suite quick. The rest is as in the conftest above.
 hypothesis.settings.register_profile("core", hypothesis.settings(), max_examples=30)
@@ -33,7 +33,7 @@ class Record:
 
 
 class ListHost:
-    """Uniform proposals, kept in a list: the five methods of `Host` and nothing else."""
+    """Uniform proposals, kept in a list: the methods of `Host` and nothing else."""
 
     def __init__(self, objective: Objective, *, rng: int = 0, guidance: tuple[float, ...] = ()) -> None:
         self.objective = objective
@@ -82,11 +82,13 @@ class ListHost:
             record = self.records[candidate.ticket]
             if record.state != "running":
                 continue
-            record.state = "waiting" if ev.reasons.get(i) == INTERRUPTED else "ended"
-            if record.state == "ended":
-                failed = ev.status[i] == "failed"
-                record.values = {name: np.nan if failed else float(column[i]) for name, column in ev.values.items()}
-                self.ended.append(candidate.ticket)
+            record.state, failed = "ended", ev.status[i] == "failed"
+            record.values = {name: np.nan if failed else float(column[i]) for name, column in ev.values.items()}
+            self.ended.append(candidate.ticket)
+
+    def give_back(self, cs: list[Candidate[int]]) -> None:
+        for candidate in cs:
+            self.records[candidate.ticket].state = "waiting"
 
     def reclaim(self) -> int:
         stale = [record for record in self.records if record.state == "running"]

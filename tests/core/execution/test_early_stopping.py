@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate_ax import Evaluator, FunctionGenerator, Metric, Objective, Steppable
+from surrogate_ax import Evaluator, FunctionGenerator, Gaussian, Metric, Objective, Steppable
 from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax.execution.early_stopping import EarlyStopping, check_checkpoints
-from surrogate_ax.execution.executor import Candidate
+from surrogate_ax.execution.executor import Candidate, latents_of
+from surrogate_ax.latents.bank import Bank
 from tests.contracts.euler_flow import EulerFlow
 
 OBJECTIVE = Objective(Metric("sum"), score=lambda outputs, conditions: outputs.sum(dim=1))
+BANK = Bank(Gaussian((16,)), [torch.randn(16, generator=torch.Generator().manual_seed(i)) for i in range(64)])
 
 
 class Judge:
@@ -32,9 +34,12 @@ class Judge:
 
 def _batch(numbers, conditions=None):
     numbers = list(numbers)
-    z = torch.stack([torch.randn(16, generator=torch.Generator().manual_seed(i)) for i in numbers])
     given = conditions or [{}] * len(numbers)
-    return [Candidate(i, (), condition, 0) for i, condition in zip(numbers, given, strict=True)], {"latents": z}
+    return [Candidate(i, ((BANK.seeds[i], 1.0),), condition, 0) for i, condition in zip(numbers, given, strict=True)]
+
+
+def _latents(numbers):
+    return latents_of(_batch(numbers), BANK)
 
 
 def _columns(completed):
@@ -54,8 +59,8 @@ def _executor(judge, flow, steps=(3,), batch_size=8, **options):
 
 def test_losers_end_with_their_estimate_and_survivors_as_if_nothing_had_happened():
     flow, judge = EulerFlow(), Judge(s3=0.0)
-    executor, (candidates, z) = _executor(judge, flow), _batch(range(8))
-    executor.submit(candidates, z)
+    executor, z = _executor(judge, flow), _latents(range(8))
+    executor.submit(_batch(range(8)), BANK)
     early = _columns(executor.collect(wait=False))
     assert {status for status, *_ in early.values()} == {"stopped"}
     found = early | _columns(executor.collect(wait=True))
@@ -78,7 +83,7 @@ def test_survivors_wait_and_merge_into_full_batches():
     flow = EulerFlow()
     executor, found = _executor(Judge(s2=0.0, s5=1.0), flow, steps=(2, 5)), {}
     for start in range(0, 48, 8):
-        executor.submit(*_batch(range(start, start + 8)))
+        executor.submit(_batch(range(start, start + 8)), BANK)
         found |= _columns(executor.collect(wait=False))
     assert all(size == 8 for size in flow.sizes)
     assert len(found) < 48
@@ -87,7 +92,7 @@ def test_survivors_wait_and_merge_into_full_batches():
     assert executor.collect(wait=True) == []
     assert sum(nfe for _, _, nfe, *_ in found.values()) == sum(flow.sizes)
     assert {step for _, _, _, step, _ in found.values()} == {2, 5, -1}
-    whole = EulerFlow().generate(_batch(range(48))[1], [{}] * 48).outputs
+    whole = EulerFlow().generate(_latents(range(48)), [{}] * 48).outputs
     for i, (status, _, _, _, output) in found.items():
         if status == "done":
             torch.testing.assert_close(output, whole[i])
@@ -96,7 +101,7 @@ def test_survivors_wait_and_merge_into_full_batches():
 def test_without_merging_a_batch_is_done_before_the_next():
     flow = EulerFlow()
     executor = _executor(Judge(s3=0.0), flow, merge=False)
-    executor.submit(*_batch(range(8)))
+    executor.submit(_batch(range(8)), BANK)
     assert set(_columns(executor.collect(wait=False))) == set(range(8))
     assert min(flow.sizes) < 8
 
@@ -106,9 +111,9 @@ def test_conditions_stay_with_their_rows():
     flow = EulerFlow()
     executor, found = _executor(Judge(s3=0.5), flow), {}
     for start in (0, 8):
-        executor.submit(*_batch(range(start, start + 8), conditions[start : start + 8]))
+        executor.submit(_batch(range(start, start + 8), conditions[start : start + 8]), BANK)
     found = _columns(executor.collect(wait=True))
-    whole = EulerFlow().generate(_batch(range(16))[1], conditions).outputs
+    whole = EulerFlow().generate(_latents(range(16)), conditions).outputs
     done = [i for i, (status, *_) in found.items() if status == "done"]
     assert done
     for i in done:
@@ -120,7 +125,7 @@ def test_conditions_stay_with_their_rows():
 
 def _refuses(kind, at, error=ValueError):
     """A watcher that raises where the row of candidate `at` is at work."""
-    marked = _batch([at])[1]["latents"][0]
+    marked = _latents([at])["latents"][0]
 
     def watch(what, x, conditions):
         if what == kind and any(torch.equal(row, marked) for row in x):
@@ -131,7 +136,7 @@ def _refuses(kind, at, error=ValueError):
 
 def test_a_row_that_raises_fails_alone():
     executor = _executor(Judge(), EulerFlow(watch=_refuses("step", 5)))
-    executor.submit(*_batch(range(8)))
+    executor.submit(_batch(range(8)), BANK)
     found = _columns(executor.collect(wait=True))
     assert [found[i][0] for i in range(8)] == ["done"] * 5 + ["failed"] + ["done"] * 2
     assert np.isnan(found[5][1])
@@ -143,7 +148,7 @@ def test_a_row_that_raises_late_keeps_its_cost():
             raise ValueError("no")
 
     executor = _executor(Judge(), EulerFlow(watch=watch))
-    executor.submit(*_batch(range(4), [{}, {"bad": True}, {}, {}]))
+    executor.submit(_batch(range(4), [{}, {"bad": True}, {}, {}]), BANK)
     completed = executor.collect(wait=True)
     found = _columns(completed)
     assert found[1][0] == "failed"
@@ -154,7 +159,7 @@ def test_a_row_that_raises_late_keeps_its_cost():
 def test_errors_that_are_not_caught_come_through():
     executor = _executor(Judge(), EulerFlow(watch=_refuses("step", 2)), catch=())
     with pytest.raises(ValueError, match="no"):
-        executor.submit(*_batch(range(4)))
+        executor.submit(_batch(range(4)), BANK)
 
 
 def test_a_batch_that_does_not_fit_is_halved_once():
@@ -167,7 +172,7 @@ def test_a_batch_that_does_not_fit_is_halved_once():
 
     executor = _executor(Judge(), EulerFlow(watch=watch))
     for start in (0, 8):
-        executor.submit(*_batch(range(start, start + 8)))
+        executor.submit(_batch(range(start, start + 8)), BANK)
     found = _columns(executor.collect(wait=True))
     assert all(status == "done" for status, *_ in found.values())
     assert sizes.count(8) == 1
@@ -183,7 +188,7 @@ def test_an_estimate_that_cannot_be_scored_lets_the_row_go_on():
     judge = Judge(s3=100.0)
     objective = Objective(Metric("sum"), score=score)
     executor = EarlyStopping(judge, Evaluator(EulerFlow(), objective), (3,), batch_size=8)
-    executor.submit(*_batch(range(4)))
+    executor.submit(_batch(range(4)), BANK)
     found = _columns(executor.collect(wait=True))
     assert judge.asked == []
     assert all(status == "done" for status, *_ in found.values())
@@ -206,6 +211,6 @@ def test_a_generator_that_cannot_step_is_refused():
 
 def test_a_closed_line_holds_nothing():
     executor = _executor(Judge(s3=0.0), EulerFlow())
-    executor.submit(*_batch(range(8)))
+    executor.submit(_batch(range(8)), BANK)
     executor.close()
     assert executor.collect(wait=True) == []

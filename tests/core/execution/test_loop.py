@@ -13,9 +13,10 @@ import torch
 
 from surrogate_ax import Evaluator, FunctionGenerator, Gaussian, Metric, Objective, SurrogateSpace, draws, fixed, o3
 from surrogate_ax.errors import ArgumentError, GenerationError, ScoreError
-from surrogate_ax.execution.loop import run
+from surrogate_ax.execution.executor import latents_of
 from surrogate_ax.latents.seeds import Draw, draw_entropy, inner_row
 from surrogate_ax.policies.history import Round
+from tests.core.execution.run_search import run
 
 D = 16
 PRIOR = Gaussian((D,), mean=0.5)
@@ -349,8 +350,9 @@ class Late:
     def __init__(self, evaluate, held):
         self.evaluate, self.held, self.waiting, self.closed = evaluate, held, [], False
 
-    def submit(self, candidates, z):
-        self.waiting.append((candidates, self.evaluate(z, [candidate.condition for candidate in candidates])))
+    def submit(self, candidates, bank):
+        conditions = [candidate.condition for candidate in candidates]
+        self.waiting.append((candidates, self.evaluate(latents_of(candidates, bank), conditions)))
 
     def collect(self, *, wait):
         ready, self.waiting = (self.waiting, []) if wait or len(self.waiting) >= self.held else ([], self.waiting)

@@ -22,8 +22,8 @@ from surrogate_ax import (
     o3,
 )
 from surrogate_ax.errors import GenerationError, ScoreError
-from surrogate_ax.execution.loop import run
 from surrogate_ax.execution.pipelined import Pipelined
+from tests.core.execution.run_search import run
 
 PRIOR = Gaussian((16,), mean=0.5)
 SPACE = SurrogateSpace.sample(PRIOR, seeds=4, rng=3)

@@ -310,16 +310,6 @@ def test_what_is_no_objective_is_named():
         Evaluator(FunctionGenerator(lambda z: z, (2,)), first)
 
 
-def test_interrupted_items_stand_for_nothing():
-    evaluate = evaluator(Counting())
-    made = evaluate.interrupted([{"k": 1}, {"k": 2}])
-    assert list(made.status) == ["failed", "failed"]
-    assert set(made.reasons) == {0, 1}
-    assert np.isnan(made.values["best"]).all()
-    assert made.nfe.sum() == made.seconds.sum() == 0
-    assert list(made.conditions) == [{"k": 1}, {"k": 2}]
-
-
 def test_an_item_too_large_for_memory_does_not_make_the_next_batches_small():
     def fault(rows):
         if 0.0 in rows.tolist():

@@ -35,7 +35,7 @@ def test_a_sweep_runs_goes_on_and_is_mirrored(sweep: Sweep) -> None:
     assert json.loads(first.stdout)["trials"]["ended"] == 8
     again = sweep("sweep", "--json", **{**LIT, "budget": "12"})
     assert again.exit_code == 0, again.output
-    assert "Found 8 told" in again.stderr
+    assert "The study goes on: 8 trials ended" in again.stderr
     result = json.loads(again.stdout)
     assert result["trials"] == {"budget": 12, "ended": 12, "scored": 12, "failed": 0, "running": 0}
     assert result["nfe"] == 12

@@ -19,7 +19,7 @@ from surrogate_ax_cli import demo
 from surrogate_ax_cli.main import app
 from surrogate_ax_cli.pictures import chosen_seeds, count_draws
 from surrogate_ax_optuna import sqlite
-from surrogate_ax_optuna.host import ended_trials, read_recipe
+from surrogate_ax_optuna.trials import ended_trials, read_recipe
 from tests.integrations.diffusers.tiny import NUMPY_2
 
 MIX = torch.from_numpy(np.random.default_rng(0).standard_normal((768, 48)).astype(np.float32)) / 28

@@ -15,7 +15,7 @@ from surrogate_ax import Evaluator
 from surrogate_ax_cli.storages import previews_folder, shown, storage_file
 from surrogate_ax_cli.sweep_file import read_sweep
 from surrogate_ax_optuna import sqlite
-from surrogate_ax_optuna.host import read_recipe
+from surrogate_ax_optuna.trials import read_recipe
 from tests.integrations.cli.sweep_folder import Sweep
 from tests.integrations.diffusers.tiny import NUMPY_2
 
@@ -57,7 +57,7 @@ def test_the_same_command_shows_the_result_again(sweep: Sweep, calls: Calls) -> 
     assert (again.exit_code, again.stdout) == (0, first.stdout)
     assert calls() == before
     assert "goes on to 12 trials" in again.stderr
-    assert "Found 12 told" in again.stderr
+    assert "The study goes on: 12 trials ended" in again.stderr
 
 
 def test_a_larger_budget_goes_on(sweep: Sweep, calls: Calls) -> None:

@@ -13,6 +13,7 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from surrogate_ax import Evaluator, Metric, Objective
 from surrogate_ax.execution.early_stopping import EarlyStopping
 from surrogate_ax.execution.executor import Candidate
+from surrogate_ax.latents.bank import Bank
 from surrogate_ax_diffusers import PipelineGenerator
 from tests.contracts.generator_contract import draw
 from tests.integrations.diffusers import tiny
@@ -82,7 +83,8 @@ def test_an_estimate_that_is_withheld_is_not_scored_and_its_row_goes_on(made: An
     assert {i for i, estimate in enumerate(estimates) if estimate is None} == withheld
     host = Patient()
     executor: Any = EarlyStopping(host, Evaluator(generator, OBJECTIVE, catch=()), (3,), batch_size=N)
-    executor.submit([Candidate(i, (), {}, 0) for i in range(N)], draw(generator, N))
+    bank = Bank(generator.prior, list(generator.prior.to_inner(draw(generator, N))))
+    executor.submit([Candidate(i, ((seed, 1.0),), {}, 0) for i, seed in enumerate(bank.seeds)], bank)
     ((candidates, evaluations),) = executor.collect(wait=True)
     early = generator.estimate(generator.advance(generator.start(draw(generator, N), [{}] * N), 3))
     assert host.asked == [i for i, estimate in enumerate(early) if estimate is not None]

@@ -20,15 +20,15 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from surrogate_ax import Evaluator, Range, Recipe, SurrogateSpace
+from surrogate_ax.execution.records import SearchStatus
 from surrogate_ax.policies.history import Round, as_proposals
-from surrogate_ax_optuna import OptunaHost, SearchStatus, sqlite, status
+from surrogate_ax_optuna import OptunaHost, sqlite, status
 from surrogate_ax_optuna import lease as lease_module
+from surrogate_ax_optuna.attributes import LEASE_ATTR, PROPOSAL_ATTR, REASON_ATTR, RECIPE_ATTR, ROUND_ATTR
 from surrogate_ax_optuna.claims import FIRST
 from surrogate_ax_optuna.host import TRIES
-from surrogate_ax_optuna.lease import LEASE_ATTR, Leases, has_ended
-from surrogate_ax_optuna.round_view import FIXED_ATTR, ROUND_ATTR
-from surrogate_ax_optuna.search_space import REASON_ATTR, RECIPE_ATTR
-from surrogate_ax_optuna.trials import HISTORY, ended_trials
+from surrogate_ax_optuna.lease import Leases, has_ended
+from surrogate_ax_optuna.trials import RETRIES, ended_trials
 
 K = 4
 HERE = lease_module._process()
@@ -100,7 +100,7 @@ def test_a_trial_is_leased_from_its_creation_on(study, make_host, space, monkeyp
     assert [attributes[LEASE_ATTR]["owner"] for attributes in created] == [host._leases.owner] * 2
     begun = [attributes[LEASE_ATTR]["until"] - lease_module.GRACE for attributes in created]
     assert all(before - 0.01 < moment < time.time() + 0.01 for moment in begun)
-    assert [(attributes[ROUND_ATTR], attributes[FIXED_ATTR]) for attributes in created] == [(3, 0), (3, 1)]
+    assert [(attributes[ROUND_ATTR], attributes[PROPOSAL_ATTR]) for attributes in created] == [(3, 0), (3, 1)]
     assert [trial.user_attrs[LEASE_ATTR] for trial in study.trials] == [
         attributes[LEASE_ATTR] for attributes in created
     ]
@@ -123,7 +123,7 @@ def test_a_killed_processs_trials_are_run_again_as_they_were(study, make_host, m
     _orphan(study, first)
     second = make_host(study, conditions=conditions, rng=3)
     assert (found := status(study)).again == 4
-    assert str(found) == "0 told, 4 taken back from a killed process, to be run again"
+    assert str(found) == "0 trials ended, 4 taken back from a killed process, to be run again"
     assert second.reclaim() == 4
     assert second.reclaim() == 0
     assert status(study).again == 4
@@ -133,12 +133,12 @@ def test_a_killed_processs_trials_are_run_again_as_they_were(study, make_host, m
     assert [candidate.condition for candidate in again[:4]] == [candidate.condition for candidate in asked]
     for old, new in zip(study.trials[:4], study.trials[4:8], strict=True):
         assert new.params == old.params
-        assert new.user_attrs.get(FIXED_ATTR) == old.user_attrs.get(FIXED_ATTR)
+        assert new.user_attrs.get(PROPOSAL_ATTR) == old.user_attrs.get(PROPOSAL_ATTR)
         recipe = Recipe.from_json(new.user_attrs[RECIPE_ATTR])
         assert recipe.terms == Recipe.from_json(old.user_attrs[RECIPE_ATTR]).terms
         assert recipe.batch == 6
-        assert new.system_attrs == {FIRST: old.number, HISTORY: [old.number]}
-    assert [FIXED_ATTR in trial.user_attrs for trial in study.trials[8:]] == [False] * 2  # no exact row twice
+        assert new.system_attrs == {FIRST: old.number, RETRIES: [old.number]}
+    assert [PROPOSAL_ATTR in trial.user_attrs for trial in study.trials[8:]] == [False] * 2  # no exact row twice
     _tell(second, again, make_generator(conditional=True), objective, space)
     assert [trial.number for trial in ended_trials(study)] == [4, 5, 6, 7, 8, 9]
     assert status(study).again == 0
@@ -167,7 +167,7 @@ def test_a_child_that_is_killed_too_has_a_child_of_its_own(study, make_host, spa
         terms.append(host.ask(1, _round(space))[0].terms)
         _orphan(study, host)
     assert terms == terms[:1] * 3
-    assert study.trials[2].system_attrs[HISTORY] == [0, 1]
+    assert study.trials[2].system_attrs[RETRIES] == [0, 1]
     assert status(study).again == 1
 
 
@@ -178,7 +178,7 @@ def test_a_trial_that_kills_every_process_counts_as_failed_in_the_end(study, mak
         asked = host.ask(1, _round(space))
         assert len(ended_trials(study)) == 0
         _orphan(study, host)
-    assert study.trials[-1].system_attrs[HISTORY] == list(range(TRIES - 1))
+    assert study.trials[-1].system_attrs[RETRIES] == list(range(TRIES - 1))
     last = make_host(study)
     assert last.reclaim() == 1
     (failed,) = ended_trials(study)
@@ -401,15 +401,15 @@ def test_two_hosts_share_a_rounds_rows_and_its_places(study, make_host, space):
 
 def _slow_reader(host: OptunaHost, monkeypatch: pytest.MonkeyPatch, before: Callable[[], Any]) -> None:
     """Let something happen between a host's choice of a claim and the making of its trial."""
-    made = host._make
+    made = host._create
     pending = [before]
 
-    def make(claim: Any, round: Round) -> int | None:
+    def create(claim: Any) -> int:
         if pending:
             pending.pop()()
-        return made(claim, round)
+        return made(claim)
 
-    monkeypatch.setattr(host, "_make", make)
+    monkeypatch.setattr(host, "_create", create)
 
 
 def test_of_two_that_want_the_same_row_the_later_gives_way(study, make_host, space, monkeypatch):
@@ -441,7 +441,7 @@ def test_of_two_that_repeat_the_same_trial_the_later_gives_way(study, make_host,
     one.reclaim()
     _slow_reader(one, monkeypatch, lambda: two.ask(1, _round(space)))
     (candidate,) = one.ask(1, _round(space))
-    assert [trial.system_attrs.get(HISTORY) for trial in study.trials] == [None, [0], [0], None]
+    assert [trial.system_attrs.get(RETRIES) for trial in study.trials] == [None, [0], [0], None]
     assert candidate.ticket.number == 3
 
 
@@ -461,7 +461,7 @@ def test_a_child_keeps_what_the_sampler_knows_and_none_of_the_result(make_study,
     new = study.trials[-1].system_attrs
     sampled = {key: value for key, value in kept.items() if key.startswith("cma")}
     assert sampled
-    assert new == sampled | {FIRST: 8, HISTORY: [8]}
+    assert new == sampled | {FIRST: 8, RETRIES: [8]}
 
 
 def test_two_processes_share_a_study_to_its_exact_end(tmp_path):
@@ -483,6 +483,6 @@ def test_two_processes_share_a_study_to_its_exact_end(tmp_path):
     assert sum(row["n"] for row in rows) == 40  # nothing was generated twice, or for nothing
     recipes = [json.dumps(trial.user_attrs[RECIPE_ATTR]["terms"]) for trial in ended]
     assert len(set(recipes)) == 40
-    exact = [(t.user_attrs[ROUND_ATTR], t.user_attrs[FIXED_ATTR]) for t in ended if FIXED_ATTR in t.user_attrs]
+    exact = [(t.user_attrs[ROUND_ATTR], t.user_attrs[PROPOSAL_ATTR]) for t in ended if PROPOSAL_ATTR in t.user_attrs]
     assert len(set(exact)) == len(exact) > 0
     storage.engine.dispose()

@@ -11,13 +11,12 @@ from optuna.trial import TrialState
 
 from surrogate_ax import Generated, Metric, Objective, SurrogateSpace, draws, fixed, o3, plan
 from surrogate_ax.errors import ArgumentError, UnsupportedError
+from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.policies.plan import survivors
-from surrogate_ax.scoring.evaluator import INTERRUPTED
 from surrogate_ax_optuna import OptunaHost, optimize, portfolio
-from surrogate_ax_optuna.host import PREVIEW_ATTR
-from surrogate_ax_optuna.pruning import checkpoint_estimates, report_estimates
+from surrogate_ax_optuna.attributes import PREVIEW_ATTR, REASON_ATTR, RESULT_ATTR
+from surrogate_ax_optuna.pruning import checkpoint_estimates, report_to_pruner
 from surrogate_ax_optuna.sampler import in_generations
-from surrogate_ax_optuna.search_space import REASON_ATTR, RESULT_ATTR
 from tests.contracts.euler_flow import EulerFlow
 
 OBJECTIVE = Objective(Metric("sum"), score=lambda outputs, conditions: [float(x.sum()) for x in outputs])
@@ -99,7 +98,7 @@ def test_what_stopped_trials_would_have_come_to_is_told(make_study):
     bank = history.bank(flow.prior)
     z = bank.latents(bank.rows(history.terms))
     truth = flow.generate(z, [{}] * 48).outputs.sum(dim=1).double().numpy()
-    predicted = history.predicted()["sum"]
+    predicted = history.extrapolated()["sum"]
     np.testing.assert_array_equal(predicted[~stopped], history.values["sum"][~stopped])
     errors = [np.abs(x[stopped] - truth[stopped]).mean() for x in (predicted, history.estimates["sum"])]
     assert errors[0] < 0.5 * errors[1]
@@ -227,16 +226,16 @@ def test_estimates_that_break_a_bound_are_reported_behind_all_others(make_study,
     study = make_study(directions=[goal])
     trials = [study.ask() for _ in range(5)]
     values = {"worth": np.array([3.0, 1.0, 9.0]), "size": np.array([0.5, 1.5, 3.0])}
-    report_estimates(study, trials[:3], 4, values, objective)
+    report_to_pruner(study, trials[:3], 4, values, objective)
     reported = [trial.intermediate_values[4] for trial in study.trials[:3]]
     worst = {"maximize": 1.0, "minimize": 9.0}[goal]
     assert reported == [3.0, worst + sign * 0.5, worst + sign * 2.0]
     assert [checkpoint_estimates(trial) for trial in study.trials[:3]] == [{4: 3.0}, {4: 1.0}, {4: 9.0}]
     later = {"worth": np.array([2.0, 2.5]), "size": np.array([1.25, 0.0])}
-    report_estimates(study, trials[3:], 4, later, objective)  # behind those of earlier batches as well
+    report_to_pruner(study, trials[3:], 4, later, objective)  # behind those of earlier batches as well
     assert study.trials[3].intermediate_values == {4: worst + sign * 0.25}
     assert study.trials[4].intermediate_values == {4: 2.5}
-    report_estimates(study, trials[3:4], 6, {"worth": later["worth"][:1], "size": later["size"][:1]}, objective)
+    report_to_pruner(study, trials[3:4], 6, {"worth": later["worth"][:1], "size": later["size"][:1]}, objective)
     assert checkpoint_estimates(study.trials[3]) == {4: 2.0, 6: 2.0}
 
 
@@ -291,7 +290,7 @@ def test_a_budget_is_spent_in_more_trials_most_of_them_stopped(make_study, batch
         finished = np.isfinite(history.values["sum"][history.round == number])
         assert finished.sum() == survivors(len(finished), 0.25)
     first, last = (history.round == 0), (history.round == history.last)
-    assert history.predicted()["sum"][last].mean() > history.predicted()["sum"][first].mean()
+    assert history.extrapolated()["sum"][last].mean() > history.extrapolated()["sum"][first].mean()
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
@@ -353,9 +352,9 @@ def test_a_generator_that_cannot_stop_spends_its_budget_on_whole_outputs(make_st
         ({}, "total_trials, budget: expected one of them, got total_trials = None and budget = None"),
         ({"total_trials": 8, "budget": 8}, "total_trials, budget: expected one of them"),
         ({"budget": 0}, "budget: expected at least 1, got 0"),
-        ({"budget": 8, "checkpoints": (3,), "kept": 0.5}, "it does not go with checkpoints, kept"),
-        ({"total_trials": 8, "checkpoints": (3,), "kept": 0.0}, "kept: expected a share of each batch above 0"),
-        ({"total_trials": 8, "kept": 0.5}, "kept: expected checkpoints beside it"),
+        ({"budget": 8, "checkpoints": (3,), "keep_fraction": 0.5}, "it does not go with checkpoints, keep_fraction"),
+        ({"total_trials": 8, "checkpoints": (3,), "keep_fraction": 0.0}, "keep_fraction: expected a share of each batch above 0"),
+        ({"total_trials": 8, "keep_fraction": 0.5}, "keep_fraction: expected checkpoints beside it"),
     ],
 )
 def test_bad_budgets_and_shares_are_refused(make_study, options, message):

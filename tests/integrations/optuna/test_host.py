@@ -28,13 +28,12 @@ from surrogate_ax import (
     draws,
 )
 from surrogate_ax.errors import MismatchError, UnsupportedError
+from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.policies.history import Round, as_proposals
-from surrogate_ax.scoring.evaluator import INTERRUPTED
 from surrogate_ax_optuna import OptunaHost, optimize, sqlite
-from surrogate_ax_optuna.host import PREVIEW_ATTR, ended_trials, read_recipe
-from surrogate_ax_optuna.round_view import FIXED_ATTR, ROUND_ATTR
-from surrogate_ax_optuna.search_space import REASON_ATTR, RECIPE_ATTR
+from surrogate_ax_optuna.attributes import PREVIEW_ATTR, PROPOSAL_ATTR, REASON_ATTR, RECIPE_ATTR, ROUND_ATTR
+from surrogate_ax_optuna.trials import ended_trials, read_recipe
 
 K = 4
 
@@ -87,7 +86,7 @@ def test_exact_rows_come_first_and_once_then_proposals(make_study, make_host, ma
     host.tell(asked, _evaluations(make_generator(), objective, host, asked, space))
     asked = host.ask(3, round)
     assert asked[0].terms == round.terms[3]
-    assert [trial.user_attrs.get(FIXED_ATTR) for trial in study.trials] == [0, 1, 2, 3, None, None]
+    assert [trial.user_attrs.get(PROPOSAL_ATTR) for trial in study.trials] == [0, 1, 2, 3, None, None]
     assert len(asked[1].terms) == K  # inside the box
 
 
@@ -153,7 +152,7 @@ def test_telling_twice_changes_nothing(make_study, make_generator, tmp_path, sto
     host.tell(asked, evaluations)
     assert study.trials[0] == before
     assert study.trials[1].state == TrialState.COMPLETE
-    host.tell(asked, Evaluator(generator, objective).interrupted([{}] * 2))
+    host.give_back(asked)
     assert study.trials[0] == before
     assert len(list((tmp_path / "artifacts").iterdir())) == 2
 
@@ -165,7 +164,7 @@ def test_interrupted_trials_are_given_back_and_their_exact_rows_asked_again(
     host = make_host(study)
     round = _round(space, rows=np.eye(K))
     asked = host.ask(K, round)
-    host.tell(asked, Evaluator(make_generator(), objective).interrupted([{}] * K))
+    host.give_back(asked)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL] * K
     assert [trial.user_attrs[REASON_ATTR] for trial in study.trials] == [INTERRUPTED] * K
     assert list(host.history().terms) == []
@@ -259,7 +258,7 @@ def test_stored_seeds_reach_policies_through_told(make_study, make_generator, ob
     generator = make_generator()
     seeds = SurrogateSpace.sample(generator.prior, seeds=K, rng=0)
     space = SurrogateSpace.from_latents(generator.prior, seeds.bank.latents(np.eye(K)), rng=0)
-    host = OptunaHost(make_study(), generator, objective, tensors=space.bank.tensors)
+    host = OptunaHost(make_study(), generator, objective, seeds=space.bank.tensors)
     asked = host.ask(K, _round(space, rows=np.eye(K)))
     host.tell(asked, _evaluations(generator, objective, host, asked, space))
     history = host.history()

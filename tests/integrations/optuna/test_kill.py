@@ -15,7 +15,8 @@ from optuna.trial import TrialState
 from surrogate_ax import Metric, Objective, SurrogateSpace
 from surrogate_ax.errors import StorageError
 from surrogate_ax_optuna import optimize
-from surrogate_ax_optuna.host import PREVIEW_ATTR, ended_trials
+from surrogate_ax_optuna.attributes import PREVIEW_ATTR
+from surrogate_ax_optuna.trials import ended_trials
 
 KILL = Path(__file__).parents[3] / "examples" / "benchmarks" / "kill.py"
 

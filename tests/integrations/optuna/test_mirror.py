@@ -16,7 +16,7 @@ from surrogate_ax.errors import MismatchError
 from surrogate_ax.execution.executor import Candidate
 from surrogate_ax.execution.loop import Batch
 from surrogate_ax_optuna import mirror, sqlite
-from surrogate_ax_optuna.host import read_recipe
+from surrogate_ax_optuna.trials import read_recipe
 
 
 @dataclass(frozen=True)

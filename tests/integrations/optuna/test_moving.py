@@ -13,8 +13,8 @@ from optuna.study import MaxTrialsCallback
 from surrogate_ax import Gaussian, Policy, chain, draws, spherical_bo
 from surrogate_ax.policies.evolution import evolve, reseed, trust_region
 from surrogate_ax_optuna import optimize, sqlite
-from surrogate_ax_optuna.host import read_recipe
-from surrogate_ax_optuna.round_view import ROUND_ATTR
+from surrogate_ax_optuna.attributes import ROUND_ATTR
+from surrogate_ax_optuna.trials import read_recipe
 
 TOTAL, FIRST, SIZE = 28, 8, 4
 PRIOR = Gaussian((32,))

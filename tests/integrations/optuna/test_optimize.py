@@ -44,15 +44,13 @@ from surrogate_ax import (
     render,
 )
 from surrogate_ax.errors import ArgumentError, GenerationError, MismatchError, ScoreError, ShapeError
+from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.latents.charts import Angular
 from surrogate_ax.latents.seeds import Draw, inner_row
 from surrogate_ax.policies.basic import o3_seeds
-from surrogate_ax.scoring.evaluator import INTERRUPTED
 from surrogate_ax_optuna import optimize, sqlite
-from surrogate_ax_optuna.host import ended_trials, read_recipe
-from surrogate_ax_optuna.optimize import STUDY_ATTR
-from surrogate_ax_optuna.round_view import FIXED_ATTR, ROUND_ATTR
-from surrogate_ax_optuna.search_space import REASON_ATTR, RECIPE_ATTR, RESULT_ATTR
+from surrogate_ax_optuna.attributes import PROPOSAL_ATTR, REASON_ATTR, RECIPE_ATTR, RESULT_ATTR, ROUND_ATTR, STUDY_ATTR
+from surrogate_ax_optuna.trials import ended_trials, read_recipe
 
 D = 32
 CONDITIONS = {
@@ -204,7 +202,7 @@ def test_seeds_come_first_exactly_and_the_sampler_never_sees_them(make_study, ma
     space = _space(generator, seeds=5)
     run(study, generator, objective, space=space, total_trials=16, batch_size=8)
     torch.testing.assert_close(outputs[0][:5], space.bank.latents(np.eye(5))["latents"])
-    assert [trial.user_attrs.get(FIXED_ATTR) for trial in study.trials] == [*range(5), *[None] * 11]
+    assert [trial.user_attrs.get(PROPOSAL_ATTR) for trial in study.trials] == [*range(5), *[None] * 11]
     assert sampler.seen == list(range(5, 16))  # in the last ask, itself included
 
 
@@ -214,7 +212,7 @@ def test_seeds_are_not_evaluated_again_on_resume(make_study, make_generator, obj
     space = _space(generator, seeds=5)
     run(study, generator, objective, space=space, total_trials=3, batch_size=2)
     run(study, generator, objective, space=space, total_trials=12, batch_size=8)
-    assert sorted(t.user_attrs[FIXED_ATTR] for t in study.trials if FIXED_ATTR in t.user_attrs) == list(range(5))
+    assert sorted(t.user_attrs[PROPOSAL_ATTR] for t in study.trials if PROPOSAL_ATTR in t.user_attrs) == list(range(5))
     assert generator.sizes == [2, 1, 8, 1]
 
 
@@ -504,7 +502,7 @@ def test_what_a_study_holds_is_said_above_the_bar(make_study, make_generator, ob
     run(study, make_generator(), objective, total_trials=8, progress=True)
     assert "Found" not in capsys.readouterr().err
     run(study, make_generator(), objective, total_trials=16, progress=True)
-    assert "Found 8 told." in capsys.readouterr().err
+    assert "The study goes on: 8 trials ended." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING])
@@ -717,7 +715,7 @@ def test_an_interrupted_batch_is_given_back_and_made_up_for(make_study, make_gen
     assert [trial.state for trial in ended] == [TrialState.COMPLETE] * 32
     assert len(study.trials) == 48
     if own_space:
-        exact = [trial.user_attrs[FIXED_ATTR] for trial in ended if FIXED_ATTR in trial.user_attrs]
+        exact = [trial.user_attrs[PROPOSAL_ATTR] for trial in ended if PROPOSAL_ATTR in trial.user_attrs]
         assert sorted(exact) == list(range(5))
     else:
         assert [trial.user_attrs[ROUND_ATTR] for trial in ended] == [0] * 16 + [1] * 16
@@ -790,6 +788,6 @@ def test_a_sampler_that_ends_the_study_ends_the_search(make_study, make_generato
     study = make_study(GridSampler(grid, seed=0))
     generator = make_generator()
     run(study, generator, objective, space=_space(generator, seeds=3), batch_size=4)
-    points = {(t.params["u0"], t.params["u1"]) for t in study.trials if FIXED_ATTR not in t.user_attrs}
+    points = {(t.params["u0"], t.params["u1"]) for t in study.trials if PROPOSAL_ATTR not in t.user_attrs}
     assert points == {(a, b) for a in grid["u0"] for b in grid["u1"]}
     assert len(study.trials) < 32

@@ -11,8 +11,7 @@ from optuna.trial import TrialState
 from surrogate_ax import Gaussian, Metric, Objective, SurrogateSpace, draws, o3
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax_optuna import optimize, sqlite
-from surrogate_ax_optuna.host import PREVIEW_ATTR
-from surrogate_ax_optuna.round_view import FIXED_ATTR
+from surrogate_ax_optuna.attributes import PREVIEW_ATTR, PROPOSAL_ATTR
 from tests.contracts.euler_flow import EulerFlow
 from tests.integrations.optuna.conftest import first_entry
 
@@ -68,14 +67,14 @@ def test_samplers_that_learn_repeat_themselves(make_study, make_generator, sampl
 def test_cma_es_learns_though_its_generations_close_late(make_study, make_generator):
     study = make_study(CmaEsSampler(seed=0, popsize=12))
     search(study, make_generator(), total=300)
-    box = [trial.value for trial in study.trials if FIXED_ATTR not in trial.user_attrs]
+    box = [trial.value for trial in study.trials if PROPOSAL_ATTR not in trial.user_attrs]
     assert sum(box[-60:]) / 60 > sum(box[:24]) / 24 + 0.5
 
 
 def test_exact_rows_run_once(make_study, make_generator):
     study = make_study()
     search(study, make_generator(), batch=2, total=12)
-    rows = [trial.user_attrs.get(FIXED_ATTR) for trial in study.trials]
+    rows = [trial.user_attrs.get(PROPOSAL_ATTR) for trial in study.trials]
     assert rows == [0, 1, 2, 3] + [None] * 8
 
 

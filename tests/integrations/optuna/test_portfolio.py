@@ -14,7 +14,7 @@ from surrogate_ax import Choice, Evaluator, Metric, Objective, SurrogateSpace, r
 from surrogate_ax.errors import ArgumentError, MismatchError, SeedError
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax_optuna import Pick, optimize, portfolio, record, sqlite, suggest_latents
-from surrogate_ax_optuna.host import read_recipe
+from surrogate_ax_optuna.trials import read_recipe
 
 
 def _search(study: optuna.Study, generator: Any, objective: Objective, **options: Any) -> None:

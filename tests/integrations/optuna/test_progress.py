@@ -10,10 +10,10 @@ import torch
 
 from surrogate_ax import Evaluator, Metric, Objective
 from surrogate_ax.execution.loop import Batch
+from surrogate_ax.execution.progress import ProgressBar
 from surrogate_ax.latents.seeds import Draw
 from surrogate_ax.policies.history import History
 from surrogate_ax_optuna import optimize
-from surrogate_ax_optuna.progress import ProgressBar
 
 
 def _told(objective: Objective, **columns: list[float]) -> History:

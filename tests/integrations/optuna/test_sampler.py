@@ -27,7 +27,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax_optuna.round_view import FIXED_ATTR, ROUND_ATTR
+from surrogate_ax_optuna.attributes import PROPOSAL_ATTR, ROUND_ATTR
 from surrogate_ax_optuna.sampler import RoundSampler, for_batches
 
 # Optuna marks QMCSampler, NSGAIIISampler, PartialFixedSampler and BoTorchSampler's options as experimental.
@@ -189,7 +189,7 @@ def test_proposals_do_not_depend_on_hidden_trials(make: Callable[[], BaseSampler
     def proposals(target: float) -> np.ndarray:
         study = optuna.create_study()
         for i in range(2 * BATCH):
-            attrs = {ROUND_ATTR: 1} if hidden == "other round" else {ROUND_ATTR: 2, FIXED_ATTR: 0}
+            attrs = {ROUND_ATTR: 1} if hidden == "other round" else {ROUND_ATTR: 2, PROPOSAL_ATTR: 0}
             value = (i / BATCH - target) ** 2
             params = dict.fromkeys(SPACE, 0.05 * i * target)
             study.add_trial(optuna.create_trial(params=params, distributions=SPACE, value=value, user_attrs=attrs))
@@ -309,7 +309,7 @@ def test_view_shows_the_round_and_the_trial_in_hand() -> None:
     study.set_user_attr("owner", "me")
     add(study, 9.0)
     add(study, 8.0, **{ROUND_ATTR: 1})
-    add(study, 7.0, **{ROUND_ATTR: 2, FIXED_ATTR: 0})
+    add(study, 7.0, **{ROUND_ATTR: 2, PROPOSAL_ATTR: 0})
     add(study, 6.0, **{ROUND_ATTR: 2})
     spy = _Spy()
     study.sampler = RoundSampler(spy, SPACE, 2)

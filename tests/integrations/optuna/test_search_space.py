@@ -14,7 +14,8 @@ from optuna.trial import TrialState
 from surrogate_ax import Choice, Evaluator, Metric, Objective, Range, Recipe, SurrogateSpace, render
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax_optuna import distributions, record, suggest_latents
-from surrogate_ax_optuna.search_space import REASON_ATTR, RECIPE_ATTR, RESULT_ATTR, check_directions
+from surrogate_ax_optuna.attributes import REASON_ATTR, RECIPE_ATTR, RESULT_ATTR
+from surrogate_ax_optuna.search_space import check_directions
 
 
 @pytest.fixture

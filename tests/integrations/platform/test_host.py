@@ -11,10 +11,10 @@ from PIL import Image
 
 from surrogate_ax import Choice, Evaluator, Metric, Objective, Range, Recipe, SurrogateSpace
 from surrogate_ax.errors import ArgumentError, MismatchError
+from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import Draw
 from surrogate_ax.policies.history import Round, as_proposals
-from surrogate_ax.scoring.evaluator import INTERRUPTED
 from surrogate_ax_platform import AxHost, records
 
 K = 4
@@ -115,7 +115,7 @@ def test_telling_twice_changes_nothing_and_pictures_are_written_once(make_client
     host.tell(asked, evaluations)
     before = [(trial.status, dict(trial.run_metadata)) for trial in _trials(host)]
     host.tell(asked, evaluations)
-    host.tell(asked, Evaluator(generator, objective).interrupted([{}] * 2))
+    host.give_back(asked)
     assert [(trial.status, dict(trial.run_metadata)) for trial in _trials(host)] == before
     assert [status for status, _ in before] == [TrialStatus.COMPLETED] * 2
     for _, metadata in before:
@@ -140,7 +140,7 @@ def test_interrupted_trials_are_given_back_and_their_rows_asked_again(make_host,
     host = make_host()
     round = _round(space, rows=np.eye(K))
     asked = host.ask(K, round)
-    host.tell(asked, Evaluator(make_generator(), objective).interrupted([{}] * K))
+    host.give_back(asked)
     assert [trial.status for trial in _trials(host)] == [TrialStatus.FAILED] * K
     assert [trial.run_metadata[records.REASON] for trial in _trials(host)] == [INTERRUPTED] * K
     assert list(host.history().terms) == []

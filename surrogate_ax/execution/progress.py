@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from surrogate_ax.errors import MissingExtraError
 from surrogate_ax.execution.loop import Batch
+from surrogate_ax.execution.records import SearchStatus
 from surrogate_ax.policies.history import History
 from surrogate_ax.scoring.objective import Objective
-from surrogate_ax_optuna.trials import SearchStatus
 
 
 class ProgressBar:
@@ -22,15 +23,19 @@ class ProgressBar:
         objective: its first optimised metric is shown, best feasible value so far.
         history: what the study holds already.
         total: trials wanted.
-        found: what the study holds, said above the bar when that is anything.
+        status: what the study holds, said above the bar when that is anything.
+
+    Raises:
+        MissingExtraError: tqdm is not installed.
     """
 
-    def __init__(self, objective: Objective, history: History, total: int, found: SearchStatus | None = None) -> None:
+    def __init__(self, objective: Objective, history: History, total: int, status: SearchStatus | None = None) -> None:
         self._objective = objective
         self._metric = objective.optimised[0]
         self._best: list[float] = []  # at most one
-        if found:
-            tqdm.write(f"Found {found}.", file=sys.stderr)
+        tqdm = _tqdm()
+        if status:
+            tqdm.write(f"The study goes on: {status}.", file=sys.stderr)
         self._bar = tqdm(total=total, initial=len(history.terms), unit="trial", smoothing=0.1)
         self._note(history.values)
 
@@ -55,3 +60,11 @@ class ProgressBar:
         if known:
             self._best = [max(known) if self._metric.goal == "maximize" else min(known)]
             self._bar.set_postfix({f"best {self._metric.name}": f"{self._best[0]:.4g}"}, refresh=False)
+
+
+def _tqdm() -> Any:
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        raise MissingExtraError("A progress bar needs tqdm: pip install tqdm, or pass progress=False.") from error
+    return tqdm

@@ -1,0 +1,218 @@
+"""What a study holds, whichever host keeps it: its ended trials, the history that policies see, and how it stands.
+
+A host reads its own trials as `EndedTrial`s; everything else about them is here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from surrogate_ax.generation.recipe import Recipe
+from surrogate_ax.policies.history import History
+from surrogate_ax.scoring.evaluator import Evaluations
+from surrogate_ax.scoring.objective import Objective
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class EndedTrial:
+    """One ended trial.
+
+    Args:
+        number: the host's.
+        recipe: what remakes its output.
+        round: number of its round.
+        result: what `result_record` wrote; empty for a trial that failed.
+        checkpoint_estimates: estimate of the only optimised metric at each checkpoint, by its step.
+    """
+
+    number: int
+    recipe: Recipe
+    round: int
+    result: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint_estimates: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped at a checkpoint."""
+        return "stopped" in self.result
+
+    def values(self, names: Sequence[str]) -> list[float]:
+        """Values of metrics, NaN where it has none: an estimate at a checkpoint is no result."""
+        return [math.nan] * len(names) if self.stopped else self._recorded(names)
+
+    def estimates(self, names: Sequence[str]) -> list[float]:
+        """Values of metrics at the checkpoint where it was stopped, NaN if it was not."""
+        return self._recorded(names) if self.stopped else [math.nan] * len(names)
+
+    @property
+    def nfe(self) -> float:
+        """Network function evaluations spent."""
+        return float(self.result.get("nfe", 0.0))
+
+    @property
+    def seconds(self) -> float:
+        """Of evaluation."""
+        return float(self.result.get("seconds", 0.0))
+
+    def _recorded(self, names: Sequence[str]) -> list[float]:
+        values = self.result.get("values", {})
+        return [float(values.get(name, math.nan)) for name in names]
+
+
+def result_record(evaluations: Evaluations, i: int) -> dict[str, Any]:
+    """What a host records of item i, JSON-able: every metric, NFE, seconds, the step where it was stopped.
+
+    Args:
+        evaluations: of a batch; item i did not fail.
+        i: its place there.
+    """
+    record: dict[str, Any] = {
+        "values": {name: float(column[i]) for name, column in evaluations.values.items()},
+        "nfe": float(evaluations.nfe[i]),
+        "seconds": round(float(evaluations.seconds[i]), 6),
+    }
+    if evaluations.status[i] == "stopped":
+        record["stopped"] = int(evaluations.step[i])
+    return record
+
+
+class HistoryBuilder:
+    """A history that grows with the trials that end: each is read once.
+
+    Args:
+        objective: ranks the trials.
+        seeds: inner rows (D,) of stored seeds, by SHA-256.
+    """
+
+    def __init__(self, objective: Objective, seeds: Mapping[str, Tensor] | None = None) -> None:
+        self._names = [metric.name for metric in objective.metrics]
+        self._trials: list[EndedTrial] = []
+        self._when: list[tuple[float, int]] = []
+        empty = {name: np.zeros(0) for name in self._names}
+        self._history = History(objective, [], empty, np.zeros(0, dtype=np.int64), tensors=seeds or {})
+
+    @property
+    def trials(self) -> Sequence[EndedTrial]:
+        """All trials, in the order of ending."""
+        return self._trials
+
+    def extend(self, ended: Sequence[tuple[float, EndedTrial]]) -> None:
+        """Add trials, each with the time at which it ended."""
+        rows = sorted(((when, trial.number), trial) for when, trial in ended)
+        if rows and self._when and rows[0][0] < self._when[-1]:  # ended earlier than what is known, and seen later
+            rows = sorted([*zip(self._when, self._trials, strict=True), *rows], key=lambda row: row[0])
+            self._trials, self._when = [], []
+            self._history = dataclasses.replace(
+                self._history.rows(np.zeros(0, dtype=np.int64)), tensors=self._history.tensors
+            )
+        self._append([trial for _, trial in rows])
+        self._when += [when for when, _ in rows]
+
+    def build(self, running: Sequence[int] = ()) -> History:
+        """The history of all trials so far.
+
+        Args:
+            running: rounds of the trials that are being evaluated elsewhere.
+        """
+        return dataclasses.replace(self._history, running=running)
+
+    def _append(self, trials: Sequence[EndedTrial]) -> None:
+        if not trials:
+            return
+        self._trials = [*self._trials, *trials]
+        h, names, n = self._history, self._names, len(trials)
+        values = _columns(names, [trial.values(names) for trial in trials])
+        estimates = _columns(names, [trial.estimates(names) for trial in trials])
+        if h.estimates or any(trial.stopped for trial in trials):
+            before = h.estimates or {name: np.full(len(h.terms), np.nan) for name in names}
+            estimates = _joined(before, estimates)
+        else:
+            estimates = {}
+        steps = sorted({*h.checkpoint_estimates, *(step for trial in trials for step in trial.checkpoint_estimates)})
+        passed = {
+            step: np.concatenate(
+                [
+                    h.checkpoint_estimates.get(step, np.full(len(h.terms), np.nan)),
+                    np.array([trial.checkpoint_estimates.get(step, math.nan) for trial in trials]),
+                ]
+            )
+            for step in steps
+        }
+        self._history = dataclasses.replace(
+            h,
+            terms=[*h.terms, *(trial.recipe.terms for trial in trials)],
+            values=_joined(h.values, values),
+            round=np.concatenate([h.round, np.fromiter((trial.round for trial in trials), np.int64, n)]),
+            estimates=estimates,
+            checkpoint_estimates=passed,
+        )
+
+
+def _columns(names: Sequence[str], rows: Sequence[Sequence[float]]) -> dict[str, Array]:
+    return dict(zip(names, np.array(rows, dtype=np.float64).reshape(len(rows), len(names)).T, strict=True))
+
+
+def _joined(before: Mapping[str, Array], after: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: np.concatenate([column, after[name]]) for name, column in before.items()}
+
+
+@dataclass(frozen=True)
+class SearchStatus:
+    """How a study stands.
+
+    Args:
+        ended: trials that have ended, failed ones among them.
+        failed: those that failed.
+        again: trials of killed processes, which are run again.
+        running: trials that other processes are running.
+    """
+
+    ended: int
+    failed: int
+    again: int
+    running: int
+
+    def __bool__(self) -> bool:
+        return bool(self.ended or self.again or self.running)
+
+    def __str__(self) -> str:
+        parts = [f"{self.ended} trials ended"]
+        parts += [f"{self.failed} of them failed"] if self.failed else []
+        parts += [f"{self.again} taken back from a killed process, to be run again"] if self.again else []
+        parts += [f"{self.running} running in another process"] if self.running else []
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class SearchRecord:
+    """What a study holds: n ended trials, in the order in which they ended.
+
+    Args:
+        trials: n.
+        history: what policies see of them.
+        status: how the study stands.
+    """
+
+    trials: Sequence[EndedTrial]
+    history: History
+    status: SearchStatus
+
+    @property
+    def nfe(self) -> float:
+        """Network function evaluations spent on all trials."""
+        return sum(trial.nfe for trial in self.trials)
+
+    @property
+    def scored(self) -> int:
+        """Trials with a finite value of every metric to optimise."""
+        losses = self.history.objective.losses(self.history.values)
+        return int(np.isfinite(losses).all(axis=1).sum())

@@ -1,0 +1,303 @@
+"""What one `optimize` call decides, whatever the host: checks, plan, budget, executor, and what a study must agree on.
+
+    Session(...) -> begin(what the study has recorded) -> run(host)
+
+A host's own `optimize` is its signature, and what only its optimiser has: where the record is kept, and its callbacks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from surrogate_ax.errors import ArgumentError, MismatchError, check_counts
+from surrogate_ax.execution.early_stopping import EarlyStopping, check_checkpoints
+from surrogate_ax.execution.executor import Executor, Synchronous
+from surrogate_ax.execution.loop import Callback, Host, run
+from surrogate_ax.execution.pipelined import Pipelined
+from surrogate_ax.execution.progress import ProgressBar
+from surrogate_ax.execution.records import SearchStatus
+from surrogate_ax.generation.conditions import Choice, Range, check_searched
+from surrogate_ax.generation.protocols import Generator, Steppable
+from surrogate_ax.generation.recipe import check_fingerprint
+from surrogate_ax.latents.seeds import seed_to_json
+from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.policies.basic import fixed
+from surrogate_ax.policies.history import Policy
+from surrogate_ax.policies.plan import Plan, plan
+from surrogate_ax.policies.proposer import Proposer
+from surrogate_ax.scoring.evaluator import Evaluator
+from surrogate_ax.scoring.objective import Objective
+
+RECORD_VERSION = 2  # of what a study records of the search; 1 is an Ax experiment's of before, with fewer facts
+
+
+class Session:
+    """One run of a search, checked before anything is written.
+
+    Args:
+        generator: makes the outputs.
+        objective: judges them.
+        rng: seed of seeds, draws and policy.
+        total_trials: ended trials wanted in the study.
+        budget: in its place, what the search may cost in whole outputs.
+        batch_size: items of one generator call, at most.
+        space: a box of one's own, fixed for the study.
+        policy: where to search, in place of `space`.
+        conditions: searched call arguments.
+        checkpoints: numbers of steps after which estimates are scored and trajectories are stopped.
+        keep_fraction: share of each batch that goes on behind a checkpoint; without it the host says which stop.
+        overlap: whether a batch is scored while the next one is generated.
+        catch: exceptions of generator and score that fail single trials.
+        device: where latents are made.
+        axes: K, where the host's parameters are fixed already.
+        host_proposes: whether the host's optimiser is to propose in a planned search, which then is O3.
+
+    Raises:
+        ArgumentError: space and policy together, both or neither of total_trials and budget, a count below 1, a budget
+            beside parts that it plans, checkpoints outside the trajectory or together with overlap.
+        UnsupportedError: checkpoints for a generator that cannot stop between steps.
+        MismatchError: a space of another prior than the generator's.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        objective: Objective,
+        *,
+        rng: int,
+        total_trials: int | None = None,
+        budget: int | None = None,
+        batch_size: int = 16,
+        space: SurrogateSpace | None = None,
+        policy: Policy | None = None,
+        conditions: Mapping[str, Range | Choice] | None = None,
+        checkpoints: Sequence[int] = (),
+        keep_fraction: float | None = None,
+        overlap: bool = False,
+        catch: tuple[type[Exception], ...] = (Exception,),
+        device: torch.device | str = "cpu",
+        axes: int | None = None,
+        host_proposes: bool = False,
+    ) -> None:
+        self.evaluator = Evaluator(generator, objective, catch=catch)
+        check_counts(batch_size=batch_size)
+        parts = {"space": space, "policy": policy, "checkpoints": tuple(checkpoints), "keep_fraction": keep_fraction}
+        check_extent(total_trials, budget, **parts)
+        check_space(space, policy, generator)
+        if checkpoints:
+            check_checkpoints(generator, checkpoints, keep_fraction)
+        if overlap:
+            check_overlap(checkpoints)
+        self.conditions = check_searched(conditions or {})
+        self.facts = search_facts(objective, space=space, policy=policy, conditions=self.conditions, rng=rng)
+        self._rng, self._batch_size, self._device, self._overlap = rng, batch_size, device, overlap
+        self._own_policy = fixed(space) if space else policy
+        self._budget, self._cohort_size = budget, batch_size
+        self.total_trials = total_trials or budget or 0
+        self._checkpoints, self._keep_fraction = tuple(checkpoints), keep_fraction
+        self._plan = plan(
+            budget or total_trials or 0,
+            dim=generator.prior.dim,
+            axes=axes,
+            searched=bool(self.conditions) or host_proposes,
+            steps=None if budget is None or overlap else stoppable_steps(generator, objective),
+        )
+
+    def begin(self, recorded: Mapping[str, Any] | None, *, study: str) -> dict[str, Any]:
+        """The record of the search: as its first trial has begun it, or new.
+
+        Args:
+            recorded: what the study has recorded, None where no trial stands.
+            study: what it is called, for messages.
+
+        Raises:
+            MismatchError: another generator, space, objective or conditions (named).
+        """
+        record = begin_record(recorded, self.facts, self.evaluator.generator, self._plan, study=study)
+        self._plan = Plan.from_json(record["plan"])
+        if self._budget is not None:
+            spent = self._plan.spend(self._budget, stops=not self._overlap)
+            self.total_trials, self._checkpoints, self._keep_fraction = spent
+            self._cohort_size = self._plan.cohort_size
+        self.proposer = self._make_proposer()
+        return record
+
+    def _make_proposer(self) -> Proposer:
+        """Where the search goes on.
+
+        Raises:
+            ArgumentError: a prior that is too small for the plan.
+        """
+        total, rng, prior = self.total_trials, self._rng, self.evaluator.generator.prior
+        if self._own_policy is not None:
+            return Proposer(self._own_policy, total, rng)
+        return Proposer.planned(self._plan, prior, total_trials=total, rng=rng, device=self._device)
+
+    def executor(self, host: Host[Any], *, in_generations: bool = False) -> Executor:
+        """How candidates are evaluated.
+
+        Args:
+            host: told of estimates, and asked which trajectories to stop.
+            in_generations: whether the host's optimiser needs a whole batch told before it proposes the next, so that
+                survivors of a batch do not wait for those of later ones. A planned search asks no optimiser.
+        """
+        if self._overlap:
+            return Pipelined(self.evaluator)
+        if not self._checkpoints:
+            return Synchronous(self.evaluator)
+        return EarlyStopping(
+            host,
+            self.evaluator,
+            self._checkpoints,
+            batch_size=self._batch_size,
+            merge=self._budget is not None or not in_generations,
+            keep_fraction=self._keep_fraction,
+            cohort_size=self._cohort_size,
+        )
+
+    def run(
+        self,
+        host: Host[Any],
+        *,
+        timeout: float | None = None,
+        callbacks: Sequence[Callback] = (),
+        progress: bool = True,
+        status: SearchStatus | None = None,
+        in_generations: bool = False,
+    ) -> None:
+        """Search until the study has as many ended trials as are wanted.
+
+        Args:
+            host: an optimiser, adapted.
+            timeout: seconds after which no further batch is begun.
+            callbacks: called after every batch that has ended; one that returns True ends the run.
+            progress: show a bar with rate, best value and time left.
+            status: what the study holds, said above the bar.
+            in_generations: as for `executor`.
+        """
+        objective = self.evaluator.objective
+        bar = ProgressBar(objective, host.history(), self.total_trials, status) if progress else None
+        with bar or contextlib.nullcontext():
+            run(
+                host,
+                self.proposer,
+                self.executor(host, in_generations=in_generations),
+                batch_size=self._batch_size,
+                timeout=timeout,
+                callbacks=[*([bar] if bar else []), *callbacks],
+            )
+
+
+def search_facts(
+    objective: Objective,
+    *,
+    space: SurrogateSpace | None,
+    policy: Policy | None,
+    conditions: Mapping[str, Range | Choice],
+    rng: int,
+) -> dict[str, Any]:
+    """What all runs of one study must agree on, beside the generator, JSON-able and part by part."""
+    facts: dict[str, Any] = {"metrics": objective.describe()}
+    facts["conditions"] = {name: repr(value) for name, value in conditions.items()}
+    if space is None:
+        return facts | {"space": "by a policy" if policy else "planned", "rng": rng}
+    seeds = json.dumps([seed_to_json(seed) for seed in space.bank.seeds])
+    bank = "bank-" + hashlib.sha256(seeds.encode()).hexdigest()[:12]
+    return facts | {"space": space.fingerprint, "bank": bank, "chart": space.chart.name}
+
+
+def begin_record(
+    recorded: Mapping[str, Any] | None,
+    facts: Mapping[str, Any],
+    generator: Generator,
+    planned: Plan,
+    *,
+    study: str,
+) -> dict[str, Any]:
+    """What a study records of a search: as it was begun, or new; refuses what differs from the beginning.
+
+    Args:
+        recorded: what the study has recorded, None where no trial stands.
+        facts: of this run.
+        generator: makes the outputs.
+        planned: of this run, for a new record.
+        study: what it is called, for messages.
+
+    Raises:
+        MismatchError: another version, generator or facts; each that differs is named.
+    """
+    if recorded is None:
+        made = {"version": RECORD_VERSION, "generator": dict(generator.fingerprint), "plan": planned.to_json()}
+        return made | dict(facts)
+    if recorded.get("version") not in (1, RECORD_VERSION):
+        raise MismatchError(
+            f"{study}: made by version {recorded.get('version')} of this record, this release reads {RECORD_VERSION}."
+        )
+    check_fingerprint(recorded["generator"], generator, what="study")
+    differing = [
+        f"{name}: {recorded[name]} -> {fact}" for name, fact in facts.items() if recorded.get(name, fact) != fact
+    ]
+    if differing:
+        raise MismatchError(f"{study} was begun with other parts. {'; '.join(differing)}. Use a new study.")
+    return dict(recorded)
+
+
+def check_extent(total_trials: int | None, budget: int | None, **own: object) -> None:
+    """Refuse a run that is not told how much to do, or twice, or a planned one with parts of one's own.
+
+    Args:
+        total_trials: trials wanted.
+        budget: whole outputs' worth wanted.
+        **own: arguments in place of which the budget is planned, by name.
+
+    Raises:
+        ArgumentError: neither or both, a count below 1, a budget beside one of the others, or `keep_fraction` alone.
+    """
+    if (total_trials is None) == (budget is None):
+        raise ArgumentError(
+            f"total_trials, budget: expected one of them, got total_trials = {total_trials} and budget = {budget}. A "
+            "budget counts whole outputs; unpromising ones may be stopped half-way, so that there are more trials."
+        )
+    check_counts(**({"total_trials": total_trials} if total_trials is not None else {"budget": budget or 0}))
+    fraction = own.get("keep_fraction")
+    if fraction is not None and not own.get("checkpoints"):
+        raise ArgumentError(f"keep_fraction: expected checkpoints beside it, got keep_fraction = {fraction} alone.")
+    given = sorted(name for name, value in own.items() if value is not None and value != ())
+    if budget is not None and given:
+        raise ArgumentError(
+            f"budget: it plans the search, so it does not go with {', '.join(given)}. Give total_trials in its place."
+        )
+
+
+def check_space(space: SurrogateSpace | None, policy: Policy | None, generator: Generator) -> None:
+    """Refuse a space beside a policy, or one that was made under another prior than the generator's."""
+    if space is not None and policy is not None:
+        raise ArgumentError("space, policy: expected at most one of them, got both; `fixed(space)` is a policy.")
+    if space is not None and space.bank.prior.fingerprint != generator.prior.fingerprint:
+        raise MismatchError(
+            f"space: made under prior {space.bank.prior.fingerprint}, the generator's is {generator.prior.fingerprint}."
+        )
+
+
+def check_overlap(checkpoints: Sequence[int]) -> None:
+    """Refuse checkpoints beside scores that come later."""
+    if checkpoints:
+        raise ArgumentError(
+            f"overlap, checkpoints: expected one of them, got overlap and checkpoints = {tuple(checkpoints)}. What is "
+            "scored at a checkpoint decides which trajectories go on, so generation has to wait for it."
+        )
+
+
+def stoppable_steps(generator: Generator, objective: Objective) -> int | None:
+    """T of a generator whose trajectories a budget may have stopped, None where it may not.
+
+    Several metrics have whole outputs: what they are after is a front of finished ones.
+    """
+    one = len(objective.optimised) == 1
+    return generator.steps if one and isinstance(generator, Steppable) else None

@@ -1,0 +1,85 @@
+"""What a search evaluates next: from its history and what is pending to a round, its proposals and points of its box.
+
+A proposer is pure: equal histories give equal rounds, on resume and in every worker. It holds no generator, and a
+planned one is JSON, so a process without the model can propose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from surrogate_ax.errors import UnsupportedError
+from surrogate_ax.latents.priors import Prior
+from surrogate_ax.policies.history import History, Policy, Round
+from surrogate_ax.policies.plan import Plan
+
+
+@dataclass(frozen=True)
+class Proposer:
+    """A policy, how far it goes, and its seed.
+
+    Args:
+        policy: where to search next.
+        total_trials: ended trials wanted in the study, earlier ones and failed ones included.
+        rng: seed of the policy.
+        plan: what the policy was made from, where it was planned.
+    """
+
+    policy: Policy
+    total_trials: int
+    rng: int
+    plan: Plan | None = field(default=None, compare=False)
+
+    @classmethod
+    def planned(
+        cls, plan: Plan, prior: Prior, *, total_trials: int, rng: int, device: torch.device | str = "cpu"
+    ) -> Proposer:
+        """The proposer of a plan.
+
+        Args:
+            plan: how to spend the budget.
+            prior: the law of the latents.
+            total_trials: ended trials wanted.
+            rng: seed of the policy.
+            device: where latents are made.
+        """
+        return cls(plan.policy(prior, device=device), total_trials, rng, plan)
+
+    def round(self, history: History, current: Round | None = None) -> Round | None:
+        """The round to run now: the current one until it closes, then the policy's next; None when nothing is proposed.
+
+        Args:
+            history: ended trials, and the rounds of all that are running.
+            current: the round that this worker ran last.
+        """
+        if current is not None and history.ended(current.number) < current.size:
+            return current
+        return self.policy(history, self.remaining(history), self.rng)
+
+    def remaining(self, history: History) -> int:
+        """How many trials are still to be asked, beside those that are running."""
+        return self.total_trials - len(history.terms) - len(history.running)
+
+    def open(self, history: History, round: Round) -> int:
+        """How many trials of a round are still to be asked."""
+        return min(self.remaining(history), history.open(round))
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` needs beside the prior.
+
+        Raises:
+            UnsupportedError: the policy is a function of the user's.
+        """
+        if self.plan is None:
+            raise UnsupportedError("proposer: a policy of your own cannot be written as JSON; a planned one can.")
+        return {"plan": self.plan.to_json(), "total_trials": self.total_trials, "rng": self.rng}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any], prior: Prior, *, device: torch.device | str = "cpu") -> Proposer:
+        """The inverse of `to_json`, under the prior of the study."""
+        plan = Plan.from_json(record["plan"])
+        return cls.planned(plan, prior, total_trials=record["total_trials"], rng=record["rng"], device=device)
