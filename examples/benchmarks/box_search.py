@@ -10,6 +10,7 @@ from ax.api.configs import RangeParameterConfig
 from surrogate_ax import Generator, Metric, Objective, Policy, SurrogateSpace
 from surrogate_ax.policies.history import Round, as_proposals
 from surrogate_ax_platform import configure_experiment, optimize, records
+from surrogate_ax_platform.records import values_of
 
 Array = np.ndarray
 Score = Callable[[Array], Array]
@@ -50,7 +51,7 @@ def with_coefficients(
     configure_experiment(client, generator, objective, space=space, model="coefficients", rng=rng)
     policy = fixed_turn(Round(space, 0, total, as_proposals(space.bank, space.coefficients(begin))))
     optimize(client, generator, objective, total_trials=total, batch_size=BATCH, rng=rng, policy=policy)
-    return client, np.array([records.metric_values(t, ["score"])[0] for t in records.trials(client._experiment)])
+    return client, np.array([values_of(t, ["score"])[0] for t in records.trials(client._experiment)])
 
 
 def with_ax(generator: Generator, score: Score, space: SurrogateSpace, begin: Array, rng: int) -> Array:

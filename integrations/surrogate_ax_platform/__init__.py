@@ -7,9 +7,10 @@ except ImportError as error:
 
     raise MissingExtraError("surrogate_ax_platform needs Ax 1.3: pip install 'surrogate-ax[ax]'.") from error
 
-from surrogate_ax_platform.drive import BatchRunner, RecordedMetric, configure_runner
-from surrogate_ax_platform.host import AxHost, Ticket
+from surrogate_ax_platform.drive import configure_runner
+from surrogate_ax_platform.host import AxHost
 from surrogate_ax_platform.optimize import configure_experiment, optimize
+from surrogate_ax_platform.records import read_record, status
 from surrogate_ax_platform.report import write_report
 from surrogate_ax_platform.search_space import parameters
 from surrogate_ax_platform.snapshot import load_client, save_client
@@ -17,15 +18,14 @@ from surrogate_ax_platform.strategy import generation_strategy
 
 __all__ = [
     "AxHost",
-    "BatchRunner",
-    "RecordedMetric",
-    "Ticket",
     "configure_experiment",
     "configure_runner",
     "generation_strategy",
     "load_client",
     "optimize",
     "parameters",
+    "read_record",
     "save_client",
+    "status",
     "write_report",
 ]

@@ -24,6 +24,8 @@ from ax.storage.metric_registry import CORE_METRIC_REGISTRY
 from ax.storage.runner_registry import CORE_RUNNER_REGISTRY
 
 from surrogate_ax.errors import ArgumentError, SurrogateError
+from surrogate_ax.execution.executor import latents_of
+from surrogate_ax.execution.session import Session
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.policies.basic import fixed, o3
@@ -31,7 +33,7 @@ from surrogate_ax.policies.history import History, Policy, Round
 from surrogate_ax.scoring.evaluator import Evaluator
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
-from surrogate_ax_platform.experiment import begun, check_prior, search_plan
+from surrogate_ax_platform.experiment import host_proposes, record_search, recorded_search
 from surrogate_ax_platform.host import BEGIN, AxHost
 from surrogate_ax_platform.strategy import sees_one_round
 
@@ -110,8 +112,7 @@ class BatchRunner(IRunner):
         waiting = host.left(round)
         candidates = [host.candidate(trial, round, len(waiting)) for trial in waiting]
         try:
-            bank = round.space.bank.extend([seed for candidate in candidates for seed, _ in candidate.terms])
-            z = bank.latents(bank.rows(candidate.terms for candidate in candidates))
+            z = latents_of(candidates, round.space.bank)
             evaluations = evaluator(z, [candidate.condition for candidate in candidates])
         except BaseException:
             host.forget(candidates)
@@ -156,15 +157,24 @@ def configure_runner(
             nothing of that box yet.
         MismatchError: the client was begun with another generator, space, objective or K (named).
     """
-    if space is not None and policy is not None:
-        raise ArgumentError("space, policy: expected at most one of them, got both; `fixed(space)` is a policy.")
-    check_prior(space, generator)
-    tensors = None if space is None else space.bank.tensors
-    host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, tensors=tensors)
-    recorded = client._experiment._properties.get(records.EXPERIMENT, {})
-    where = space.fingerprint if space else recorded.get("space", "by a policy")
-    planned = search_plan(client, generator, ENOUGH, axes=host.axes)
-    record = begun(client, generator, objective, where=where, planned=planned)
+    seeds = None if space is None else space.bank.tensors
+    host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, seeds=seeds)
+    session = Session(
+        generator,
+        objective,
+        rng=rng,
+        total_trials=ENOUGH,
+        space=space,
+        policy=policy,
+        catch=catch,
+        device=device,
+        axes=host.axes,
+        host_proposes=host_proposes(client),
+    )
+    recorded = recorded_search(client)
+    if space is None and recorded is not None:  # the box is that of the search, whatever has moved it
+        session.facts["space"] = recorded["space"]
+    record = session.begin(recorded, study="client: its experiment")
     history = host.history()
     round = _policy(policy, space, history, generator, host.axes, device)(history, ENOUGH, rng)
     if round is None or round.space.fresh == 1 or round.size <= len(round.proposals):
@@ -177,9 +187,9 @@ def configure_runner(
             f"{BEGIN} trials that it needs. Let `optimize` run them, or configure it with model='coefficients'."
         )
     host.begin(round)
-    client._experiment._properties[records.EXPERIMENT] = record
+    record_search(client, record)
     client.configure_metrics([RecordedMetric(metric.name) for metric in objective.metrics])
-    client.configure_runner(BatchRunner(host, round, Evaluator(generator, objective, catch=catch)))
+    client.configure_runner(BatchRunner(host, round, session.evaluator))
 
 
 def _policy(

@@ -3,70 +3,42 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from ax.api.client import Client
 from ax.core.experiment import Experiment
 
 from surrogate_ax.errors import ArgumentError, MismatchError
-from surrogate_ax.generation.protocols import Generator
-from surrogate_ax.generation.recipe import check_fingerprint
-from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.policies.history import Round
-from surrogate_ax.policies.plan import Plan, plan
-from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
 from surrogate_ax_platform.search_space import LAST_ROUND, conditions_of
 
 
-def check_prior(space: SurrogateSpace | None, generator: Generator) -> None:
-    """Refuse a space that was made under another prior than the generator's."""
-    if space is not None and space.bank.prior.fingerprint != generator.prior.fingerprint:
-        raise MismatchError(
-            f"space: made under prior {space.bank.prior.fingerprint}, the generator's is {generator.prior.fingerprint}."
-        )
-
-
-def begun(client: Client, generator: Generator, objective: Objective, *, where: str, planned: Plan) -> dict[str, Any]:
-    """What an experiment is made with: as it was begun by its first ended trial; refuses what differs from that.
-
-    Args:
-        client: with an experiment of ours.
-        generator: makes the outputs.
-        objective: judges them.
-        where: says what is searched.
-        planned: the search, when the experiment begins.
+def recorded_search(client: Client) -> dict[str, Any] | None:
+    """What an experiment has recorded of its search; None where no trial has ended.
 
     Raises:
-        MismatchError: another generator, objective or `where` (named), trials of somebody else, or NaN told.
+        MismatchError: trials of somebody else, or NaN told.
     """
     experiment = client._experiment
-    facts: dict[str, Any] = {"metrics": objective.describe(), "space": where}
-    recorded: dict[str, Any] | None = experiment._properties.get(records.EXPERIMENT)
     ended = records.ended_trials(experiment)
     for trial in ended:
-        records.read_recipe(trial)  # refuses what somebody else has told
+        records.check_recipe(trial)
     _check_values(client)
-    if recorded is None or not ended:
-        made = {"version": records.VERSION, "generator": dict(generator.fingerprint), "plan": planned.to_json()}
-        return made | facts
-    if recorded.get("version") != records.VERSION:
-        raise MismatchError(
-            f"client: made by version {recorded.get('version')} of this record, this release reads {records.VERSION}."
-        )
-    check_fingerprint(recorded["generator"], generator, what="client")
-    differing = [f"{name}: {recorded[name]} -> {fact}" for name, fact in facts.items() if recorded[name] != fact]
-    if differing:
-        raise MismatchError(
-            f"client: its experiment was begun with other parts. {'; '.join(differing)}. Use a new Client."
-        )
-    return recorded
+    recorded: dict[str, Any] | None = experiment._properties.get(records.EXPERIMENT)
+    return recorded if ended else None
 
 
-def search_plan(client: Client, generator: Generator, budget: int, *, axes: int, steps: int | None = None) -> Plan:
-    """The plan for a budget, as `surrogate_ax.plan` makes it for what a client searches and its K."""
-    searched = bool(conditions_of(client)) or proposes(client)
-    return plan(budget, dim=generator.prior.dim, axes=axes, searched=searched, steps=steps)
+def record_search(client: Client, record: Mapping[str, Any]) -> None:
+    """Write what an experiment's search was begun with."""
+    client._experiment._properties[records.EXPERIMENT] = dict(record)
+    client._save_experiment_to_db_if_possible(experiment=client._experiment)
+
+
+def host_proposes(client: Client) -> bool:
+    """Whether the client's generation strategy is to propose in a planned search."""
+    return bool(conditions_of(client)) or proposes(client)
 
 
 def proposes(client: Client) -> bool:
@@ -76,11 +48,11 @@ def proposes(client: Client) -> bool:
 
 
 def begin_round(experiment: Experiment, round: Round, *, axes: int) -> bool:
-    """Record a turn's space as that of the round in play, or refuse one that is not the experiment's.
+    """Record a round's space as that of the round in play, or refuse one that is not the experiment's.
 
     Args:
         experiment: of ours.
-        round: with the space and the round.
+        round: with its space and number.
         axes: K of the experiment.
 
     Returns:

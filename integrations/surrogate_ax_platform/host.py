@@ -25,13 +25,12 @@ from torch import Tensor
 
 from surrogate_ax.errors import ArgumentError, GenerationError, MismatchError
 from surrogate_ax.execution.executor import Candidate
+from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.seeds import Draw, Terms, draw_entropy
-from surrogate_ax.latents.space import SurrogateSpace
-from surrogate_ax.media.previews import save_preview
 from surrogate_ax.policies.history import History, Round
-from surrogate_ax.scoring.evaluator import INTERRUPTED, Evaluations
+from surrogate_ax.scoring.evaluator import Evaluations
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
 from surrogate_ax_platform.experiment import begin_round
@@ -69,7 +68,7 @@ class AxHost:
         rng: seed of draws and of the random parameters of exact rows.
         previews: a folder for pictures of the outputs; none are made without it.
         snapshot: a JSON file that is kept up to date; none is written without it.
-        tensors: inner rows (D,) of stored seeds, by SHA-256: the client keeps their hashes only.
+        seeds: inner rows (D,) of stored seeds, by SHA-256: the client keeps their hashes only.
 
     Raises:
         MismatchError: the client was configured for something else.
@@ -84,7 +83,7 @@ class AxHost:
         rng: int = 0,
         previews: Path | str | None = None,
         snapshot: Path | str | None = None,
-        tensors: Mapping[str, Tensor] | None = None,
+        seeds: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.client = client
         self.axes = check_client(client, objective)
@@ -96,8 +95,7 @@ class AxHost:
         self._entropy = draw_entropy(rng, "trials")
         self._previews = None if previews is None else Path(previews)
         self._snapshot = snapshot
-        self._tensors = dict(tensors or {})
-        self._read: dict[int, records.Row] = {}  # of ended trials, which do not change any more
+        self._reader = records.ExperimentReader(objective, seeds)
         self._asked: set[int] = set()
         self._end: int | None = None  # progression of results, behind those of estimates
         ended = [trial.run_metadata.get(records.ORDER, -1) for trial in records.ended_trials(self._experiment)]
@@ -105,15 +103,10 @@ class AxHost:
 
     def history(self) -> History:
         """Ended trials in the order in which they ended; running ones are the caller's, or will be reclaimed."""
-        names = [metric.name for metric in self._objective.metrics]
-        ended = records.ended_trials(self._experiment)
-        for trial in ended:
-            if trial.index not in self._read:
-                self._read[trial.index] = records.read_row(trial, names)
-        return records.history([self._read[trial.index] for trial in ended], self._objective, self._tensors)
+        return self._reader.read(self._experiment)
 
     def ask(self, n: int, round: Round) -> Sequence[Candidate[Ticket]]:
-        """Trials left by a dead worker, exact rows of the turn that nobody has run yet, then what Ax proposes.
+        """Trials left by a dead worker, proposals of the round that nobody has run yet, then what Ax proposes.
 
         Raises:
             MismatchError: another K than the client's, or another space than its round was begun with.
@@ -122,18 +115,18 @@ class AxHost:
         """
         self.begin(round)
         left = self.left(round)[:n]
-        exact = self._exact_left(round)[: n - len(left)]
+        waiting = self._proposals_left(round)[: n - len(left)]
         candidates: list[Candidate[Ticket]] = []
         try:
             candidates.extend(self.candidate(trial, round, n) for trial in left)
-            candidates.extend(self._ask_exact(round, row, n) for row in exact)
+            candidates.extend(self._ask_proposal(round, number, n) for number in waiting)
             wanted = n - len(candidates)
             if wanted and self._proposes(round):
                 candidates.extend(self._propose(wanted, round, n))
             else:
                 candidates.extend(self._attach(round, self._point(round), n) for _ in range(wanted))
         except BaseException:
-            self._give_back([candidate.ticket for candidate in candidates])
+            self.give_back(candidates)
             raise
         if not candidates:
             raise GenerationError("client: Ax's generation strategy proposed no trial, and none is running.")
@@ -141,7 +134,7 @@ class AxHost:
         return candidates
 
     def begin(self, round: Round) -> None:
-        """Record the turn's space, or refuse one that is not the experiment's.
+        """Record the round's space, or refuse one that is not the experiment's.
 
         Raises:
             MismatchError: another K than the client's, or another space than its round was begun with.
@@ -177,20 +170,18 @@ class AxHost:
         rng = np.random.default_rng([self._rng, len(self._experiment.trials)])
         return random_point(self._experiment.search_space, self._conditions, round=number, rng=rng)
 
-    def _ask_exact(self, round: Round, row: tuple[int, Terms], n: int) -> Candidate[Ticket]:
-        number, terms = row
-        point = self._point(round)
-        point |= coordinates(round.space, terms) or {ROUND: -1 - round.number}
-        return self._attach(round, point, n, exact=(number, terms))
+    def _ask_proposal(self, round: Round, number: int, n: int) -> Candidate[Ticket]:
+        proposal = round.proposals[number]
+        point = {**self._point(round), **proposal.condition}
+        point |= coordinates(round.space, proposal.terms) or {ROUND: -1 - round.number}
+        return self._attach(round, point, n, number)
 
-    def _attach(
-        self, round: Round, point: Mapping[str, Any], n: int, exact: tuple[int, Terms] | None = None
-    ) -> Candidate[Ticket]:
+    def _attach(self, round: Round, point: Mapping[str, Any], n: int, proposal: int | None = None) -> Candidate[Ticket]:
         with warnings.catch_warnings():
             if point[ROUND] < 0:
                 warnings.filterwarnings("ignore", message=".*out-of-design", category=RuntimeWarning)  # it is meant
             index = self.client.attach_trial(parameters=dict(point))
-        return self.candidate(self._trial(index), round, n, exact)
+        return self.candidate(self._trial(index), round, n, proposal)
 
     def _propose(self, n: int, round: Round, batch: int) -> list[Candidate[Ticket]]:
         """What Ax proposes: n points or fewer."""
@@ -209,16 +200,14 @@ class AxHost:
             raise
         return candidates
 
-    def candidate(
-        self, trial: Trial, round: Round, n: int, exact: tuple[int, Terms] | None = None
-    ) -> Candidate[Ticket]:
+    def candidate(self, trial: Trial, round: Round, n: int, proposal: int | None = None) -> Candidate[Ticket]:
         """The candidate of a trial; its recipe is recorded if it has none yet.
 
         Args:
             trial: with one arm.
             round: where a trial without a recipe lies.
             n: items of its batch.
-            exact: number and terms of the exact row that it stands for.
+            proposal: number of the round's proposal that it evaluates.
 
         Raises:
             ArgumentError: the trial lies outside the box.
@@ -229,26 +218,28 @@ class AxHost:
         if records.RECIPE in trial.run_metadata:
             terms = records.read_recipe(trial).terms
             return Candidate(Ticket(trial.index, params), terms, condition, records.round_of(trial))
-        terms = self._terms(trial, params, round.space) if exact is None else exact[1]
+        terms = self._terms(trial, params, round) if proposal is None else round.proposals[proposal].terms
         recipe = Recipe(terms, condition, self._generator, n)
         written = {records.RECIPE: recipe.to_json(), records.TRIAL_ROUND: round.number}
-        trial.update_run_metadata(written | ({} if exact is None else {records.EXACT: exact[0]}))
+        trial.update_run_metadata(written | ({} if proposal is None else {records.PROPOSAL: proposal}))
         self._store(trial)
         return Candidate(Ticket(trial.index, params), terms, condition, round.number)
 
-    def _terms(self, trial: Trial, params: Mapping[str, Any], space: SurrogateSpace) -> Terms:
-        u = np.array([[params[f"u{k}"] for k in range(self.axes - 1)]])
+    def _terms(self, trial: Trial, params: Mapping[str, Any], round: Round) -> Terms:
         try:
-            return space.terms(u, draws=[Draw(self._entropy, trial.index)] if space.fresh > 0 else [])[0]
+            return round.point(params, Draw(self._entropy, trial.index))
         except ArgumentError as error:
             raise ArgumentError(
                 f"client: trial {trial.index} lies outside the box ({error}). Mark it abandoned to go on."
             ) from error
 
-    def _exact_left(self, round: Round) -> list[tuple[int, Terms]]:
+    def _proposals_left(self, round: Round) -> list[int]:
+        """Numbers of the round's proposals that no trial evaluates."""
+        if not round.proposals:
+            return []
         mine = [trial for trial in records.trials(self._experiment) if trial.status != TrialStatus.FAILED]
-        done = {t.run_metadata.get(records.EXACT) for t in mine if records.round_of(t) == round.number}
-        return [(i, terms) for i, terms in enumerate(round.terms) if i not in done]
+        done = {t.run_metadata.get(records.PROPOSAL) for t in mine if records.round_of(t) == round.number}
+        return [i for i in range(len(round.proposals)) if i not in done]
 
     def report_estimates(self, cs: Sequence[Candidate[Ticket]], step: int, values: Mapping[str, Array]) -> None:
         """Attach estimates to the trials."""
@@ -271,9 +262,6 @@ class AxHost:
         self.save()
 
     def _tell_one(self, trial: Trial, ticket: Ticket, ev: Evaluations, i: int) -> None:
-        if ev.reasons.get(i) == INTERRUPTED:
-            self._give_back([ticket])
-            return
         status = self.record(ticket, ev, i)
         if status == TrialStatus.ABANDONED:
             trial.mark_abandoned(reason=ev.reasons[i])
@@ -289,7 +277,7 @@ class AxHost:
 
         Args:
             ticket: of the i-th trial of the batch.
-            ev: of the batch; the trial was not interrupted.
+            ev: of the batch.
             i: its place.
 
         Returns:
@@ -297,20 +285,21 @@ class AxHost:
         """
         trial = self._trial(ticket.index)  # anew: storing a trial in a database replaces the object
         self._asked.discard(trial.index)
-        picture = None if self._previews is None or ev.status[i] == "failed" else self._preview(trial, ev, i)
+        shown = self._previews is not None and ev.status[i] != "failed"
+        picture = records.save_picture(trial, ev, i, self._previews or Path()) if shown else None
         trial.update_run_metadata(records.result(ev, i, order=self._order, preview=picture))  # stored with the status
         self._order += 1
         return STATUS[ev.status[i]]
-
-    def _preview(self, trial: Trial, ev: Evaluations, i: int) -> str:
-        folder = self._previews or Path()
-        folder.mkdir(parents=True, exist_ok=True)
-        return save_preview(ev.outputs[i], folder / f"trial{trial.index}", rate=ev.rate).name
 
     def reclaim(self) -> int:
         """How many running trials a dead process has left; `ask` gives them out again."""
         running = [trial for trial in records.trials(self._experiment) if trial.status == TrialStatus.RUNNING]
         return sum(trial.index not in self._asked for trial in running)
+
+    def give_back(self, cs: Sequence[Candidate[Ticket]]) -> None:
+        """Fail trials whose evaluation was broken off, with the reason that they were interrupted."""
+        self._give_back([candidate.ticket for candidate in cs])
+        self.save()
 
     def forget(self, cs: Sequence[Candidate[Ticket]]) -> None:
         """Let running trials be given out again."""
@@ -320,6 +309,8 @@ class AxHost:
         for ticket in tickets:
             trial = self._trial(ticket.index)
             self._asked.discard(ticket.index)
+            if trial.status != TrialStatus.RUNNING:
+                continue
             trial.update_run_metadata({records.REASON: INTERRUPTED})
             trial.mark_failed(reason=INTERRUPTED)
             self._store(trial)

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from ax.api.client import Client
 from ax.generation_strategy.generation_strategy import GenerationStrategy
 
-from surrogate_ax.errors import ArgumentError, MismatchError, check_counts
-from surrogate_ax.execution.early_stopping import EarlyStopping, check_checkpoints
-from surrogate_ax.execution.executor import Executor, Synchronous
-from surrogate_ax.execution.loop import Batch, run
-from surrogate_ax.execution.pipelined import Pipelined, check_overlap
+from surrogate_ax.errors import ArgumentError, MismatchError
+from surrogate_ax.execution.loop import Callback
+from surrogate_ax.execution.session import Session, check_space
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.latents.seeds import draw_entropy
 from surrogate_ax.latents.space import SurrogateSpace
-from surrogate_ax.policies.basic import fixed
 from surrogate_ax.policies.history import Policy
-from surrogate_ax.policies.plan import Plan, check_wanted, stoppable
-from surrogate_ax.scoring.evaluator import Evaluator
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
-from surrogate_ax_platform.experiment import begun, check_prior, search_plan
+from surrogate_ax_platform.experiment import host_proposes, record_search, recorded_search
 from surrogate_ax_platform.host import AxHost
 from surrogate_ax_platform.search_space import check_client, objective_text, optimization, parameters
 from surrogate_ax_platform.snapshot import check_snapshot
@@ -67,7 +62,7 @@ def configure_experiment(
             f"client: it has the experiment {client._experiment.name!r} already. Use a new Client, or go on with "
             "`optimize`."
         )
-    check_prior(space, generator)
+    check_space(space, None, generator)
     axes = seeds if space is None else space.axes
     if not 2 <= axes <= generator.prior.dim:
         raise ArgumentError(f"seeds: expected K from 2 to D = {generator.prior.dim}, got {axes}.")
@@ -101,10 +96,11 @@ def optimize(
     keep_fraction: float | None = None,
     overlap: bool = False,
     timeout: float | None = None,
-    callbacks: Sequence[Callable[[Batch], bool | None]] = (),
+    callbacks: Sequence[Callback] = (),
     catch: tuple[type[Exception], ...] = (Exception,),
     previews: Path | str | None = None,
     snapshot: Path | str | None = None,
+    progress: bool = True,
     device: torch.device | str = "cpu",
 ) -> None:
     """Search a generator's outputs through a client, one generator call a batch.
@@ -138,6 +134,7 @@ def optimize(
         catch: exceptions of generator and score that fail single trials; `()` lets them through.
         previews: a folder; every output's picture is written there before its trial is told.
         snapshot: a JSON file, kept up to date by `save_client`.
+        progress: show a bar with rate, best value and time left.
         device: where latents are made: the generator's.
 
     Raises:
@@ -149,49 +146,29 @@ def optimize(
 
     Reference: arXiv 2509.23800 (surrogate spaces).
     """
-    evaluator = Evaluator(generator, objective, catch=catch)
-    check_counts(batch_size=batch_size)
-    check_wanted(
-        total_trials, budget, space=space, policy=policy, checkpoints=tuple(checkpoints), keep_fraction=keep_fraction
-    )
-    if space is not None and policy is not None:
-        raise ArgumentError("space, policy: expected at most one of them, got both; `fixed(space)` is a policy.")
-    check_prior(space, generator)
-    if checkpoints:
-        check_checkpoints(generator, checkpoints, keep_fraction)
-    if overlap:
-        check_overlap(checkpoints)
     axes = check_client(client, objective)
-    where = space.fingerprint if space else "by a policy" if policy else "planned"
-    steps = None if budget is None or overlap else stoppable(generator, objective)
-    planned = search_plan(client, generator, budget or total_trials or 0, axes=axes, steps=steps)
-    record = begun(client, generator, objective, where=where, planned=planned)
+    session = Session(
+        generator,
+        objective,
+        rng=rng,
+        total_trials=total_trials,
+        budget=budget,
+        batch_size=batch_size,
+        space=space,
+        policy=policy,
+        checkpoints=checkpoints,
+        keep_fraction=keep_fraction,
+        overlap=overlap,
+        catch=catch,
+        device=device,
+        axes=axes,
+        host_proposes=host_proposes(client),
+    )
+    record = session.begin(recorded_search(client), study="client: its experiment")
     if snapshot is not None:
         check_snapshot(client, snapshot)
-    planned = Plan.from_json(record["plan"])
-    wanted, cohort_size = total_trials or 0, None
-    if budget is not None:
-        wanted, checkpoints, keep_fraction = planned.spend(budget, stops=not overlap)
-        cohort_size = planned.cohort_size
-    if policy is None:
-        policy = fixed(space) if space else planned.policy(generator.prior, device=device)
-    tensors = None if space is None else space.bank.tensors
-    host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, tensors=tensors)
-    executor: Executor = Pipelined(evaluator) if overlap else Synchronous(evaluator)
-    if checkpoints:
-        executor = EarlyStopping(
-            host, evaluator, checkpoints, batch_size=batch_size, keep_fraction=keep_fraction, cohort_size=cohort_size
-        )
-    client._experiment._properties[records.EXPERIMENT] = record  # after every check, so that a refusal leaves no trace
-    client._save_experiment_to_db_if_possible(experiment=client._experiment)
-    run(
-        host,
-        policy,
-        evaluator,
-        total_trials=wanted,
-        batch_size=batch_size,
-        rng=rng,
-        timeout=timeout,
-        callbacks=callbacks,
-        executor=executor,
-    )
+    seeds = space.bank.tensors if space else None
+    host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, seeds=seeds)
+    record_search(client, record)  # after every check, so that what is refused leaves no trace
+    found = records.status(client)
+    session.run(host, timeout=timeout, callbacks=callbacks, progress=progress, status=found)

@@ -11,7 +11,7 @@ from ax.core.search_space import SearchSpace
 
 from surrogate_ax.errors import MismatchError
 from surrogate_ax.latents.seeds import Terms
-from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.latents.space import SurrogateSpace, coordinate_names
 from surrogate_ax_platform.search_space import ROUND, box_names
 
 Array = np.ndarray
@@ -55,7 +55,7 @@ def coordinates(space: SurrogateSpace, terms: Terms) -> dict[str, float] | None:
     if (w < -INSIDE).any() or not (w > INSIDE).any() or np.abs(w @ space.frame - row).max() > INSIDE:
         return None
     u = space.chart.coordinates(np.clip(w, 0, None)[None])[0]
-    return {f"u{k}": float(value) for k, value in enumerate(u)}
+    return dict(zip(coordinate_names(space.axes), u.tolist(), strict=True))
 
 
 def _draw(parameter: Parameter, rng: np.random.Generator) -> Any:

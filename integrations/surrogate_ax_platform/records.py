@@ -1,8 +1,8 @@
 """What an experiment of ours records, in the metadata of its trials and the properties of the experiment.
 
 Trials (run metadata): `surrogate:recipe` (written as soon as the point is known), `surrogate:round`, `surrogate:exact`
-(number of an exact row of its turn), `surrogate:result` (values of every metric, NFE,
-seconds, the step where it was stopped, if it was), `surrogate:passed` (estimates of the metrics by checkpoint),
+(number of a proposal of its round), `surrogate:result` (values of every metric, NFE, seconds,
+the step where it was stopped, if it was), `surrogate:passed` (estimates of the metrics by checkpoint),
 `surrogate:reason` (why it failed), `surrogate:order` (place among the ended trials), `preview` (file
 name of its picture).
 Experiment (properties): `surrogate:experiment` (what it was begun with), `surrogate:spaces` (the frame of each round),
@@ -14,27 +14,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ax.api.client import Client
 from ax.core.experiment import Experiment
 from ax.core.trial import Trial
 from ax.core.trial_status import TrialStatus
 from torch import Tensor
 
 from surrogate_ax.errors import MismatchError
+from surrogate_ax.execution.records import EndedTrial, HistoryBuilder, SearchRecord, SearchStatus, result_record
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import Draw, Seed, Stored, Terms, seed_from_json, seed_to_json
 from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.media.previews import save_preview
 from surrogate_ax.policies.history import History
 from surrogate_ax.scoring.evaluator import Evaluations
-from surrogate_ax.scoring.objective import Objective
+from surrogate_ax.scoring.objective import Objective, recorded_objective
 from surrogate_ax_platform.search_space import ROUND
 
-VERSION = 1
-RECIPE, TRIAL_ROUND, EXACT = "surrogate:recipe", "surrogate:round", "surrogate:exact"
+RECIPE, TRIAL_ROUND, PROPOSAL = "surrogate:recipe", "surrogate:round", "surrogate:exact"
 RESULT, REASON, ORDER = "surrogate:result", "surrogate:reason", "surrogate:order"
 PASSED, PREVIEW = "surrogate:passed", "preview"
 EXPERIMENT, SPACES, CURRENT = "surrogate:experiment", "surrogate:spaces", "surrogate:round"
@@ -68,11 +70,16 @@ def read_recipe(trial: Trial) -> Recipe:
     Raises:
         MismatchError: the trial has none, so something else made it.
     """
+    check_recipe(trial)
+    return Recipe.from_json(trial.run_metadata[RECIPE])
+
+
+def check_recipe(trial: Trial) -> None:
+    """Refuse a trial that something else has made."""
     if RECIPE not in trial.run_metadata:
         raise MismatchError(
             f"client: trial {trial.index} has no recipe, so something else made it. Use an experiment of its own."
         )
-    return Recipe.from_json(trial.run_metadata[RECIPE])
 
 
 def round_of(trial: Trial) -> int:
@@ -87,63 +94,85 @@ def parameters_of(trial: Trial) -> dict[str, Any]:
     return {} if trial.arm is None else dict(trial.arm.parameters)
 
 
-@dataclass(frozen=True)
-class Row:
-    """What an ended trial has told.
-
-    Args:
-        terms: its coefficient row.
-        values: of every metric, NaN where there is none.
-        estimates: the same at the checkpoint where it was stopped.
-        round: its number.
-        checkpoint_estimates: estimates of the metrics, by the checkpoint.
-    """
-
-    terms: Terms
-    values: Sequence[float]
-    estimates: Sequence[float]
-    round: int
-    checkpoint_estimates: Mapping[int, Mapping[str, float]]
-
-
-def read_row(trial: Trial, names: Sequence[str]) -> Row:
-    """What an ended trial has told about metrics.
+def read_trial(trial: Trial, objective: Objective) -> EndedTrial:
+    """An ended trial.
 
     Raises:
         MismatchError: the trial has no recipe, so something else made it.
     """
-    values, estimates = metric_values(trial, names), metric_estimates(trial, names)
-    checkpoint_estimates = {int(step): known for step, known in trial.run_metadata.get(PASSED, {}).items()}
-    return Row(read_recipe(trial).terms, values, estimates, round_of(trial), checkpoint_estimates)
+    kept, estimates = trial.run_metadata, dict[int, float]()
+    if len(objective.optimised) == 1:
+        name = objective.optimised[0].name
+        estimates = {int(step): known[name] for step, known in kept.get(PASSED, {}).items() if name in known}
+    return EndedTrial(trial.index, read_recipe(trial), round_of(trial), kept.get(RESULT, {}), estimates)
 
 
-def history(rows: Sequence[Row], objective: Objective, tensors: Mapping[str, Tensor]) -> History:
-    """Ended trials as policies see them.
+def values_of(trial: Trial, names: Sequence[str]) -> list[float]:
+    """Values of metrics on an ended trial, NaN where it has none."""
+    return EndedTrial(trial.index, read_recipe(trial), round_of(trial), trial.run_metadata.get(RESULT, {})).values(
+        names
+    )
+
+
+class ExperimentReader:
+    """Reads the ended trials of an experiment, each once.
 
     Args:
-        rows: in the order of ending.
         objective: ranks them.
-        tensors: inner rows (D,) of stored seeds, by SHA-256.
+        seeds: inner rows (D,) of stored seeds, by SHA-256.
     """
-    names = [metric.name for metric in objective.metrics]
-    values, estimates = (
-        np.array([getattr(row, field) for row in rows], dtype=np.float64).reshape(len(rows), len(names))
-        for field in ("values", "estimates")
-    )
-    optimised = [metric.name for metric in objective.optimised]
-    steps = sorted({step for row in rows for step in row.checkpoint_estimates}) if len(optimised) == 1 else []
-    return History(
-        objective,
-        [row.terms for row in rows],
-        dict(zip(names, values.T, strict=True)),
-        np.array([row.round for row in rows], dtype=np.int64),
-        tensors=tensors,
-        estimates={} if np.isnan(estimates).all() else dict(zip(names, estimates.T, strict=True)),
-        checkpoint_estimates={
-            s: np.array([row.checkpoint_estimates.get(s, {}).get(optimised[0], math.nan) for row in rows])
-            for s in steps
-        },
-    )
+
+    def __init__(self, objective: Objective, seeds: Mapping[str, Tensor] | None = None) -> None:
+        self._objective = objective
+        self._builder = HistoryBuilder(objective, seeds)
+        self._read: set[int] = set()
+
+    def read(self, experiment: Experiment) -> History:
+        """The history of all that has ended; running trials are the caller's, or will be reclaimed."""
+        fresh = [trial for trial in ended_trials(experiment) if trial.index not in self._read]
+        self._read.update(trial.index for trial in fresh)
+        rows = [(trial.run_metadata.get(ORDER, math.inf), read_trial(trial, self._objective)) for trial in fresh]
+        self._builder.extend(rows)
+        return self._builder.build()
+
+    @property
+    def ended(self) -> Sequence[EndedTrial]:
+        """What was read, in the order of ending."""
+        return self._builder.trials
+
+
+def read_record(
+    client: Client, objective: Objective | None = None, *, seeds: Mapping[str, Tensor] | None = None
+) -> SearchRecord:
+    """What a client holds.
+
+    Args:
+        client: with an experiment of `optimize`, or loaded.
+        objective: ranks what was measured; left out, the one that the experiment has recorded.
+        seeds: inner rows (D,) of stored seeds, by SHA-256.
+
+    Raises:
+        MismatchError: the client has no experiment of ours, or a trial of somebody else.
+    """
+    reader = ExperimentReader(objective or recorded(client), seeds)
+    history = reader.read(client._experiment)
+    return SearchRecord(reader.ended, history, status(client))
+
+
+def recorded(client: Client) -> Objective:
+    """The objective that an experiment was begun with, without its score."""
+    experiment = client._maybe_experiment
+    record = None if experiment is None else experiment._properties.get(EXPERIMENT)
+    if record is None:
+        raise MismatchError("client: it has no experiment that `optimize` or `configure_runner` has begun.")
+    return recorded_objective(record["metrics"])
+
+
+def status(client: Client) -> SearchStatus:
+    """How an experiment stands; what still runs was left by a process that died: a client belongs to one process."""
+    ended = ended_trials(client._experiment)
+    running = sum(trial.status.is_running for trial in client._experiment.trials.values())
+    return SearchStatus(len(ended), sum(trial.status.is_abandoned for trial in ended), running, 0)
 
 
 def result(ev: Evaluations, i: int, *, order: int, preview: str | None) -> dict[str, Any]:
@@ -156,38 +185,18 @@ def result(ev: Evaluations, i: int, *, order: int, preview: str | None) -> dict[
         preview: file name of its picture.
     """
     written: dict[str, Any] = {ORDER: order} | ({} if preview is None else {PREVIEW: preview})
-    if ev.status[i] == "failed":
-        return {**written, REASON: ev.reasons[i]}
-    values = {name: float(column[i]) for name, column in ev.values.items()}
-    costs: dict[str, Any] = {"nfe": float(ev.nfe[i]), "seconds": round(float(ev.seconds[i]), 6)}
-    if ev.status[i] == "stopped":
-        costs["stopped"] = int(ev.step[i])
-    return {**written, RESULT: {"values": values, **costs}}
+    return written | ({REASON: ev.reasons[i]} if ev.status[i] == "failed" else {RESULT: result_record(ev, i)})
+
+
+def save_picture(trial: Trial, ev: Evaluations, i: int, folder: Path) -> str:
+    """The name of a small file of item i's output, made in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return save_preview(ev.outputs[i], folder / f"trial{trial.index}", rate=ev.rate).name
 
 
 def note_estimate(trial: Trial, step: int, values: Mapping[str, float]) -> None:
     """Note what a running trial was estimated at a checkpoint; it is stored with the trial's result."""
     trial.update_run_metadata({PASSED: {**trial.run_metadata.get(PASSED, {}), str(step): dict(values)}})
-
-
-def metric_values(trial: Trial, names: Sequence[str]) -> list[float]:
-    """Values of metrics on an ended trial, NaN where it has none: an estimate at a checkpoint is no result."""
-    return [math.nan] * len(names) if is_stopped(trial) else _recorded(trial, names)
-
-
-def metric_estimates(trial: Trial, names: Sequence[str]) -> list[float]:
-    """Values of metrics at the checkpoint where a trial was stopped, NaN for one that was not."""
-    return _recorded(trial, names) if is_stopped(trial) else [math.nan] * len(names)
-
-
-def is_stopped(trial: Trial) -> bool:
-    """Whether a trial was stopped at a checkpoint."""
-    return "stopped" in trial.run_metadata.get(RESULT, {})
-
-
-def _recorded(trial: Trial, names: Sequence[str]) -> list[float]:
-    values = trial.run_metadata.get(RESULT, {}).get("values", {})
-    return [float(values.get(name, math.nan)) for name in names]
 
 
 def space_to_json(space: SurrogateSpace) -> dict[str, Any]:

@@ -16,15 +16,15 @@ from ax.analysis.analysis import Analysis
 from ax.analysis.plotly.plotly_analysis import PlotlyAnalysisCard
 from ax.api.client import Client
 from ax.core.analysis_card import AnalysisCard, ErrorAnalysisCard
-from ax.core.trial import Trial
+from ax.core.base_trial import BaseTrial
 from plotly.offline import get_plotlyjs
 from torch import Tensor
 
-from surrogate_ax.errors import MismatchError
+from surrogate_ax.execution.records import EndedTrial
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.report.page import Figure, Section, table, write_page
 from surrogate_ax.report.sections import Entry, common_sections, facts, with_outputs
-from surrogate_ax.scoring.objective import Objective, recorded_objective
+from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
 
 ROWS = 40  # of a table of Ax's
@@ -60,13 +60,10 @@ def write_report(
         MismatchError: the client has no experiment of ours, or was made with another generator.
         ArgumentError: the file cannot be written.
     """
-    experiment = client._maybe_experiment
-    record = None if experiment is None else experiment._properties.get(records.EXPERIMENT)
-    if experiment is None or record is None:
-        raise MismatchError("client: it has no experiment that `optimize` or `configure_runner` has begun.")
-    objective = recorded_objective(record["metrics"])
-    folder = None if previews is None else Path(previews)
-    entries = [_entry(trial, objective, folder) for trial in records.ended_trials(experiment)]
+    objective = records.recorded(client)
+    experiment, folder = client._experiment, None if previews is None else Path(previews)
+    ended = records.read_record(client, objective, seeds=tensors).trials
+    entries = [_entry(trial, experiment.trials[trial.number], objective, folder) for trial in ended]
     with tempfile.TemporaryDirectory() as made:
         if generator is not None:
             entries = with_outputs(entries, objective, generator, Path(made), items=items, tensors=tensors)
@@ -76,17 +73,11 @@ def write_report(
     return write_page(path, title=title or experiment.name, facts=known, sections=sections, plotly=get_plotlyjs())
 
 
-def _entry(trial: Trial, objective: Objective, folder: Path | None) -> Entry:
-    names = [metric.name for metric in objective.metrics]
-    result, name = trial.run_metadata.get(records.RESULT, {}), trial.run_metadata.get(records.PREVIEW)
-    return Entry(
-        f"trial {trial.index}",
-        dict(zip(names, records.metric_values(trial, names), strict=True)),
-        records.read_recipe(trial),
-        folder / Path(name).name if folder is not None and name else None,
-        float(result.get("nfe", 0.0)),
-        float(result.get("seconds", 0.0)),
-    )
+def _entry(ended: EndedTrial, trial: BaseTrial, objective: Objective, folder: Path | None) -> Entry:
+    names, preview = [metric.name for metric in objective.metrics], trial.run_metadata.get(records.PREVIEW)
+    values = dict(zip(names, ended.values(names), strict=True))
+    file = folder / Path(preview).name if folder is not None and preview else None
+    return Entry(f"trial {ended.number}", values, ended.recipe, file, ended.nfe, ended.seconds)
 
 
 def _analyses(client: Client, analyses: Sequence[Analysis] | None) -> Section:

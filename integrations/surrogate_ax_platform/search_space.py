@@ -1,7 +1,7 @@
 """The box and searched conditions as Ax parameters, metrics as Ax's objective and outcome constraints.
 
-Parameters: `u0..u{K-2}` floats in [0, 1]; `round`, an integer that every request pins to the round of its turn; then
-the searched conditions. A point outside its round's box (a plain draw, an exact row) has `round` = -1 - its round,
+Parameters: `u0..u{K-2}` floats in [0, 1]; `round`, an integer that every request pins to its round; then
+the searched conditions. A point outside its round's box (a plain draw, a proposal) has `round` = -1 - its round,
 below the parameter's bounds.
 """
 
@@ -20,7 +20,7 @@ from ax.core.types import ComparisonOp
 
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
-from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.latents.space import SurrogateSpace, coordinate_names, is_coordinate
 from surrogate_ax.scoring.objective import Objective
 
 ROUND = "round"
@@ -54,7 +54,9 @@ def parameters(
 
 
 def _box(axes: int) -> list[RangeParameterConfig]:
-    box = [RangeParameterConfig(name=f"u{k}", bounds=(0.0, 1.0), parameter_type="float") for k in range(axes - 1)]
+    box = [
+        RangeParameterConfig(name=name, bounds=(0.0, 1.0), parameter_type="float") for name in coordinate_names(axes)
+    ]
     return [*box, RangeParameterConfig(name=ROUND, bounds=(0, LAST_ROUND), parameter_type="int")]
 
 
@@ -162,5 +164,5 @@ def conditions_of(client: Client) -> list[str]:
 
 def box_names(names: Iterable[str]) -> list[str]:
     """Those of the parameters that are surrogate coordinates, in order."""
-    found = [name for name in names if name[:1] == "u" and name[1:].isdigit()]
+    found = [name for name in names if is_coordinate(name)]
     return sorted(found, key=lambda name: int(name[1:]))

@@ -353,7 +353,10 @@ def test_a_generator_that_cannot_stop_spends_its_budget_on_whole_outputs(make_st
         ({"total_trials": 8, "budget": 8}, "total_trials, budget: expected one of them"),
         ({"budget": 0}, "budget: expected at least 1, got 0"),
         ({"budget": 8, "checkpoints": (3,), "keep_fraction": 0.5}, "it does not go with checkpoints, keep_fraction"),
-        ({"total_trials": 8, "checkpoints": (3,), "keep_fraction": 0.0}, "keep_fraction: expected a share of each batch above 0"),
+        (
+            {"total_trials": 8, "checkpoints": (3,), "keep_fraction": 0.0},
+            "keep_fraction: expected a share of each batch above 0",
+        ),
         ({"total_trials": 8, "keep_fraction": 0.5}, "keep_fraction: expected checkpoints beside it"),
     ],
 )

@@ -14,6 +14,7 @@ from surrogate_ax.errors import ArgumentError
 from surrogate_ax_botorch import CoefficientKernel
 from surrogate_ax_platform import generation_strategy, load_client, optimize, records
 from surrogate_ax_platform.coefficients import geometry
+from surrogate_ax_platform.records import values_of
 
 K = 4
 
@@ -36,7 +37,7 @@ def test_a_real_optimisation_learns_from_the_draws(make_client, make_generator, 
     (kernel,) = _kernels(client)
     assert isinstance(kernel, CoefficientKernel)
     assert kernel.geometry.size > K
-    values = [records.metric_values(trial, ["first"])[0] for trial in records.trials(client._experiment)]
+    values = [values_of(trial, ["first"])[0] for trial in records.trials(client._experiment)]
     assert np.mean(values[8:]) > np.mean(values[:8])
     assert max(values[8:]) > max(values[:8])
     loaded = load_client(file)

@@ -14,6 +14,7 @@ from ax.utils.testing.mock import mock_botorch_optimize_context_manager
 from surrogate_ax import Gaussian, Metric, Objective, SurrogateSpace, draws
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax_platform import configure_runner, load_client, optimize, records
+from surrogate_ax_platform.records import values_of
 
 D, K = 32, 4
 pytestmark = pytest.mark.filterwarnings("ignore::ax.exceptions.core.AxParameterWarning")
@@ -39,7 +40,7 @@ def test_a_real_optimisation_in_full_batches_over_the_best_draws(make_client, ma
     assert [records.round_of(trial) for trial in trials] == [0] * 8 + [1] * 8
     assert [records.read_recipe(trial).batch for trial in trials] == [4] * 16
     assert [trial.run_metadata[records.ORDER] for trial in trials] == list(range(16))
-    values = [records.metric_values(trial, ["first"])[0] for trial in trials]
+    values = [values_of(trial, ["first"])[0] for trial in trials]
     history = client._experiment.lookup_data().df.set_index("trial_index")["mean"]
     assert [history[i] for i in range(16)] == values
     assert np.mean(values[8:]) > np.mean(values[:8])

@@ -72,7 +72,7 @@ def test_exact_rows_come_first_and_once_and_keep_their_place_in_the_box(make_hos
     assert [candidate.terms for candidate in asked] == round.terms[:3]
     host.tell(asked, _evaluate(host, asked, space, make_generator(), objective))
     assert host.ask(3, round)[0].terms == round.terms[3]
-    assert [trial.run_metadata.get(records.EXACT) for trial in _trials(host)] == [0, 1, 2, 3, None, None]
+    assert [trial.run_metadata.get(records.PROPOSAL) for trial in _trials(host)] == [0, 1, 2, 3, None, None]
     for trial, axis in zip(_trials(host)[:4], np.eye(K), strict=True):
         params = trial.arm.parameters
         u = np.array([[params[f"u{k}"] for k in range(K - 1)]])

@@ -24,6 +24,7 @@ from surrogate_ax_platform import (
     records,
     save_client,
 )
+from surrogate_ax_platform.records import values_of
 from tests.contracts.euler_flow import EulerFlow
 
 K = 4
@@ -52,7 +53,7 @@ def test_a_real_optimisation_improves_on_the_draws(make_client, run):
     assert rounds == [-1] * 8 + [1] * 8
     names = [trial.generator_run._generation_node_name for trial in trials]
     assert names[12:] == ["model"] * 4
-    values = [records.metric_values(trial, ["first"])[0] for trial in trials]
+    values = [values_of(trial, ["first"])[0] for trial in trials]
     assert max(values[8:]) > max(values[:8])
     best = client.get_best_parameterization(use_model_predictions=False)
     assert best[2] == int(np.argmax(values))
@@ -66,7 +67,7 @@ def test_without_a_model_the_plan_proposes_and_the_strategy_is_left_ready(make_c
     assert [records.round_of(trial) for trial in trials] == [0] * 8 + [r for r in (1, 2, 3, 4) for _ in range(4)]
     assert all(trial.generator_run._generation_node_name is None for trial in trials if trial.generator_run)
     assert generator.sizes == [4] * 6
-    values = [records.metric_values(trial, ["first"])[0] for trial in trials]
+    values = [values_of(trial, ["first"])[0] for trial in trials]
     assert np.mean(values[8:]) > max(np.mean(values[:8]), 0.5)
     loaded = load_client(file)
     run(loaded, total_trials=28)

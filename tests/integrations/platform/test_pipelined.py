@@ -8,6 +8,7 @@ from ax.utils.testing.mock import mock_botorch_optimize_context_manager
 from surrogate_ax import Gaussian, draws, o3
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax_platform import load_client, optimize, records
+from surrogate_ax_platform.records import values_of
 from tests.contracts.euler_flow import EulerFlow
 
 K = 4
@@ -15,7 +16,7 @@ OPTIONS = {"batch_size": 4, "rng": 0}
 
 
 def _values(client):
-    return [records.metric_values(trial, ["first"])[0] for trial in records.trials(client._experiment)]
+    return [values_of(trial, ["first"])[0] for trial in records.trials(client._experiment)]
 
 
 def test_draws_come_to_the_same(make_client, make_generator, objective, tmp_path):
