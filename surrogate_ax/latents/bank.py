@@ -20,11 +20,11 @@ import scipy  # loads its submodules when they are first used
 import torch
 from torch import Tensor
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, SeedError, ShapeError
 from surrogate_ax.latents.priors import Latents, Prior
 from surrogate_ax.latents.seeds import Draw, Seed, Stored, Terms, inner_row
 
-Array = np.ndarray
 STACK_BYTES = 1 << 30  # seeds are materialised in stacks of at most this size
 SMALL = 1 << 12  # entries of rows that are kept, 64 MiB at most
 SETTLED = 1e-12  # a norm this near to 1 is 1 but for rounding; dividing again would move a fingerprint

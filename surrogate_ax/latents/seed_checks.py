@@ -8,8 +8,6 @@ from torch import Tensor
 
 from surrogate_ax.errors import SeedError, ShapeError
 
-Array = np.ndarray
-
 
 def check_seeds(xi: Tensor) -> None:
     """Refuse inner rows that do not behave like independent draws from N(0, I).

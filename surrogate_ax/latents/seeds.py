@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError
-
-Array = np.ndarray
 
 
 class Draw(NamedTuple):  # which hashes in C: policies look seeds up by the million

@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, MismatchError, SeedError, ShapeError
 from surrogate_ax.latents.bank import Bank, row_terms
 from surrogate_ax.latents.charts import Chart, KnotheRosenblatt, chart_named, check_box
@@ -31,7 +32,6 @@ from surrogate_ax.latents.priors import Latents, Prior, check_latents
 from surrogate_ax.latents.seed_checks import check_seeds, repair_seeds
 from surrogate_ax.latents.seeds import Draw, Seed, Stored, Terms, draw_entropy, seed_from_json, seed_to_json
 
-Array = np.ndarray
 VERSION = 1
 
 
