@@ -23,6 +23,12 @@ class SeedError(ArgumentError):
     """Seeds do not behave like independent draws from the prior, or are not finite."""
 
 
+class MissingSeedError(SeedError, KeyError):
+    """A store of seeds does not have the one that was asked for; a `KeyError` too, since stores are mappings."""
+
+    __str__ = Exception.__str__  # a KeyError shows its message in quotes
+
+
 class ScoreError(SurrogateError, ValueError):
     """A score function returned something that its objective does not declare."""
 

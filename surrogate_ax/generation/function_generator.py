@@ -12,8 +12,6 @@ from surrogate_ax.generation.conditions import Condition, check_conditions
 from surrogate_ax.generation.protocols import Generated, Outputs
 from surrogate_ax.latents.priors import Gaussian, Latents, Prior, check_latents
 
-Array = np.ndarray
-
 
 class FunctionGenerator:
     """A plain function as a generator.

@@ -12,14 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-import numpy as np
 from torch import Tensor
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.latents.priors import Latents, Prior
 from surrogate_ax.latents.seeds import Terms
 
-Array = np.ndarray
 Outputs = Sequence[Any] | Array | Tensor  # one entry an item, in order
 S = TypeVar("S")
 

@@ -2,26 +2,32 @@
 
 A recipe is one normalised coefficient row over base seeds, the condition, and the fingerprint of the generator: JSON of
 about 50 bytes a seed, the same form for points of a box, draws, children and stored items.
+
+Version 2 is `Bank`'s rule: a row combines unit seeds, and stored seeds keep their radius. In version 1 a row combined
+seeds as they are, and every latent had a draw's radius. Over draws both are one; a recipe of version 1 that names
+stored seeds keeps its version, and is remade as it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import scipy  # loads its submodules when they are first used
 import torch
 from torch import Tensor
 
 from surrogate_ax.errors import ArgumentError, GenerationError, MismatchError
 from surrogate_ax.latents.bank import Bank
-from surrogate_ax.latents.seeds import Terms, seed_from_json, seed_to_json
+from surrogate_ax.latents.priors import Latents, Prior
+from surrogate_ax.latents.seeds import Stored, Terms, seed_from_json, seed_to_json
 
 if TYPE_CHECKING:
     from surrogate_ax.generation.conditions import Condition
     from surrogate_ax.generation.protocols import Generator, Outputs
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Recipe:
         generator: fingerprint of the generator, by named part.
         batch: size of the batch in which the item was made; kernels differ in the last bits between sizes.
         overrides: call arguments that were changed when it was rendered again.
+        version: rule by which the terms make a latent; 1 for recipes of old that name stored seeds.
     """
 
     terms: Terms
@@ -41,11 +48,12 @@ class Recipe:
     generator: Mapping[str, str]
     batch: int
     overrides: Condition | None = None
+    version: int = VERSION
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able mapping."""
         record: dict[str, Any] = {
-            "version": VERSION,
+            "version": self.version,
             "terms": [[*seed_to_json(seed), coefficient] for seed, coefficient in self.terms],
             "condition": dict(self.condition),
             "generator": dict(self.generator),
@@ -58,13 +66,15 @@ class Recipe:
         """The inverse of `to_json`.
 
         Raises:
-            ArgumentError: a newer version, or a record that is not a recipe.
+            ArgumentError: a version that this release does not know, or a record that is not a recipe.
         """
         try:
-            if record["version"] != VERSION:
-                raise ArgumentError(f"recipe: version {record['version']} given, this release reads {VERSION}.")
+            if record["version"] not in (1, VERSION):
+                raise ArgumentError(f"recipe: version {record['version']} given, this release reads 1 and {VERSION}.")
             terms = tuple((seed_from_json(term[:-1]), float(term[-1])) for term in record["terms"])
-            return cls(terms, record["condition"], record["generator"], int(record["batch"]), record.get("overrides"))
+            version = record["version"] if any(isinstance(seed, Stored) for seed, _ in terms) else VERSION
+            condition, overrides = record["condition"], record.get("overrides")
+            return cls(terms, condition, record["generator"], int(record["batch"]), overrides, version)
         except ArgumentError:
             raise
         except (KeyError, TypeError, IndexError, ValueError) as error:
@@ -91,6 +101,39 @@ def check_fingerprint(recorded: Mapping[str, str], generator: Generator, *, what
         raise MismatchError(f"generator: the {what} was made with another one ({changes}). Use the recorded generator.")
 
 
+def recipe_latents(
+    recipes: Sequence[Recipe],
+    prior: Prior,
+    *,
+    tensors: Mapping[str, Tensor] | None = None,
+    device: torch.device | str = "cpu",
+) -> Latents:
+    """Named parts (n, *shape) of n recipes' latents, each by the rule of its version.
+
+    Args:
+        recipes: n recipes.
+        prior: the law of the generator that they name.
+        tensors: inner rows (D,) of stored seeds, by SHA-256, such as a seed store.
+        device: where latents are made.
+
+    Raises:
+        SeedError: a stored seed has no tensor.
+    """
+    bank = Bank(prior, tensors=tensors, device=device).extend([s for recipe in recipes for s, _ in recipe.terms])
+    rows = bank.rows(recipe.terms for recipe in recipes)
+    inner = bank.inner(rows)
+    old = [i for i, recipe in enumerate(recipes) if recipe.version == 1]
+    if old:
+        inner[old] = _version_1(bank, rows[old])
+    return prior.from_inner(inner)
+
+
+def _version_1(bank: Bank, rows: scipy.sparse.csr_array) -> Tensor:
+    """Σ c_m ξ_m / √(c G cᵀ) (n, D) with G = ξ_m·ξ_l / D: the direction of coefficients c_m ρ_m over unit seeds."""
+    rho = bank.radius(scipy.sparse.eye_array(len(bank.seeds), format="csr"))
+    return bank.directions(rows.multiply(rho[None]).tocsr())
+
+
 def render(
     recipes: Recipe | Sequence[Recipe],
     generator: Generator,
@@ -104,7 +147,7 @@ def render(
     Args:
         recipes: one recipe, or several.
         generator: the generator that they name.
-        tensors: inner rows (D,) of stored seeds, by SHA-256.
+        tensors: inner rows (D,) of stored seeds, by SHA-256, such as a seed store.
         device: where latents are made.
         **overrides: call arguments to change, such as more steps; recorded in the recipes returned.
 
@@ -113,20 +156,20 @@ def render(
 
     Raises:
         MismatchError: a recipe names another generator; the differing parts are given.
+        SeedError: a stored seed has no tensor.
         GenerationError: the generator failed for an item.
     """
     recipes = [recipes] if isinstance(recipes, Recipe) else list(recipes)
     for recipe in recipes:
         check_fingerprint(recipe.generator, generator, what="recipe")
-    seeds = dict.fromkeys(seed for recipe in recipes for seed, _ in recipe.terms)
-    bank = Bank(generator.prior, list(seeds), tensors=tensors, device=device)
+    z = recipe_latents(recipes, generator.prior, tensors=tensors, device=device)
     conditions = [{**recipe.condition, **(recipe.overrides or {}), **overrides} for recipe in recipes]
-    generated = generator.generate(bank.latents(bank.rows(recipe.terms for recipe in recipes)), conditions)
+    generated = generator.generate(z, conditions)
     if generated.failed:
         item, reason = next(iter(generated.failed.items()))
         raise GenerationError(f"item {item} could not be rendered again: {reason}")
     made = [
-        Recipe(r.terms, r.condition, r.generator, len(recipes), {**(r.overrides or {}), **overrides} or None)
-        for r in recipes
+        replace(recipe, batch=len(recipes), overrides={**(recipe.overrides or {}), **overrides} or None)
+        for recipe in recipes
     ]
     return generated.outputs, made

@@ -1,17 +1,22 @@
 """Seeds, and the latents that coefficient rows over them make.
 
-Notation: M seeds with inner latents ξ_m (D,); c (n, M) coefficient rows; G (M, M) the Gram matrix ξ_m·ξ_l / D, taken as
-the identity between draws and measured where a stored seed takes part. A row's latent is Σ c_m ξ_m / √(c G cᵀ): its
-norm stays that of a draw, √D, up to the draws' own scatter. The cosine of two latents is c G c'ᵀ.
-Source: arXiv 2509.23800, section 3; LOL, arXiv 2408.08558.
+Notation: M seeds with inner latents ξ_m (D,); ρ_m their radii, ρ_m² = |ξ_m|²/D of a stored seed and 1 for a draw;
+x̂_m = ξ_m / ρ_m; c (n, M) coefficient rows; G (M, M) the cosines x̂_m·x̂_l / D, measured where a stored seed takes part
+and taken as the identity between draws.
+
+    direction  x̂ = Σ c_m x̂_m / √(c G cᵀ)          radius  R² = Σ c_m² ρ_m² / Σ c_m²          latent  ξ = R x̂
+
+So |ξ|² = D R², a seed alone is remade as it is, and the radius changes gradually between two seeds. Over draws R = 1:
+norms are those of draws, √D, up to the draws' own scatter. Rows are normalised to c G cᵀ = 1; then the cosine of two
+latents is c G c'ᵀ. An item's exact inversion has R² about 1.4 and loses detail when it is rescaled to 1, hence the
+radius; without stored seeds this is the combination of the sources.
+Source: surrogate latent spaces, arXiv 2509.23800, section 3; LOL, arXiv 2408.08558 (Gaussian latents).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -20,20 +25,14 @@ import scipy  # loads its submodules when they are first used
 import torch
 from torch import Tensor
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, SeedError, ShapeError
 from surrogate_ax.latents.priors import Latents, Prior
-from surrogate_ax.latents.seeds import Draw, Seed, Stored, Terms, inner_row
+from surrogate_ax.latents.seed_rows import SeedRows, StoredRows
+from surrogate_ax.latents.seeds import Seed, Stored, Terms
 
-Array = np.ndarray
 STACK_BYTES = 1 << 30  # seeds are materialised in stacks of at most this size
-SMALL = 1 << 12  # entries of rows that are kept, 64 MiB at most
 SETTLED = 1e-12  # a norm this near to 1 is 1 but for rounding; dividing again would move a fingerprint
-
-
-@lru_cache(maxsize=4096)
-def _small_row(draw: Draw, dim: int) -> Array:
-    """The row of a draw, kept: policies make banks of the same draws every round."""
-    return inner_row(draw, dim)
 
 
 def row_terms(rows: scipy.sparse.csr_array, seeds: Sequence[Seed]) -> list[Terms]:
@@ -42,24 +41,18 @@ def row_terms(rows: scipy.sparse.csr_array, seeds: Sequence[Seed]) -> list[Terms
     return [tuple(named[start:end]) for start, end in pairwise(rows.indptr.tolist())]
 
 
-@dataclass
-class _Stack:
-    """Seeds last materialised, shared by a bank and those that grew from it: a searched box is made once."""
-
-    kept: tuple[tuple[Seed, ...], Tensor]  # seeds and their rows (m, D), one value, since threads may share a space
-
-
 class Bank:
     """An append-only list of seeds under one prior, and the latents of coefficient rows over them.
 
     Args:
         prior: the law of the latents.
-        seeds: the seeds; a tensor is an inner row (D,), kept as a stored seed.
-        tensors: inner rows (D,) of stored seeds, by SHA-256.
+        seeds: M seeds; a tensor is an inner row (D,), kept as a stored seed in float32 on the CPU.
+        tensors: inner rows (D,) of stored seeds, by SHA-256, such as a `SeedStore`. A row is read, and checked against
+            its hash, when a latent first needs it.
         device: where latents are made.
 
     Raises:
-        SeedError: a stored seed has no tensor, a tensor that is not finite, or one whose hash is another.
+        SeedError: a stored seed has no tensor, a row is not finite or zero, or a seed stands there twice.
         ShapeError: a row is not (D,).
     """
 
@@ -73,32 +66,11 @@ class Bank:
     ) -> None:
         self.prior = prior
         self.device = torch.device(device)
-        self._tensors = dict(tensors or {})
-        self._stack = _Stack(((), torch.zeros((0, prior.dim), device=self.device)))
-        self.seeds: tuple[Seed, ...] = tuple(self._register(seed) for seed in seeds)
+        self._rows = SeedRows(prior.dim, {} if tensors is None else tensors, self.device)
+        self.seeds: tuple[Seed, ...] = tuple(map(self._rows.register, seeds))
         repeated = len(self.seeds) - len(set(self.seeds))
         if repeated:
             raise SeedError(f"seeds: expected distinct seeds, got {repeated} repeated ones.")
-
-    def _register(self, seed: Seed | Tensor) -> Seed:
-        if isinstance(seed, Draw):
-            return seed
-        row = self._tensors.get(seed.sha256) if isinstance(seed, Stored) else seed
-        if row is None:
-            raise SeedError(
-                f"seeds: no tensor is given for {seed}. Pass it in `tensors`, or load the space that has it."
-            )
-        if tuple(row.shape) != (self.prior.dim,):
-            raise ShapeError(f"seeds: expected an inner row (D,) = ({self.prior.dim},), got {tuple(row.shape)}.")
-        row = row.detach().to("cpu", torch.float32, copy=not isinstance(seed, Stored)).contiguous()
-        if not torch.isfinite(row).all():
-            which = seed if isinstance(seed, Stored) else "a row"
-            raise SeedError(f"seeds: expected finite values, got NaN or infinity in {which}.")
-        sha256 = hashlib.sha256(row.numpy().tobytes()).hexdigest()
-        if isinstance(seed, Stored) and seed.sha256 != sha256:
-            raise SeedError(f"seeds: the tensor of {seed.sha256[:12]} hashes to {sha256[:12]}; its file was changed.")
-        self._tensors[sha256] = row
-        return seed if isinstance(seed, Stored) else Stored(sha256)
 
     def extend(self, seeds: Sequence[Seed | Tensor]) -> Bank:
         """A bank with further seeds behind the present ones; seeds it has already are passed over.
@@ -107,23 +79,26 @@ class Bank:
             seeds: draws, stored seeds, or inner rows (D,).
 
         Returns:
-            A new bank that shares the tensors; this one is unchanged.
+            A bank that shares the tensors; this one is unchanged.
         """
-        grown = Bank(self.prior, (), tensors=self._tensors, device=self.device)
         given = seeds if any(isinstance(seed, Tensor) for seed in seeds) else dict.fromkeys(seeds)
-        fresh = dict.fromkeys(grown._register(seed) for seed in given)
-        grown.seeds = self.seeds + tuple(seed for seed in fresh if seed not in self._column)
-        grown._stack = self._stack
-        return grown
+        registered = dict.fromkeys(map(self._rows.register, given))
+        fresh = tuple(seed for seed in registered if seed not in self._column)
+        return self._with(self.seeds + fresh, self._rows) if fresh else self
 
     def to(self, device: torch.device | str) -> Bank:
         """The same bank with latents made on another device."""
-        return Bank(self.prior, self.seeds, tensors=self._tensors, device=device)
+        return self._with(self.seeds, self._rows.on(torch.device(device)))
+
+    def _with(self, seeds: tuple[Seed, ...], rows: SeedRows) -> Bank:
+        bank = Bank(self.prior, device=rows.device)
+        bank.seeds, bank._rows = seeds, rows
+        return bank
 
     @property
-    def tensors(self) -> dict[str, Tensor]:
-        """Inner rows (D,) of the stored seeds of this bank, by SHA-256."""
-        return {seed.sha256: self._tensors[seed.sha256] for seed in self.seeds if isinstance(seed, Stored)}
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Inner rows (D,) of the stored seeds of this bank, by SHA-256, read when they are asked for."""
+        return StoredRows(tuple(s.sha256 for s in self.seeds if isinstance(s, Stored)), self._rows.tensor)
 
     @cached_property
     def _column(self) -> dict[Seed, int]:
@@ -176,29 +151,51 @@ class Bank:
         rows = self._check(rows)
         columns = np.unique(rows.indices)
         sub = rows[:, columns].toarray()
-        return np.asarray((sub @ self._gram(columns) if self._stored[columns].any() else sub) @ sub.T)
+        return np.asarray((sub @ self._measured(columns)[0] if self._stored[columns].any() else sub) @ sub.T)
 
-    def inner(self, c: Any) -> Tensor:
-        """Inner latents (n, D) of coefficient rows (n, M), norm held; float32 on the bank's device."""
+    def radius(self, c: Any) -> Array:
+        """R (n,) of coefficient rows (n, M): √(|ξ|²/D) of their latents, 1 over draws whatever their scatter."""
         rows = self.normalise(c)
         columns = np.unique(rows.indices)
+        return self._radii(rows, columns)[0] if self._stored[columns].any() else np.ones(rows.shape[0])
+
+    def inner(self, c: Any) -> Tensor:
+        """Inner latents ξ (n, D) of coefficient rows (n, M), of any length; float32 on the bank's device."""
+        rows = self.normalise(c)
+        columns = np.unique(rows.indices)
+        alone = np.zeros(rows.shape[0], dtype=bool)
+        if self._stored[columns].any():
+            radius, rho = self._radii(rows, columns)
+            alone = (np.diff(rows.indptr) == 1) & self._stored[rows.indices[rows.indptr[:-1]]]
+            applied = rows.data * np.repeat(radius, np.diff(rows.indptr)) / rho  # R x̂ = Σ (R c_m / ρ_m) ξ_m
+            rows = scipy.sparse.csr_array((applied, rows.indices, rows.indptr), shape=rows.shape)
         at_once = max(1, STACK_BYTES // (4 * self.prior.dim))
         total: Tensor | None = None
         for start in range(0, len(columns), at_once):
             chunk = columns[start : start + at_once]
-            picked = rows if len(chunk) == rows.shape[1] else rows[:, chunk]
-            part = torch.from_numpy(picked.toarray()).to(self.device, torch.float32) @ self._seed_rows(chunk)
+            picked, stack = rows if len(chunk) == rows.shape[1] else rows[:, chunk], self._seed_rows(chunk)
+            part = torch.from_numpy(picked.toarray()).to(self.device, torch.float32) @ stack
+            if alone.any():
+                _copy_alone(picked, alone, stack, part)
             total = part if total is None else total.add_(part)
         if total is None:
             return torch.zeros((0, self.prior.dim), device=self.device)
         return total
 
+    def directions(self, c: Any) -> Tensor:
+        """Inner latents x̂ (n, D) at the radius of a draw: what is left to look at when radii are set aside."""
+        return self.inner(c) / torch.from_numpy(self.radius(c)).to(self.device, torch.float32)[:, None]
+
     def latents(self, c: Any) -> Latents:
-        """Named parts (n, *shape) of coefficient rows (n, M): divided by √(c G cᵀ), never rescaled one by one."""
+        """Named parts (n, *shape) of coefficient rows (n, M), of any length."""
         return self.prior.from_inner(self.inner(c))
 
     def latents_of(self, terms: Sequence[Terms]) -> Latents:
-        """Named parts (n, *shape) of n recipes' terms; seeds that this bank lacks are added for the call."""
+        """Named parts (n, *shape) of n recipes' terms; seeds that the bank lacks are added for this call.
+
+        Raises:
+            SeedError: a stored seed has no tensor.
+        """
         bank = self.extend([seed for row in terms for seed, _ in row])
         return bank.latents(bank.rows(terms))
 
@@ -214,42 +211,35 @@ class Bank:
         return rows
 
     def _squares(self, rows: scipy.sparse.csr_array) -> Array:
+        """c G cᵀ (n,) of each row."""
         columns = np.unique(rows.indices)
         if not self._stored[columns].any():
-            row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-            return np.bincount(row, rows.data**2, minlength=rows.shape[0])
+            return _sums(rows, rows.data**2)
         sub = rows[:, columns].toarray()
-        return np.asarray(np.einsum("nm,ml,nl->n", sub, self._gram(columns), sub))
+        return np.asarray(((sub @ self._measured(columns)[0]) * sub).sum(axis=1))
 
-    def _gram(self, columns: Array) -> Array:
-        """G among the given columns: identity between draws, measured where a stored seed takes part."""
-        g = np.eye(len(columns))
-        stored = np.flatnonzero(self._stored[columns])
-        x = self._seed_rows(columns).double()
-        measured = (x[torch.from_numpy(stored)] @ x.T / self.prior.dim).cpu().numpy()
-        g[stored], g[:, stored] = measured, measured.T
-        return g
+    def _radii(self, rows: scipy.sparse.csr_array, columns: Array) -> tuple[Array, Array]:
+        """R (n,) of each row, and ρ of the seed of each of the rows' entries."""
+        rho = self._measured(columns)[1][np.searchsorted(columns, rows.indices)]
+        return np.sqrt(_sums(rows, (rows.data * rho) ** 2) / _sums(rows, rows.data**2)), rho
+
+    def _measured(self, columns: Array) -> tuple[Array, Array]:
+        """G among the given columns, and their ρ."""
+        return self._rows.measure(tuple(self.seeds[column] for column in columns))
 
     def _seed_rows(self, columns: Array) -> Tensor:
-        """Seeds (m, D) on the device; what the last stack has is not made again."""
-        seeds = tuple(self.seeds[column] for column in columns)
-        present, stack = self._stack.kept
-        if seeds == present:
-            return stack
-        if self.prior.dim <= SMALL and seeds:
-            rows = torch.from_numpy(np.stack([self._kept_row(seed) for seed in seeds])).to(self.device)
-        else:
-            known = {seed: i for i, seed in enumerate(present)}
-            rows = torch.empty((len(seeds), self.prior.dim), device=self.device)
-            for i, seed in enumerate(seeds):
-                rows[i] = stack[known[seed]] if seed in known else self._made_row(seed)
-        self._stack.kept = (seeds, rows)
-        return rows
+        """Seeds (m, D) on the device."""
+        return self._rows.stack(tuple(self.seeds[column] for column in columns))
 
-    def _kept_row(self, seed: Seed) -> Array:
-        return self._tensors[seed.sha256].numpy() if isinstance(seed, Stored) else _small_row(seed, self.prior.dim)
 
-    def _made_row(self, seed: Seed) -> Tensor:
-        if isinstance(seed, Stored):
-            return self._tensors[seed.sha256]
-        return torch.from_numpy(inner_row(seed, self.prior.dim))
+def _sums(rows: scipy.sparse.csr_array, entries: Array) -> Array:
+    """(n,) sums over each row of one number for each of its entries."""
+    return np.bincount(np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)), entries, minlength=rows.shape[0])
+
+
+def _copy_alone(rows: scipy.sparse.csr_array, alone: Array, stack: Tensor, latents: Tensor) -> None:
+    """Put seeds that are alone in their row into the latents as they are: a product may round (TF32) or lose a -0."""
+    here = np.flatnonzero(alone & (np.diff(rows.indptr) == 1))
+    entry = rows.indptr[here]
+    signs = torch.from_numpy(np.sign(rows.data[entry])).to(stack)
+    latents[torch.from_numpy(here)] = stack[torch.from_numpy(rows.indices[entry]).long()] * signs[:, None]

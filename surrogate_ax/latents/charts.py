@@ -14,9 +14,9 @@ from typing import ClassVar, Protocol
 import numpy as np
 import scipy
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, ShapeError
 
-Array = np.ndarray
 EDGE = 1e-6
 
 

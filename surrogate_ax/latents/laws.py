@@ -17,9 +17,9 @@ import scipy  # loads its submodules when they are first used
 import torch
 from torch import Tensor
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError
 
-Array = np.ndarray
 _CHECKED = np.array([-3.0, -1.0, 0.0, 1.0, 3.0])  # where a law's two functions must undo each other
 _ORTHOGONAL = 1e-3  # largest entry of R Rᵀ - 1 of a rotation
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from surrogate_ax.errors import ArgumentError
-
-Array = np.ndarray
+from surrogate_ax.arrays import Array
+from surrogate_ax.errors import ArgumentError, SeedError, ShapeError
 
 
 class Draw(NamedTuple):  # which hashes in C: policies look seeds up by the million
@@ -49,6 +50,37 @@ def inner_row(draw: Draw, dim: int) -> Array:
     """The float32 row (D,) of a draw."""
     key = np.random.SeedSequence(draw.entropy, spawn_key=(draw.index,))
     return np.random.Generator(np.random.Philox(key)).standard_normal(dim, dtype=np.float32)
+
+
+def stored_row(row: Tensor, *, dim: int | None = None, name: str = "a row", copy: bool = True) -> Tensor:
+    """An inner row (D,) as stored seeds are kept: float32, on the CPU, its entries side by side.
+
+    Args:
+        row: (D,), of any floating dtype, on any device.
+        dim: D, where it is known.
+        name: what the row is called in messages.
+        copy: take a tensor of its own; without it a row that is kept that way already comes back as it is.
+
+    Raises:
+        ShapeError: another shape.
+        SeedError: another dtype, values that are not finite in float32, or zeros only, which have no direction.
+    """
+    if row.ndim != 1 or dim not in (None, row.shape[0]):
+        wanted = "(D,)" if dim is None else f"(D,) = ({dim},)"
+        raise ShapeError(f"seeds: expected an inner row {wanted}, got {tuple(row.shape)} for {name}.")
+    if not row.dtype.is_floating_point:
+        raise SeedError(f"seeds: expected a floating dtype, got {row.dtype} for {name}.")
+    row = row.detach().to("cpu", torch.float32, copy=copy).contiguous()
+    if not torch.isfinite(row).all():
+        raise SeedError(f"seeds: expected finite values, got NaN or infinity in {name}.")
+    if not row.any():
+        raise SeedError(f"seeds: expected a direction, got zeros only in {name}.")
+    return row
+
+
+def row_sha256(row: Tensor) -> str:
+    """The name of a stored row (D,): SHA-256 of its float32 bytes, 64 hexadecimal digits."""
+    return hashlib.sha256(row.numpy().tobytes()).hexdigest()
 
 
 def seed_to_json(seed: Seed) -> list[Any]:

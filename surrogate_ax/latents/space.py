@@ -4,6 +4,7 @@
 
 An axis may itself be a combination of seeds, so a space that was moved is still one frame over base seeds. With
 `fresh` = b each point is mixed with a draw of its own: √(1-b²) c + b ε, which keeps the law; b = 1 is a plain draw.
+Given latents keep their radius, which changes gradually between them; `bank` has the formula.
 Source: arXiv 2509.23800, sections 3 and 4.
 """
 
@@ -24,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, MismatchError, SeedError, ShapeError
 from surrogate_ax.latents.bank import Bank, row_terms
 from surrogate_ax.latents.charts import Chart, KnotheRosenblatt, chart_named, check_box
@@ -31,8 +33,7 @@ from surrogate_ax.latents.priors import Latents, Prior, check_latents
 from surrogate_ax.latents.seed_checks import check_seeds, repair_seeds
 from surrogate_ax.latents.seeds import Draw, Seed, Stored, Terms, draw_entropy, seed_from_json, seed_to_json
 
-Array = np.ndarray
-VERSION = 1
+VERSION = 2  # of saved spaces: in 1 every latent had a draw's radius, which differs where stored seeds take part
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,13 +103,14 @@ class SurrogateSpace:
             prior: the law that they should follow.
             latents: named parts (K, *shape), or the tensor of the only part.
             rng: seed for what the latents leave open on the inner side.
-            repair: orthogonalise and rescale seeds that do not behave like prior draws.
+            repair: turn directions that are too much alike apart, until they are orthogonal; radii are kept.
             origins: K notes of where the seeds came from.
             chart: from u to w; Knothe-Rosenblatt if left out.
 
         Raises:
             ShapeError: wrong shapes (both are named), or not K origins.
-            SeedError: seeds off the prior without `repair`, copies, another dtype, or values that are not finite.
+            SeedError: latents with too large a cosine without `repair`, copies, a radius that no latent of this prior
+                has, another dtype, or values that are not finite.
         """
         parts = check_latents(latents, prior)
         devices = {part.device for part in parts.values()}
@@ -179,8 +181,7 @@ class SurrogateSpace:
         """Named parts (n, *shape) of points (n, K-1). Arguments as for `coefficients`."""
         if self.fresh == 0:
             return self.bank.latents(self.coefficients(u, draws=draws))
-        bank = self.bank.extend(draws)  # by terms, since a draw may be given twice or stand in the bank already
-        return bank.latents(bank.rows(self.terms(u, draws=draws)))
+        return self.bank.latents_of(self.terms(u, draws=draws))  # a draw may be given twice, or stand in the bank
 
     def locate(self, z: Latents | Tensor, *, rng: int = 0) -> tuple[Array, Array]:
         """The points whose latents come nearest to given ones.
@@ -201,7 +202,7 @@ class SurrogateSpace:
         if not finite.all():
             row = int(torch.argmin(finite.int()))
             raise ArgumentError(f"z: expected finite values, got NaN or infinity in row {row}.")
-        axes = self.bank.inner(self.frame).double().cpu()
+        axes = self.bank.directions(self.frame).double().cpu()
         target = xi.double().cpu()
         w = np.clip(torch.linalg.lstsq(axes.T, target.T).solution.T.numpy(), 0, None)
         w[~w.any(axis=1)] = 1.0  # opposite to every axis: nothing in the box is near, and the residual says so
@@ -213,7 +214,8 @@ class SurrogateSpace:
     @property
     def fingerprint(self) -> str:
         """Digest of prior, seeds, frame, chart and fresh share; where stored seeds came from is no part of it."""
-        described = [VERSION, self.bank.prior.fingerprint, self.chart.name, self.fresh]
+        rule = VERSION if any(isinstance(seed, Stored) for seed in self.bank.seeds) else 1  # over draws both are one
+        described = [rule, self.bank.prior.fingerprint, self.chart.name, self.fresh]
         seeds = [seed_to_json(s if isinstance(s, Draw) else Stored(s.sha256)) for s in self.bank.seeds]
         digest = hashlib.sha256(json.dumps([described, seeds]).encode())
         digest.update(np.round(self.frame, 12).tobytes())
@@ -248,7 +250,8 @@ class SurrogateSpace:
             device: where latents are made.
 
         Raises:
-            ArgumentError: a file is missing, unreadable or incomplete, or its version or chart is not known.
+            ArgumentError: a file is missing, unreadable or incomplete, its version or chart is not known, or it has
+                stored seeds and is of version 1.
             MismatchError: another prior, or files that do not belong together.
         """
         folder = Path(folder)
@@ -283,12 +286,18 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except (OSError, ValueError, SafetensorError) as error:
         raise ArgumentError(f"folder: no readable space in {folder} ({error}). Expected what `save` wrote.") from error
     version = described.get("version") if isinstance(described, dict) else None
-    if version != VERSION:
-        raise ArgumentError(f"folder: space.json has version {version}, this release reads {VERSION}.")
+    if version not in (1, VERSION):
+        raise ArgumentError(f"folder: space.json has version {version}, this release reads 1 and {VERSION}.")
     wanted = {"prior", "seeds", "chart", "fresh", "fingerprint", "frame"}
     missing = sorted(wanted - described.keys() - tensors.keys())
     if missing:
         raise ArgumentError(f"folder: the space in {folder} lacks {missing}. Expected what `save` wrote.")
+    if version == 1 and any(name.startswith("seed/") for name in tensors):
+        raise ArgumentError(
+            f"folder: the space in {folder} has version 1 and stored seeds, which were brought to a draw's radius then "
+            "and keep their own now: its latents would be others. Make it anew from the same latents "
+            "(`SurrogateSpace.from_latents`), or read it with the release that saved it."
+        )
     chart_named(described["chart"])  # refuses one that is not known
     return described, tensors
 

@@ -14,11 +14,10 @@ import numpy as np
 import scipy  # loads its submodules when they are first used
 from torch import Tensor
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ShapeError
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.priors import Prior
-
-Array = np.ndarray
 
 LEVEL = 0.001  # a latent is outside when draws would look as odd less often than this
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import MissingExtraError, UnsupportedError
 
-Array = np.ndarray
 LONGEST_S = 15.0  # of a preview; what comes later is left out
 QUALITY = 26  # x264's constant rate factor: lower is larger and better
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
 
-Array = np.ndarray
 CA_SPACING = 3.8  # Å between neighbouring Cα of a trans peptide
 CHAINS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from surrogate_ax import FunctionGenerator, Gaussian, Generated, Recipe, SurrogateSpace, render
 from surrogate_ax.errors import ArgumentError, GenerationError, MismatchError, SeedError
-from surrogate_ax.generation.recipe import check_fingerprint
-from surrogate_ax.latents.seeds import Draw, Stored, seed_from_json, seed_to_json
+from surrogate_ax.generation.recipe import check_fingerprint, recipe_latents
+from surrogate_ax.latents.seed_store import MemorySeedStore
+from surrogate_ax.latents.seeds import Draw, Stored, inner_row, row_sha256, seed_from_json, seed_to_json
 
 D = 32
 PRIOR = Gaussian((D,), mean=0.5)
@@ -30,6 +31,8 @@ recipes = st.builds(
     st.integers(1, 64),
     st.none() | st.dictionaries(names, plain, min_size=1, max_size=2),
 )
+ROWS = torch.tensor([[2.0, -1.0, 0.5, 0.25], [0.5, 1.0, -0.5, 0.25]])  # of four dimensions
+TENSORS = {row_sha256(row): row for row in ROWS}
 
 
 @given(recipes)
@@ -63,8 +66,8 @@ RECORD = Recipe(((Draw(1, 2), 1.0),), {}, {"weights": "a"}, 4).to_json()
 
 
 def test_a_newer_version_is_refused():
-    with pytest.raises(ArgumentError, match="recipe: version 2 given, this release reads 1"):
-        Recipe.from_json({**RECORD, "version": 2})
+    with pytest.raises(ArgumentError, match="recipe: version 3 given, this release reads 1 and 2"):
+        Recipe.from_json({**RECORD, "version": 3})
 
 
 @pytest.mark.parametrize("key", ["version", "terms", "condition", "generator", "batch"])
@@ -91,6 +94,73 @@ def test_a_record_that_is_no_recipe_is_refused(record):
         Recipe.from_json(record)
 
 
+# --- versions
+
+VERSION_1 = {
+    "version": 1,
+    "terms": [
+        ["stored", row_sha256(ROWS[0]), "a photo", 0.8135201800570064],
+        ["stored", row_sha256(ROWS[1]), "", 0.2711733933523355],
+        ["draw", 1, 2, 0.542346786704671],
+    ],
+    "condition": {},
+    "generator": {},
+    "batch": 2,
+}
+ALONE = {**VERSION_1, "terms": [["stored", row_sha256(ROWS[0]), "", 0.8677218312746247]]}
+
+
+def latents(*records):
+    return recipe_latents([Recipe.from_json(r) for r in records], Gaussian((4,)), tensors=TENSORS)["latents"]
+
+
+def test_version_1_is_remade_as_it_was():
+    # Golden: made by `Bank.latents` of version 1, from the rows [[3, 1, 2], [1, 0, 0]] over these three seeds.
+    golden = [
+        [1.5511326789855957, -0.5932329297065735, 0.7675975561141968, -0.2883997857570648],
+        [1.7354437112808228, -0.8677218556404114, 0.4338609278202057, 0.21693046391010284],
+    ]
+    torch.testing.assert_close(latents(VERSION_1, ALONE), torch.tensor(golden), rtol=0, atol=1e-6)
+
+
+@given(st.lists(st.floats(-2, 2), min_size=3, max_size=3))
+def test_version_1_is_its_formula(c):
+    if max(map(abs, c)) < 0.1:
+        c[0] = 1.0
+    seeds = torch.stack([*ROWS, torch.from_numpy(inner_row(Draw(1, 2), 4))]).double().numpy()
+    g = seeds @ seeds.T / 4
+    g[2, 2] = 1
+    c = np.array(c) / np.sqrt(c @ g @ c)
+    record = {**VERSION_1, "terms": [[*term[:-1], x] for term, x in zip(VERSION_1["terms"], c, strict=True)]}
+    np.testing.assert_allclose(latents(record)[0].numpy(), c @ seeds, rtol=0, atol=1e-5)
+
+
+def test_each_recipe_of_a_call_is_remade_by_its_own_version():
+    draw = {**RECORD, "version": 1}
+    new = {**VERSION_1, "version": 2}
+    together = latents(new, VERSION_1, draw, {**ALONE, "version": 2}, ALONE)
+    torch.testing.assert_close(
+        together,
+        torch.cat([latents(r) for r in (new, VERSION_1, draw, {**ALONE, "version": 2}, ALONE)]),
+        rtol=0,
+        atol=1e-6,
+    )
+    assert not torch.allclose(together[0], together[1], atol=0.05)
+    torch.testing.assert_close(together[3], ROWS[0], rtol=0, atol=0)
+    torch.testing.assert_close(together[2], torch.from_numpy(inner_row(Draw(1, 2), 4)), rtol=0, atol=0)
+
+
+def test_version_1_is_written_as_it_was_read():
+    assert Recipe.from_json(VERSION_1).to_json() == VERSION_1
+    assert Recipe.from_json({**VERSION_1, "version": 2}).to_json()["version"] == 2
+
+
+def test_over_draws_versions_are_one():
+    assert Recipe.from_json({**RECORD, "version": 1}) == Recipe.from_json(RECORD)
+    assert Recipe.from_json({**RECORD, "version": 1}).to_json() == RECORD
+    assert RECORD["version"] == 2
+
+
 # --- render
 
 
@@ -115,10 +185,13 @@ def spaces():
     sample = SurrogateSpace.sample(PRIOR, seeds=5, rng=0)
     q, _ = torch.linalg.qr(torch.randn(D, 4, generator=torch.Generator().manual_seed(0)))
     stored = SurrogateSpace.from_latents(PRIOR, PRIOR.from_inner(q.T * D**0.5), rng=0)
-    return {"draws": sample, "stored": stored, "fresh": dataclasses.replace(stored, fresh=0.4)}
+    radii = torch.tensor([0.9, 1.18, 1.2, 0.7])[:, None]
+    items = SurrogateSpace.from_latents(PRIOR, PRIOR.from_inner(radii * q.T * D**0.5), rng=0)
+    fresh = dataclasses.replace(items, fresh=0.4)
+    return {"draws": sample, "stored": stored, "radii": items, "fresh": fresh}
 
 
-@pytest.mark.parametrize("kind", ["draws", "stored", "fresh"])
+@pytest.mark.parametrize("kind", ["draws", "stored", "radii", "fresh"])
 def test_rendering_gives_the_outputs_again(kind):
     space, generator = spaces()[kind], Scaled()
     u = np.random.default_rng(0).uniform(size=(6, space.axes - 1))
@@ -130,7 +203,7 @@ def test_rendering_gives_the_outputs_again(kind):
         for terms, condition in zip(space.terms(u, draws=draws), conditions, strict=True)
     ]
     read = [Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) for recipe in made]
-    again, recipes = render(read, generator, tensors=space.bank.tensors)
+    again, recipes = render(read, generator, tensors=MemorySeedStore(space.bank.tensors))
     torch.testing.assert_close(again, outputs, rtol=0, atol=1e-5)
     assert recipes == made
     assert len(generator.calls) == 2  # one for the outputs, one to render them all
@@ -198,6 +271,16 @@ def test_a_stored_seed_needs_its_tensor():
     generator = Scaled()
     with pytest.raises(SeedError, match="seeds: no tensor is given for Stored"):
         render(recipe_of(generator, terms=((Stored("0" * 64), 1.0),)), generator)
+
+
+def test_a_recipe_of_version_1_is_rendered_as_it_was_and_stays_of_version_1():
+    prior = Gaussian((4,))
+    generator = FunctionGenerator(lambda z: z, prior)
+    old = dataclasses.replace(Recipe.from_json(ALONE), generator=generator.fingerprint)
+    outputs, (made,) = render(old, generator, tensors=TENSORS)
+    torch.testing.assert_close(outputs[0], latents(ALONE)[0], rtol=0, atol=1e-6)
+    assert made == dataclasses.replace(old, batch=1)
+    assert made.version == 1
 
 
 def test_no_recipes_give_no_outputs():

@@ -129,30 +129,17 @@ def test_the_check_with_a_mean_sees_mutants(monkeypatch, lol_gaussian):
             check_mean_and_deviation(bank, UNNORMALISED, lol_gaussian)
 
 
-def test_coefficients_over_stored_seeds_are_divided_by_the_measured_norm(mixed):
+def test_coefficients_over_stored_seeds_are_divided_by_the_norm_of_their_direction(mixed):
     c = np.random.default_rng(0).normal(size=(5, 7))
     x = rows_of([seed for seed in mixed.seeds if isinstance(seed, Draw)]).double()
     x = torch.cat([x[:3], torch.stack(list(mixed.tensors.values())).double(), x[3:]])
+    x[3:6] /= x[3:6].square().mean(dim=1, keepdim=True).sqrt()
     g = (x @ x.T / D).numpy()
     among_draws = np.ix_([0, 1, 2, 6], [0, 1, 2, 6])
     g[among_draws] = np.eye(4)
     expected = c / np.sqrt(np.einsum("nm,ml,nl->n", c, g, c))[:, None]
     np.testing.assert_allclose(mixed.normalise(c).toarray(), expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose(mixed.gram(c), c @ g @ c.T, rtol=0, atol=1e-12)
-
-
-def check_norm_held(bank, c):
-    norm2 = bank.inner(c).square().mean(dim=1)
-    torch.testing.assert_close(norm2, torch.ones(len(c)), rtol=0, atol=1e-4)
-
-
-def test_the_norm_is_held_over_correlated_stored_seeds(monkeypatch):
-    bank = Bank(Gaussian((4096,)), list(correlated(6, 4096)))
-    c = np.random.default_rng(0).uniform(size=(20, 6))
-    check_norm_held(bank, c)
-    monkeypatch.setattr(Bank, "_gram", lambda self, columns: np.eye(len(columns)))
-    with pytest.raises(AssertionError):
-        check_norm_held(bank, c)
 
 
 def test_combinations_of_draws_stay_standard_normal():
@@ -282,9 +269,9 @@ def test_no_stack_is_larger_than_asked_for(monkeypatch, stack_bytes):
 
 def test_a_box_that_is_searched_is_made_once(monkeypatch):
     made = []
-    monkeypatch.setattr("surrogate_ax.latents.bank.SMALL", 0)  # rows of few entries are kept for good
+    monkeypatch.setattr("surrogate_ax.latents.seed_rows.SMALL", 0)  # rows of few entries are kept for good
     monkeypatch.setattr(
-        "surrogate_ax.latents.bank.inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim)
+        "surrogate_ax.latents.seed_rows.inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim)
     )
     bank = Bank(PRIOR, draws(4))
     for _ in range(3):
@@ -317,9 +304,9 @@ def test_threads_may_share_a_bank():
 
 def test_seeds_that_a_row_does_not_use_are_not_made(monkeypatch):
     made = []
-    monkeypatch.setattr("surrogate_ax.latents.bank.SMALL", 0)  # rows of few entries are kept for good
+    monkeypatch.setattr("surrogate_ax.latents.seed_rows.SMALL", 0)  # rows of few entries are kept for good
     monkeypatch.setattr(
-        "surrogate_ax.latents.bank.inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim)
+        "surrogate_ax.latents.seed_rows.inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim)
     )
     c = np.zeros((2, 500))
     c[:, 17] = 1
@@ -345,7 +332,7 @@ def test_a_stored_seed_does_not_follow_the_tensor_that_it_was_made_from():
     bank = Bank(PRIOR, [row])
     expected = row.clone()
     row.zero_()
-    torch.testing.assert_close(bank.inner([[1.0]])[0], expected / expected.square().mean().sqrt())
+    torch.testing.assert_close(bank.inner([[1.0]])[0], expected, rtol=0, atol=0)
 
 
 def test_where_a_seed_came_from_is_no_part_of_it():
@@ -366,21 +353,45 @@ def test_a_stored_seed_without_its_tensor_is_named():
 
 def test_a_tensor_of_another_hash_is_refused():
     row = rows_of(draws(1))[0]
-    with pytest.raises(SeedError, match=r"seeds: the tensor of 000000000000 hashes to [0-9a-f]{12}; its file was chan"):
-        Bank(PRIOR, [Stored("0" * 64)], tensors={"0" * 64: row})
+    bank = Bank(PRIOR, [Stored("0" * 64)], tensors={"0" * 64: row})
+    for use in (bank.inner, bank.normalise, bank.gram):
+        with pytest.raises(SeedError, match=r"seeds: the tensor of 0{12} hashes to [0-9a-f]{12}; its file was chan"):
+            use([[1.0]])
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_row_that_is_not_finite_is_refused(bad):
-    row = rows_of(draws(1))[0]
-    row[3] = bad
-    with pytest.raises(SeedError, match="seeds: expected finite values, got NaN or infinity"):
-        Bank(PRIOR, draws(2)).extend([row])
+def given_as_tensor(row):
+    Bank(PRIOR, draws(2)).extend([row])
 
 
-def test_a_row_of_another_shape_is_refused_with_both_shapes():
+def given_by_hash(row):
+    sha256 = hashlib.sha256(row.numpy().tobytes()).hexdigest()
+    Bank(PRIOR, [Stored(sha256)], tensors={sha256: row}).inner([[1.0]])
+
+
+@pytest.mark.parametrize("give", [given_as_tensor, given_by_hash])
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (float("nan"), "seeds: expected finite values, got NaN or infinity in"),
+        (float("inf"), "seeds: expected finite values, got NaN or infinity in"),
+        (0.0, "seeds: expected a direction, got zeros only in"),
+    ],
+)
+def test_a_row_that_is_no_seed_is_refused(give, bad, message):
+    row = bad * rows_of(draws(1))[0]
+    with pytest.raises(SeedError, match=message):
+        give(row)
+
+
+@pytest.mark.parametrize("give", [given_as_tensor, given_by_hash])
+def test_a_row_of_another_shape_is_refused_with_both_shapes(give):
     with pytest.raises(ShapeError, match=r"expected an inner row \(D,\) = \(64,\), got \(8, 8\)"):
-        Bank(PRIOR, [torch.zeros(8, 8)])
+        give(torch.ones(8, 8))
+
+
+def test_whole_numbers_are_no_seed():
+    with pytest.raises(SeedError, match=r"seeds: expected a floating dtype, got torch\.int64"):
+        Bank(PRIOR, [torch.ones(D, dtype=torch.int64)])
 
 
 def test_repeated_seeds_are_counted():
@@ -450,10 +461,10 @@ def test_latents_are_made_on_the_device(device):
 # --- seeds that behave like draws, and those that do not
 
 
-def with_norm(factor, dim):
-    """Three orthonormal rows, the last with |ξ|²/D = 1 + factor · 5 √(2/D)."""
+def with_norm(norm2, dim):
+    """Three orthonormal rows, the last with |ξ|²/D = norm2."""
     x = orthonormal(3, dim)
-    x[2] *= (1 + factor * 5 * (2 / dim) ** 0.5) ** 0.5
+    x[2] *= norm2**0.5
     return x
 
 
@@ -467,20 +478,31 @@ def with_cosine(factor, dim):
 
 @pytest.mark.parametrize("dim", [256, 4096])
 @pytest.mark.parametrize("sign", [-1, 1])
-@pytest.mark.parametrize("make", [with_norm, with_cosine])
-def test_seeds_just_inside_the_limits_pass(make, sign, dim):
-    check_seeds(make(0.99 * sign, dim))
+def test_cosines_just_inside_the_limit_pass(sign, dim):
+    check_seeds(with_cosine(0.99 * sign, dim))
 
 
 @pytest.mark.parametrize("dim", [256, 4096])
-@pytest.mark.parametrize("sign", [-1, 1])
-def test_a_norm_just_outside_is_refused(sign, dim):
+@pytest.mark.parametrize("norm2", [0.2501, 1.02, 1.39, 3.999])
+def test_radii_of_latents_pass(norm2, dim):
+    check_seeds(with_norm(norm2, dim))
+
+
+@pytest.mark.parametrize(("norm2", "got"), [(0.249, "0.249"), (4.01, "4.01"), (0.13**2, "0.0169"), (14.6**2, "213")])
+def test_a_radius_that_no_latent_has_is_refused(norm2, got):
     with pytest.raises(SeedError) as error:
-        check_seeds(with_norm(1.01 * sign, dim))
-    limit = 5 * (2 / dim) ** 0.5
-    assert f"|ξ|²/D within 1 ± {limit:.3f} as for prior draws (D = {dim})" in str(error.value)
-    assert f"got {1 + 1.01 * sign * limit:.3f} for seed 2" in str(error.value)
-    assert "repair=True" in str(error.value)
+        check_seeds(with_norm(norm2, 256))
+    assert "seeds: expected |ξ|²/D from 0.25 to 4 (near 1 for a prior draw" in str(error.value)
+    assert f"got {got} for seed 2" in str(error.value)
+    assert "a scale was forgotten" in str(error.value)
+    assert "repair" not in str(error.value)  # it keeps radii
+
+
+def test_in_few_dimensions_the_limits_are_as_wide_as_draws_scatter():
+    radii = [rows_of(draws(2, entropy), 12).square().mean(dim=1) for entropy in range(300)]
+    assert torch.stack(radii).min() < 0.25  # which a plain draw may have here
+    for entropy in range(300):
+        check_seeds(rows_of(draws(2, entropy), 12))
 
 
 @pytest.mark.parametrize("dim", [256, 4096])
@@ -517,20 +539,26 @@ def test_rows_that_cannot_be_seeds_are_refused(xi, message):
 
 
 @pytest.mark.parametrize("k", [2, 8, 40])
-def test_repaired_rows_are_orthogonal_with_the_norm_of_draws(k):
+def test_repaired_rows_are_orthogonal_and_keep_their_radii(k):
     dim = 128
-    repaired = repair_seeds(correlated(k, dim) * torch.linspace(0.5, 3, k)[:, None])
+    crooked = correlated(k, dim) * torch.linspace(0.7, 1.5, k)[:, None]
+    repaired = repair_seeds(crooked)
     assert repaired.dtype == torch.float32
     gram = repaired.double() @ repaired.double().T / dim
-    torch.testing.assert_close(gram, torch.eye(k, dtype=torch.float64), rtol=0, atol=1e-5)
+    torch.testing.assert_close(gram, torch.diag(crooked.double().square().mean(dim=1)), rtol=0, atol=1e-5)
     check_seeds(repaired)
+
+
+def test_repair_hides_no_forgotten_scale():
+    with pytest.raises(SeedError, match="a scale was forgotten"):
+        check_seeds(repair_seeds(correlated(3, 128) * 14.6))
 
 
 def test_repair_leaves_orthonormal_rows_alone_and_goes_to_the_nearest():
     x = orthonormal(5, 128)
     torch.testing.assert_close(repair_seeds(x), x.float(), rtol=0, atol=1e-5)
-    crooked = correlated(5, 128)
-    other = torch.linalg.qr(crooked.double().T)[0].T * 128**0.5
+    crooked = torch.nn.functional.normalize(correlated(5, 128), dim=1)
+    other = torch.linalg.qr(crooked.double().T)[0].T
     other = other * torch.sign((other * crooked).sum(dim=1, keepdim=True))
     assert (repair_seeds(crooked) - crooked).square().sum() < (other - crooked).square().sum()
 

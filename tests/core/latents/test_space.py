@@ -311,7 +311,7 @@ def a_nan(x):
         (a_nan, "NaN or infinity in seed 1"),
         (lambda x: x[:1], "expected at least K = 2 to span a box, got 1"),
         (lambda x: x.repeat(25, 1), f"expected at most D = {D} seeds for latents of D entries, got K = 100"),
-        (lambda x: x * 2, "within 1 ±"),
+        (lambda x: x * 14.6, "a scale was forgotten"),
         (lambda x: x + x.mean(dim=0) * 1.5, "Pass repair=True"),
     ],
 )
@@ -336,7 +336,7 @@ def test_latents_off_the_prior_are_repaired_on_request():
     crooked = (x + x.mean(dim=0) * 1.5) * 1.2
     space = SurrogateSpace.from_latents(STANDARD, crooked, rng=0, repair=True)
     seeds = torch.stack(list(space.bank.tensors.values())).double()
-    torch.testing.assert_close(seeds @ seeds.T / D, torch.eye(4, dtype=torch.float64), rtol=0, atol=1e-5)
+    torch.testing.assert_close(seeds @ seeds.T / D, torch.diag(crooked.square().mean(dim=1)), rtol=0, atol=1e-5)
     untouched = SurrogateSpace.from_latents(STANDARD, x, rng=0, repair=True)
     torch.testing.assert_close(torch.stack(list(untouched.bank.tensors.values())), x.float(), rtol=0, atol=1e-5)
 
@@ -455,9 +455,26 @@ def test_another_prior_is_refused(tmp_path):
 
 def test_a_newer_version_is_refused(tmp_path):
     stored_space().save(tmp_path)
-    change_json(tmp_path, version=2)
-    with pytest.raises(ArgumentError, match=r"folder: space.json has version 2, this release reads 1"):
+    change_json(tmp_path, version=3)
+    with pytest.raises(ArgumentError, match=r"folder: space.json has version 3, this release reads 1 and 2"):
         SurrogateSpace.load(tmp_path, STANDARD)
+
+
+def test_a_space_of_draws_saved_with_version_1_is_read_with_its_fingerprint(tmp_path):
+    space = SurrogateSpace.sample(STANDARD, seeds=4, rng=0)
+    space.save(tmp_path)
+    change_json(tmp_path, version=1)
+    # Golden: made when 1 was the version written.
+    assert SurrogateSpace.load(tmp_path, STANDARD).fingerprint == "space-4c97ea647037"
+
+
+def test_stored_seeds_saved_with_version_1_are_refused(tmp_path):
+    stored_space().save(tmp_path)
+    change_json(tmp_path, version=1)
+    with pytest.raises(ArgumentError) as error:
+        SurrogateSpace.load(tmp_path, STANDARD)
+    assert f"folder: the space in {tmp_path} has version 1 and stored seeds" in str(error.value)
+    assert "from_latents" in str(error.value)
 
 
 @pytest.mark.parametrize("changes", [{"fresh": 0.5}, {"chart": "knothe-rosenblatt"}])
