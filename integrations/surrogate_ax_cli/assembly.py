@@ -180,7 +180,7 @@ def check_words(prompt: str, vocabulary: Mapping[str, int]) -> None:
 def _pipeline(sweep: SweepFile, source: Source) -> Generator:
     import torch
 
-    from surrogate_ax_diffusers import PipelineGenerator, load_pipeline
+    from surrogate_ax_diffusers import load_pipeline, pipeline_generator
 
     options = dict(source.options)
     device, offload = options.pop("device", None), options.pop("offload", False)
@@ -189,7 +189,7 @@ def _pipeline(sweep: SweepFile, source: Source) -> Generator:
     pipe = load_pipeline(folder, dtype=dtype, variant=options.pop("variant", None))
     if offload:
         pipe.enable_model_cpu_offload(device=device)
-    return PipelineGenerator(pipe, device=None if offload else device, **options, **sweep.call)
+    return pipeline_generator(pipe, device=None if offload else device, **options, **sweep.call)
 
 
 @contextmanager

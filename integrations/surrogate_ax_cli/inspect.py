@@ -115,11 +115,11 @@ def open_generator(spec: str, study: optuna.Study) -> Generator:
 
 
 def _embedded(fingerprint: Mapping[str, str]) -> Generator:
-    from surrogate_ax_diffusers import PipelineGenerator, load_avatars
+    from surrogate_ax_diffusers import load_avatars, pipeline_generator
 
     if "call" not in fingerprint:
         raise MismatchError(f"generator: the study was not made with a pipeline; its generator is {dict(fingerprint)}.")
-    return PipelineGenerator(load_avatars(), **json.loads(fingerprint["call"]))
+    return pipeline_generator(load_avatars(), **json.loads(fingerprint["call"]))
 
 
 def _made_by(spec: str) -> Any:

@@ -73,7 +73,7 @@ class Arguments:
         if fixed:
             why = "has one kind per generator" if fixed[0] == "output_type" else "changes the shape of the latent"
             raise ArgumentError(
-                f"conditions: {fixed[0]!r} cannot vary between items, because it {why}. Give it to PipelineGenerator, "
+                f"conditions: {fixed[0]!r} cannot vary between items, because it {why}. Give it to pipeline_generator, "
                 "one generator for each value."
             )
         self._check_values(conditions)

@@ -83,7 +83,7 @@ class Evaluator:
         if not isinstance(generator, Generator):
             raise ArgumentError(
                 f"generator: expected prior, fingerprint and generate(), got {type(generator).__name__}. "
-                "Wrap a function in FunctionGenerator, a diffusers pipeline in PipelineGenerator."
+                "Wrap a function in FunctionGenerator, a diffusers pipeline with pipeline_generator."
             )
         if not isinstance(objective, Objective):
             raise ArgumentError(f"objective: expected an Objective, got {type(objective).__name__}.")
