@@ -9,7 +9,7 @@ entries, G molecules among the designed, S draws of a scheduler in its stochasti
     noises_bb_ca            (S, P, 3)  what the schedulers draw at their steps, where they draw
     noises_local_latents    (S, Q, d)
 
-so that the pipeline is a deterministic map of it.
+so that the pipeline is a deterministic map of it. Saving structures as files needs the extra `proteins` besides.
 """
 
 from __future__ import annotations

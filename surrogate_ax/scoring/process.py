@@ -241,7 +241,8 @@ def _pack(value: Any, arrays: list[Array]) -> Any:
         return {"kind": "array", "array": _add(value, arrays)}
     if isinstance(value, Structure):
         parts = [_add(part, arrays) for part in (value.coordinates, value.mask, value.chains)]
-        return {"kind": "structure", "arrays": parts, "atoms": value.atoms, "residues": value.residues}
+        names = {"atoms": value.atoms, "residues": value.residues, "elements": value.elements}
+        return {"kind": "structure", "arrays": parts, **names}
     if _is_image(value) and value.mode != "P":
         pixels = _add(np.frombuffer(value.tobytes(), dtype=np.uint8), arrays)
         return {"kind": "image", "array": pixels, "mode": value.mode, "size": value.size}

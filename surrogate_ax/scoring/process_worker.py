@@ -94,7 +94,9 @@ def unpack(value: Any, arrays: Sequence[Array]) -> Any:
     from surrogate_ax.media.structures import Structure
 
     coordinates, mask, chains = (arrays[i] for i in value["arrays"])
-    return Structure(coordinates, mask, tuple(value["atoms"]), tuple(value["residues"]), chains)
+    return Structure(
+        coordinates, mask, tuple(value["atoms"]), tuple(value["residues"]), chains, tuple(value["elements"])
+    )
 
 
 def find(name: str) -> Callable[..., Any]:
