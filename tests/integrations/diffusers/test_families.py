@@ -74,7 +74,7 @@ class TestSteppableFamilies(SteppableContract):
 def test_the_last_estimate_is_the_latent_that_is_decoded(name: str) -> None:
     made: Any = generator(name)
     end = made.advance(made.start(draw(made), [{}] * 3), made.steps)
-    assert (end.clean - end.latents).abs().max() <= 1e-5
+    assert (end.estimate - end.latents).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("name", CALLS)
