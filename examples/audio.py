@@ -14,7 +14,7 @@ import torch
 
 from surrogate_ax import Metric, Objective
 from surrogate_ax.media.previews import save_preview
-from surrogate_ax_diffusers import PipelineGenerator, load_pipeline
+from surrogate_ax_diffusers import load_pipeline, pipeline_generator
 from surrogate_ax_optuna import optimize, portfolio
 
 
@@ -43,7 +43,7 @@ def main() -> None:
     scheduler = diffusers.EDMDPMSolverMultistepScheduler.from_pretrained(arguments.folder / "scheduler")
     dtype = torch.float32 if arguments.device == "cpu" else torch.float16
     pipe = load_pipeline(arguments.folder, dtype=dtype, scheduler=scheduler)
-    generator = PipelineGenerator(
+    generator = pipeline_generator(
         pipe,
         device=arguments.device,
         prompt=arguments.prompt,

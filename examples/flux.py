@@ -14,7 +14,7 @@ import torch
 
 from surrogate_ax import Metric, Objective, Range
 from surrogate_ax.media.previews import save_preview
-from surrogate_ax_diffusers import PipelineGenerator, load_pipeline
+from surrogate_ax_diffusers import load_pipeline, pipeline_generator
 from surrogate_ax_optuna import optimize, portfolio
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     pipe = load_pipeline(arguments.folder, dtype=torch.float32 if arguments.device == "cpu" else torch.bfloat16)
     if arguments.offload:
         pipe.enable_model_cpu_offload(device=arguments.device)
-    generator = PipelineGenerator(
+    generator = pipeline_generator(
         pipe,
         device=None if arguments.offload else arguments.device,
         prompt=arguments.prompt,

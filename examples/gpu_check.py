@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from surrogate_ax import Steppable
-from surrogate_ax_diffusers import PipelineGenerator, load_avatars, load_pipeline
+from surrogate_ax_diffusers import PipelineGenerator, load_avatars, load_pipeline, pipeline_generator
 
 # Of outputs in [0, 1]. CUDA's convolutions round float32 to TF32 where torch allows them to, as it does by default.
 TOLERANCE = {"float32": 1e-5, "float16": 2e-2, "bfloat16": 1e-1}
@@ -110,7 +110,7 @@ def main() -> None:
         pipe.enable_model_cpu_offload(device=arguments.device)
     call = {} if arguments.folder else {"guidance_scale": 1.5}
     call |= {name: literal(value) for name, _, value in (pair.partition("=") for pair in arguments.call)}
-    generator = PipelineGenerator(
+    generator = pipeline_generator(
         pipe,
         device=None if arguments.offload else arguments.device,
         prompt=arguments.prompt,

@@ -12,7 +12,7 @@ import optuna
 
 from surrogate_ax import Metric, Objective
 from surrogate_ax.media.previews import save_preview
-from surrogate_ax_diffusers import PipelineGenerator, load_avatars, load_pipeline
+from surrogate_ax_diffusers import load_avatars, load_pipeline, pipeline_generator
 from surrogate_ax_optuna import optimize, portfolio, sqlite
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("pipeline-out"))
     arguments = parser.parse_args()
 
-    generator = PipelineGenerator(
+    generator = pipeline_generator(
         load_pipeline(arguments.folder) if arguments.folder else load_avatars(),
         device=arguments.device,
         prompt=arguments.prompt,

@@ -1,6 +1,7 @@
 """Search protein structures with diffusers' RFD4-Proteina: compact chains, even Cα spacing, no clashes.
 
-Run `python examples/proteins.py path/to/RFD4-Proteina-Diffusers --length 120 --device cuda` on downloaded weights.
+Needs the extras `diffusers`, `optuna` and `proteins`, the last for the files of the best structures. Run
+`python examples/proteins.py path/to/RFD4-Proteina-Diffusers --length 120 --device cuda` on downloaded weights.
 Without a folder a small pipeline with random weights takes their place, which shows the steps and makes no proteins.
 For motifs and targets, give ProteinGenerator the features that `rfd4_proteina_prep.prepare_cif` makes instead of
 `unconditional`.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 OPTIONAL = (
-    "PIL", "ax", "botorch", "cmaes", "diffusers", "gpytorch", "jaxtyping", "matplotlib", "optuna", "optuna_dashboard",
-    "optuna_integration", "ray", "sqlalchemy", "tokenizers", "tqdm", "transformers", "yaml",
+    "PIL", "ax", "botorch", "cmaes", "diffusers", "gemmi", "gpytorch", "jaxtyping", "matplotlib", "optuna",
+    "optuna_dashboard", "optuna_integration", "ray", "sqlalchemy", "tokenizers", "tqdm", "transformers", "yaml",
 )  # fmt: skip
 
 BLOCK = """
@@ -66,7 +66,7 @@ def test_integrations_name_their_missing_extra() -> None:
     answer = _run(
         """
 import importlib
-from surrogate_ax import MissingExtraError
+from surrogate_ax.errors import MissingExtraError
 extras = {"optuna": "optuna", "diffusers": "diffusers", "botorch": "botorch", "platform": "ax"}
 for package, extra in extras.items():
     try:

@@ -19,6 +19,7 @@ CORE_OPTIONAL = {
     "media/previews.py": {"PIL"},
     "media/contact_sheet.py": {"PIL"},
     "media/clips.py": {"av"},
+    "media/structure_files.py": {"gemmi"},
     "scoring/process_worker.py": {"PIL"},
 }
 # The core's folders from the bottom up; those of a tuple stand beside each other. Arrows go down only.

@@ -40,7 +40,13 @@ import torch
 import transformers
 
 from surrogate_ax import Steppable
-from surrogate_ax_diffusers import PipelineGenerator, ProteinGenerator, avatar_generator, unconditional
+from surrogate_ax_diffusers import (
+    PipelineGenerator,
+    ProteinGenerator,
+    avatar_generator,
+    pipeline_generator,
+    unconditional,
+)
 from tests.integrations.diffusers import tiny, tiny_families
 
 N = 4
@@ -135,7 +141,7 @@ def kinds() -> dict[str, tuple[Callable[[], Any], Prompts]]:
 
     def made(make: Callable[[], Any], call: dict[str, Any]) -> PipelineGenerator:
         settings = {"prompt": "a cat", "num_inference_steps": 3, "output_type": "np", **call}
-        return PipelineGenerator(make(), **settings)
+        return pipeline_generator(make(), **settings)
 
     found: dict[str, tuple[Callable[[], Any], Prompts]] = {
         name.removesuffix("Pipeline"): (lambda make=make, call=call: made(make, call), texts)

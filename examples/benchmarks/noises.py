@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from surrogate_ax import Generator
-from surrogate_ax_diffusers import PipelineGenerator, ProteinGenerator, load_avatars, unconditional
+from surrogate_ax_diffusers import PipelineGenerator, ProteinGenerator, load_avatars, pipeline_generator, unconditional
 
 
 def _epsilon(scheduler: Any) -> Callable[[Any], Any]:
@@ -116,7 +116,7 @@ def avatars(kind: str, n: int, steps: int) -> bool:
         pipe.scheduler = make(pipe.scheduler.config)
         if pipe.scheduler.config.prediction_type == "epsilon":
             as_noise(pipe)
-        return pipe, PipelineGenerator(pipe, step_noise=True, revision="avatars", **call)
+        return pipe, pipeline_generator(pipe, step_noise=True, revision="avatars", **call)
 
     pipe, generator = made(torch.float32)
     kept = measure(kind, generator, lambda z: pipe(**call, latents=z["latents"].clone())[0], n)

@@ -122,11 +122,11 @@ def search(pipe: Any, storage: Any, trials: int, previews: Any, beside: Beside) 
     import optuna
 
     from surrogate_ax import Metric, Objective, SurrogateSpace
-    from surrogate_ax_diffusers import PipelineGenerator
+    from surrogate_ax_diffusers import pipeline_generator
     from surrogate_ax_optuna import optimize
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.CmaEsSampler(seed=0), storage=storage)
-    generator = PipelineGenerator(pipe, prompt=PROMPT, **CALL)
+    generator = pipeline_generator(pipe, prompt=PROMPT, **CALL)
     space = SurrogateSpace.sample(generator.prior, seeds=K, rng=0)
     objective = Objective(Metric("redness", "maximize"), score=beside.score)
     options: dict[str, Any] = {"space": space, "previews": previews, "progress": False}

@@ -9,10 +9,11 @@ frame but the present one is needed. n rows, K axes, p columns, m objectives, b 
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -253,7 +254,7 @@ def _of_all_rounds(
 
 
 def _geometry(space: SurrogateSpace, placed: Sequence[Placed], tensors: Mapping[str, Tensor]) -> Geometry:
-    known = {**space.bank.tensors, **tensors}
+    known: Mapping[str, Tensor] = ChainMap(cast(Any, tensors), cast(Any, space.bank.tensors))  # read when needed
     return Geometry(
         {0: Box(space.bank.terms(space.frame), space.chart.name, space.fresh)},
         placed,

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.latents.seeds import Seed, Stored, Terms
 from surrogate_ax_botorch.charts import weights
 
-Array = np.ndarray
 SAME = 1e-9  # coordinates this near are those of one trial
 SMALL = 1e-10  # eigenvalues of Γ below this are rounding
 Gram = Callable[[Sequence[Seed]], Array]

@@ -13,11 +13,11 @@ from typing import Any
 
 from surrogate_ax.errors import ArgumentError, GenerationError, SurrogateError
 from surrogate_ax.execution.early_stopping import check_checkpoints
-from surrogate_ax.execution.pipelined import check_overlap
+from surrogate_ax.execution.session import check_overlap, stoppable_steps
 from surrogate_ax.generation.conditions import Choice
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.policies.history import Policy
-from surrogate_ax.policies.plan import Plan, plan, stoppable
+from surrogate_ax.policies.plan import Plan, plan
 from surrogate_ax.scoring.evaluator import Evaluator
 from surrogate_ax.scoring.objective import Objective, Score
 from surrogate_ax.scoring.process import SubprocessScore
@@ -74,7 +74,7 @@ def assemble(sweep: SweepFile) -> SweepComponents:
     policy = make_policy(sweep.policy, generator.prior, device) if sweep.policy else None
     # A model of Ax's that the file names is to propose, in one long round, as where conditions are searched.
     proposes = bool(sweep.conditions) or (sweep.backend == "ax" and sweep.sampler is not None)
-    steps = stoppable(generator, objective) if sweep.checkpoints is None else None
+    steps = stoppable_steps(generator, objective) if sweep.checkpoints is None else None
     planned = plan(sweep.budget, dim=generator.prior.dim, searched=proposes, steps=steps)
     axes = axes_of(sweep.policy[0]) if policy else planned.axes
     return SweepComponents(generator, objective, policy, planned, planned.trials(sweep.budget), axes, device)
@@ -180,7 +180,7 @@ def check_words(prompt: str, vocabulary: Mapping[str, int]) -> None:
 def _pipeline(sweep: SweepFile, source: Source) -> Generator:
     import torch
 
-    from surrogate_ax_diffusers import PipelineGenerator, load_pipeline
+    from surrogate_ax_diffusers import load_pipeline, pipeline_generator
 
     options = dict(source.options)
     device, offload = options.pop("device", None), options.pop("offload", False)
@@ -189,7 +189,7 @@ def _pipeline(sweep: SweepFile, source: Source) -> Generator:
     pipe = load_pipeline(folder, dtype=dtype, variant=options.pop("variant", None))
     if offload:
         pipe.enable_model_cpu_offload(device=device)
-    return PipelineGenerator(pipe, device=None if offload else device, **options, **sweep.call)
+    return pipeline_generator(pipe, device=None if offload else device, **options, **sweep.call)
 
 
 @contextmanager

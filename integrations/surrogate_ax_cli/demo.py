@@ -27,7 +27,7 @@ from surrogate_ax.latents.seeds import draw_entropy
 from surrogate_ax.policies.basic import draws
 from surrogate_ax_cli.assembly import check_words
 from surrogate_ax_cli.palette import METRIC, palette_objective
-from surrogate_ax_diffusers import PipelineGenerator, load_avatars
+from surrogate_ax_diffusers import PipelineGenerator, load_avatars, pipeline_generator
 from surrogate_ax_optuna import optimize, sqlite
 from surrogate_ax_optuna.attributes import REASON_ATTR, RESULT_ATTR
 from surrogate_ax_optuna.trials import ended_trials
@@ -80,7 +80,7 @@ def avatars(prompt: str) -> PipelineGenerator:
     """
     pipe = load_avatars()
     check_words(prompt, pipe.tokenizer.get_vocab())
-    return PipelineGenerator(pipe, prompt=prompt, num_inference_steps=STEPS, guidance_scale=GUIDANCE, output_type="np")
+    return pipeline_generator(pipe, prompt=prompt, num_inference_steps=STEPS, guidance_scale=GUIDANCE, output_type="np")
 
 
 def run(

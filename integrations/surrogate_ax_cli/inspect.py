@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 
 from surrogate_ax.analysis.diagnostics import Determinism, Stationarity, determinism, stationarity
 from surrogate_ax.analysis.seed_utility import SeedUtility, effective_seeds, seed_utility
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.generation.protocols import Generator
@@ -30,7 +31,6 @@ from surrogate_ax_optuna.attributes import STUDY_ATTR
 from surrogate_ax_optuna.record import study_objective
 from surrogate_ax_optuna.trials import ended_trials, read_recipe
 
-Array = np.ndarray
 EMBEDDED = "embedded"
 MOST = 512  # latents whose support is looked at: the best half of these, and others evenly through the study
 REPEATED = 4  # latents that the generator makes again
@@ -115,11 +115,11 @@ def open_generator(spec: str, study: optuna.Study) -> Generator:
 
 
 def _embedded(fingerprint: Mapping[str, str]) -> Generator:
-    from surrogate_ax_diffusers import PipelineGenerator, load_avatars
+    from surrogate_ax_diffusers import load_avatars, pipeline_generator
 
     if "call" not in fingerprint:
         raise MismatchError(f"generator: the study was not made with a pipeline; its generator is {dict(fingerprint)}.")
-    return PipelineGenerator(load_avatars(), **json.loads(fingerprint["call"]))
+    return pipeline_generator(load_avatars(), **json.loads(fingerprint["call"]))
 
 
 def _made_by(spec: str) -> Any:

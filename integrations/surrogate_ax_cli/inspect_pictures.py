@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image, ImageDraw, ImageFont
 
 from surrogate_ax.analysis.seed_utility import SeedUtility
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, GenerationError, UnsupportedError
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.generation.protocols import Generator
@@ -24,7 +25,6 @@ from surrogate_ax.latents.typicality import QUANTILES
 from surrogate_ax.media.previews import to_image
 from surrogate_ax_cli.inspect import Findings
 
-Array = np.ndarray
 DRAWN, SEARCHED, BEST, REPLACE = "#8a8f98", "#1f6fd6", "#d6451f", "#8e3a9d"
 BATCH = 16
 SHOWN = 12  # seeds in the picture

@@ -14,10 +14,10 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.scoring.objective import Metric, Objective
 
-Array = np.ndarray
 METRIC = "palette distance"
 Palette = Mapping[str, float]  # "#rrggbb" to its share; shares are relative
 

@@ -11,6 +11,7 @@ except ImportError as error:
     ) from error
 
 from surrogate_ax_diffusers.avatars import avatar_generator, encode_avatars, load_avatars
+from surrogate_ax_diffusers.factory import pipeline_generator
 from surrogate_ax_diffusers.families import FAMILIES, Family
 from surrogate_ax_diffusers.loading import load_pipeline
 from surrogate_ax_diffusers.pipeline import PipelineGenerator
@@ -27,5 +28,6 @@ __all__ = [
     "encode_avatars",
     "load_avatars",
     "load_pipeline",
+    "pipeline_generator",
     "unconditional",
 ]

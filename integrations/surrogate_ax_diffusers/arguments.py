@@ -1,4 +1,4 @@
-"""Which call arguments a pipeline takes, which of them are the generator's own, and which may vary between items."""
+"""The call arguments of a pipeline: what it takes, what the generator sets itself, and what may vary between items."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from surrogate_ax.generation.conditions import Condition, group
 from surrogate_ax_diffusers.families import Family
 
 _TEXTS = frozenset({*Family.rows, "lyrics", "transcription", "vocal_language", "instruction"})
-_OWN = {
+_SET_BY_GENERATOR = {
     "latents": "the generator passes the latents that are searched",
     "generator": "the latents are the only source of randomness",
     "return_dict": "the generator reads the pipeline's output object",
@@ -25,7 +25,7 @@ class Arguments:
 
     Args:
         pipeline: the pipeline's class.
-        family: its row of the table.
+        family: its row of `FAMILIES`.
 
     Raises:
         UnsupportedError: the pipeline takes no `latents`.
@@ -52,7 +52,7 @@ class Arguments:
             )
 
     def check_call(self, call: Mapping[str, Any]) -> None:
-        """Refuse unknown and own arguments.
+        """Refuse arguments that the pipeline does not take or that the generator sets itself.
 
         Raises:
             ArgumentError: with the nearest valid name, or why the argument cannot be given.
@@ -73,7 +73,7 @@ class Arguments:
         if fixed:
             why = "has one kind per generator" if fixed[0] == "output_type" else "changes the shape of the latent"
             raise ArgumentError(
-                f"conditions: {fixed[0]!r} cannot vary between items, because it {why}. Give it to PipelineGenerator, "
+                f"conditions: {fixed[0]!r} cannot vary between items, because it {why}. Give it to pipeline_generator, "
                 "one generator for each value."
             )
         self._check_values(conditions)
@@ -90,8 +90,8 @@ class Arguments:
         """
         has = [sorted(name for name in self.rows if self._row(name, base, c) is not None) for c in conditions]
         apart = self.rows if self.family.mixed else frozenset()
-        said = [{k: v for k, v in c.items() if k not in base or not _same(v, base[k])} for c in conditions]
-        marked = [{**c, "": names} for c, names in zip(said, has, strict=True)]
+        changed = [{k: v for k, v in c.items() if k not in base or not _same(v, base[k])} for c in conditions]
+        marked = [{**c, "": names} for c, names in zip(changed, has, strict=True)]
         return [({k: v for k, v in c.items() if k}, items) for c, items in group(marked, apart=apart)]
 
     def call(self, base: Mapping[str, Any], shared: Condition, items: Sequence[Condition]) -> dict[str, Any]:
@@ -116,8 +116,8 @@ class Arguments:
 
     def _check_names(self, names: Iterable[str], kind: str) -> None:
         for name in names:
-            if name in _OWN or "callback" in name or name in self.family.repeat:
-                why = _OWN.get(name, "" if "callback" in name else "the generator sets it itself")
+            if name in _SET_BY_GENERATOR or "callback" in name or name in self.family.repeat:
+                why = _SET_BY_GENERATOR.get(name, "" if "callback" in name else "the generator sets it itself")
                 raise ArgumentError(
                     f"{name}: cannot be a {kind}{f', because {why}' if why else ' of a generator'}. Leave it out."
                 )

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from surrogate_ax.errors import ArgumentError, ShapeError
+from surrogate_ax_diffusers.factory import pipeline_generator
 from surrogate_ax_diffusers.families import Pipeline
 from surrogate_ax_diffusers.loading import load_pipeline
 from surrogate_ax_diffusers.pipeline import PipelineGenerator
@@ -49,10 +50,10 @@ def avatar_generator(prompt: str = "", *, steps: int = 12, guidance: float = 1.5
         prompt: comma-separated phrases, as "red hat, dark glasses, blue background".
         steps: denoising steps.
         guidance: classifier-free guidance scale; 1 switches it off and halves the cost.
-        **options: further arguments of `PipelineGenerator` or of the pipeline's call.
+        **options: further arguments of `pipeline_generator` or of the pipeline's call.
     """
     settings = {"prompt": prompt, "num_inference_steps": steps, "guidance_scale": guidance, "output_type": "np"}
-    return PipelineGenerator(load_avatars(), **{**settings, **options})
+    return pipeline_generator(load_avatars(), **{**settings, **options})
 
 
 def encode_avatars(images: Sequence[Image.Image] | np.ndarray) -> Tensor:

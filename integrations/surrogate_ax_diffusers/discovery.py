@@ -4,14 +4,13 @@ The pipeline is called once and stopped as soon as its `prepare_latents` has run
 `prepare_latents` is run without latents (what is drawn, and what becomes of it), then with latents of each candidate
 shape; the shape it turns into the same thing is what the pipeline takes. Thus Flux gives its packed shape, Flux 2,
 which packs by itself, the unpacked one. The scale follows from comparing the two runs. Where noise is mixed with an
-image, it is the noise that is searched (`mixing`).
+image, it is the noise that is searched (`image_noise`).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +21,16 @@ from surrogate_ax.errors import ArgumentError, SurrogateError, UnsupportedError
 from surrogate_ax.latents.priors import Gaussian
 from surrogate_ax_diffusers.arguments import Arguments
 from surrogate_ax_diffusers.families import Pipeline
-from surrogate_ax_diffusers.mixing import Draws, inject_noise
-from surrogate_ax_diffusers.readiness import missing_encoder
+from surrogate_ax_diffusers.image_noise import RecordedNormals, inject_noise
+from surrogate_ax_diffusers.patching import replaced
+from surrogate_ax_diffusers.validation import missing_encoder
 
-_GIVE = "Give the law yourself: PipelineGenerator(pipe, prior=Gaussian(shape), ...)."
+_GIVE = "Give the law yourself: pipeline_generator(pipe, prior=Gaussian(shape), ...)."
 
 
 @dataclass(frozen=True)
-class Found:
-    """The law of a pipeline's latents.
+class LatentLaw:
+    """The law of a pipeline's latents, and how the pipeline takes them.
 
     Args:
         prior: the law.
@@ -44,19 +44,19 @@ class Found:
     draw: int | None = None
 
 
-class _FoundError(Exception):
-    """Carries what was found out of the pipeline's call."""
+class _StoppedError(Exception):
+    """Ends the pipeline's call once its latents were prepared, and carries their law."""
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, law: LatentLaw) -> None:
         super().__init__()
-        self.found = found
+        self.law = law
 
 
-class _MissedError(Exception):
+class _DenoisedError(Exception):
     """The denoiser ran before any latents were prepared."""
 
 
-def discover(pipe: Pipeline, arguments: Arguments, call: Mapping[str, Any], denoisers: list[nn.Module]) -> Found:
+def discover(pipe: Pipeline, arguments: Arguments, call: Mapping[str, Any], denoisers: list[nn.Module]) -> LatentLaw:
     """The law of a pipeline's latents under given call arguments.
 
     Args:
@@ -81,19 +81,19 @@ def discover(pipe: Pipeline, arguments: Arguments, call: Mapping[str, Any], deno
     if not callable(original):
         raise UnsupportedError(f"pipe: {arguments.pipeline} has no prepare_latents to watch. {_GIVE}")
 
-    def watched(*args: Any, **kwargs: Any) -> None:
-        raise _FoundError(_law(original, args, kwargs, arguments.pipeline))
+    def stop(*args: Any, **kwargs: Any) -> None:
+        raise _StoppedError(_law(original, args, kwargs, arguments.pipeline))
 
-    def missed(*_: Any) -> None:
-        raise _MissedError
+    def denoised(*_: Any) -> None:
+        raise _DenoisedError
 
-    hooks = [module.register_forward_pre_hook(missed) for module in denoisers]
+    hooks = [module.register_forward_pre_hook(denoised) for module in denoisers]
     try:
-        with replaced(pipe, "prepare_latents", watched):
+        with replaced(pipe, "prepare_latents", stop):
             pipe(**probe)
-    except _FoundError as found:
-        return found.found
-    except _MissedError:
+    except _StoppedError as stopped:
+        return stopped.law
+    except _DenoisedError:
         pass
     except SurrogateError:
         raise
@@ -102,7 +102,7 @@ def discover(pipe: Pipeline, arguments: Arguments, call: Mapping[str, Any], deno
         if missing is not None and call.get("prompt_embeds") is None and not isinstance(error, ValueError):
             raise ArgumentError(
                 f"pipe.{missing}: it is missing, so {arguments.pipeline} cannot read a prompt. Load the pipeline with "
-                "it, or give the embeddings: PipelineGenerator(pipe, prompt_embeds=...)."
+                "it, or give the embeddings: pipeline_generator(pipe, prompt_embeds=...)."
             ) from error
         raise ArgumentError(
             f"{arguments.pipeline} refused its call arguments {sorted(call)}: {type(error).__name__}: {error}"
@@ -114,31 +114,16 @@ def discover(pipe: Pipeline, arguments: Arguments, call: Mapping[str, Any], deno
     raise UnsupportedError(f"pipe: {arguments.pipeline} did not prepare latents before it denoised. {_GIVE}")
 
 
-@contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Set an attribute of an object for a while, and put back what was there."""
-    own = name in vars(owner)
-    before = vars(owner).get(name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if own:
-            setattr(owner, name, before)
-        else:
-            delattr(owner, name)
-
-
-def _law(prepare: Callable[..., Any], args: Any, kwargs: Any, pipeline: str) -> Found:
+def _law(prepare: Callable[..., Any], args: Any, kwargs: Any, pipeline: str) -> LatentLaw:
     """The law of the latents that `prepare` takes, from runs with and without them."""
-    with Draws() as draws:
+    with RecordedNormals() as normals:
         drawn = _tensor(prepare(*args, **kwargs))
-    noise = next((draw for draw in reversed(draws.seen) if draw.numel() == drawn.numel()), None)
+    noise = next((draw for draw in reversed(normals.draws) if draw.numel() == drawn.numel()), None)
     if drawn.shape[0] != 1 or noise is None:
         raise UnsupportedError(f"pipe: {pipeline} draws its latents {tuple(drawn.shape)} in a way of its own. {_GIVE}")
     scale = _ratio(drawn, noise)
     if not torch.allclose(_sorted(drawn), scale * _sorted(noise), rtol=0.02, atol=1e-3 * scale):
-        number = next(i for i, draw in enumerate(draws.seen) if draw is noise)
+        number = next(i for i, draw in enumerate(normals.draws) if draw is noise)
         return _mixed_law(prepare, args, kwargs, noise, number, pipeline)
     for shape in dict.fromkeys((tuple(noise.shape), tuple(drawn.shape))):
         given = noise.reshape(shape).to(drawn)
@@ -148,11 +133,13 @@ def _law(prepare: Callable[..., Any], args: Any, kwargs: Any, pipeline: str) -> 
             continue
         if taken.shape == drawn.shape:
             std = scale / _ratio(taken, given)
-            return Found(Gaussian(shape[1:], std=1.0 if abs(std - 1) < 1e-3 else std), noise.dtype)
+            return LatentLaw(Gaussian(shape[1:], std=1.0 if abs(std - 1) < 1e-3 else std), noise.dtype)
     raise UnsupportedError(f"pipe: {pipeline} takes latents in no shape that it draws itself. {_GIVE}")
 
 
-def _mixed_law(prepare: Callable[..., Any], args: Any, kwargs: Any, noise: Tensor, number: int, pipeline: str) -> Found:
+def _mixed_law(
+    prepare: Callable[..., Any], args: Any, kwargs: Any, noise: Tensor, number: int, pipeline: str
+) -> LatentLaw:
     """The law of noise that is mixed with something else: the difference it makes must be that noise, scaled."""
     mixed = _tensor(inject_noise(prepare, number, noise)(*args, **kwargs))
     change = mixed - _tensor(inject_noise(prepare, number, torch.zeros_like(noise))(*args, **kwargs))
@@ -162,7 +149,7 @@ def _mixed_law(prepare: Callable[..., Any], args: Any, kwargs: Any, noise: Tenso
             f"pipe: {pipeline} starts from latents that are not noise, nor noise mixed with an image in one way for "
             f"every entry. {_GIVE}"
         )
-    return Found(Gaussian(tuple(noise.shape[1:])), noise.dtype, number)
+    return LatentLaw(Gaussian(tuple(noise.shape[1:])), noise.dtype, number)
 
 
 def _with_latents(prepare: Callable[..., Any], args: Any, kwargs: Any, latents: Tensor) -> Any:

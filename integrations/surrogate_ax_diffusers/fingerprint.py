@@ -99,7 +99,7 @@ def _stored_samples(pipe: Pipeline, component: str, module: nn.Module, wanted: d
     if missing:
         raise UnsupportedError(
             f"pipe.{component}: its weights are on the meta device (offloaded), and {missing[0]!r} is in no "
-            f"safetensors file under {folder}, so they cannot be fingerprinted. Give PipelineGenerator(revision=...), "
+            f"safetensors file under {folder}, so they cannot be fingerprinted. Give pipeline_generator(revision=...), "
             "your name for these weights."
         )
     return found

@@ -13,20 +13,23 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, MismatchError, ShapeError, UnsupportedError
 from surrogate_ax.generation.conditions import Condition, check_conditions
-from surrogate_ax.generation.protocols import Array, Generated, Outputs
+from surrogate_ax.generation.protocols import Generated, Outputs
 from surrogate_ax.latents.priors import SINGLE, Latents, Prior, check_latents
 from surrogate_ax_diffusers.arguments import Arguments
-from surrogate_ax_diffusers.discovery import discover, replaced
-from surrogate_ax_diffusers.embeddings import Embeddings
+from surrogate_ax_diffusers.discovery import discover
+from surrogate_ax_diffusers.embedding_cache import EmbeddingCache
 from surrogate_ax_diffusers.families import Family, Pipeline, find_family
 from surrogate_ax_diffusers.fingerprint import call_text, component_parts, weights_digest
-from surrogate_ax_diffusers.mixing import inject_noise
-from surrogate_ax_diffusers.outputs import RowsSeen, in_order, without
-from surrogate_ax_diffusers.rates import output_rate
-from surrogate_ax_diffusers.readiness import check_decoder, check_size, move
+from surrogate_ax_diffusers.image_noise import inject_noise
+from surrogate_ax_diffusers.output_rate import output_rate
+from surrogate_ax_diffusers.outputs import DenoiserRows, drop_failed, join_groups
+from surrogate_ax_diffusers.patching import replaced
 from surrogate_ax_diffusers.schedulers import check_scheduler
+from surrogate_ax_diffusers.step_support import STEP_METHODS, CannotStepError, why_not_steppable
+from surrogate_ax_diffusers.validation import check_decoder, check_size, move_pipeline
 
 _CLASS: Any = DiffusionPipeline  # annotated, it would hide most of a pipeline's attributes
 _CHECK_STEPS = 3  # of the determinism check: noise shows from the first step on
@@ -34,41 +37,13 @@ _SAME, _SAME_HALF = 1e-5, 1e-2  # mean relative difference of outputs that still
 
 
 class PipelineGenerator:
-    """A diffusers pipeline as a generator.
+    """A diffusers pipeline as a generator of whole outputs, and the base of those with further abilities.
 
-    The shape of a latent is found by watching the pipeline draw one; the denoiser does not run for that. The pipeline
-    is used as it is and must not be changed afterwards: weights, scheduler and adapters are part of the fingerprint.
-
-    Args:
-        pipe: a `DiffusionPipeline` that takes `latents`, or mixes its noise with an `image`; its scheduler adds no
-            noise of its own, but for `step_noise`.
-        device: where to move the pipeline; None leaves it where it is.
-        revision: your name for these weights, in place of a digest over them.
-        check_determinism: generate the first latent twice, in a few steps, before the first batch.
-        prior: the law of the latents, where it cannot be found.
-        family: how to drive the pipeline; None looks it up in `FAMILIES`.
-        step_noise: take the noise of a stochastic scheduler's steps into the latent, as a further part "noises".
-        **call: the pipeline's own call arguments for every item (`prompt="..."`, `num_inference_steps=12`,
-            `output_type="np"`); conditions override them item by item.
-
-    Raises:
-        ArgumentError: not a pipeline, a part or a device that is missing, or call arguments that it does not take or
-            refuses.
-        UnsupportedError: no `latents`, a stochastic scheduler, or latents that cannot be found.
+    `pipeline_generator` makes the one that fits a pipeline, and says what the arguments mean.
     """
 
-    _short_check = True  # the check for determinism may take fewer steps
-
-    def __new__(cls, pipe: Pipeline = None, **options: Any) -> PipelineGenerator:
-        """The subclass that has the abilities of this pipeline."""
-        from surrogate_ax_diffusers.stepping import SteppablePipelineGenerator, why_not_steppable
-
-        if cls is PipelineGenerator and options.get("step_noise"):
-            from surrogate_ax_diffusers.noises import StochasticPipelineGenerator
-
-            return super().__new__(StochasticPipelineGenerator)
-        steppable = cls is PipelineGenerator and isinstance(pipe, _CLASS) and why_not_steppable(pipe) is None
-        return super().__new__(SteppablePipelineGenerator if steppable else cls)
+    _step_noise = False  # whether the noise of stochastic steps is part of the latent
+    _short_check = True  # whether the check for determinism may take fewer steps
 
     def __init__(
         self,
@@ -79,7 +54,6 @@ class PipelineGenerator:
         check_determinism: bool = True,
         prior: Prior | None = None,
         family: Family | None = None,
-        step_noise: bool = False,
         **call: Any,
     ) -> None:
         if not isinstance(pipe, _CLASS):
@@ -96,14 +70,14 @@ class PipelineGenerator:
         self._call = call
         self._schedulers = {name: c for name, c in pipe.components.items() if "scheduler" in name and c is not None}
         for name, scheduler in self._schedulers.items():
-            check_scheduler(scheduler, call, name=name, step_noise=step_noise)
+            check_scheduler(scheduler, call, name=name, step_noise=self._step_noise)
         self._denoisers = self._find_denoisers()
-        move(pipe, device)
+        move_pipeline(pipe, device)
         self._prior: Prior
-        self._draw: int | None = None  # which draw of `prepare_latents` a latent is given as
+        self._draw: int | None = None  # which draw of `prepare_latents` a latent replaces
         if prior is None:
-            found = discover(pipe, self._arguments, call, self._denoisers)
-            self._prior, self._dtype, self._draw = found.prior, found.dtype, found.draw
+            law = discover(pipe, self._arguments, call, self._denoisers)
+            self._prior, self._dtype, self._draw = law.prior, law.dtype, law.draw
         else:
             self._prior, self._dtype = prior, next(self._denoisers[0].parameters()).dtype
         if list(self._prior.shapes) != [SINGLE]:
@@ -111,8 +85,8 @@ class PipelineGenerator:
         self._device = self.device  # looking it up walks over every module, too slow for each batch
         self._revision = revision
         self._unchecked = check_determinism
-        self._embeddings = (
-            Embeddings(pipe.encode_prompt, self._arguments.rows) if hasattr(pipe, "encode_prompt") else None
+        self._encode_prompt = (
+            EmbeddingCache(pipe.encode_prompt, self._arguments.rows) if hasattr(pipe, "encode_prompt") else None
         )
 
     @property
@@ -165,25 +139,28 @@ class PipelineGenerator:
         latents = self._checked(z, conditions)
         n = len(latents)
         clock = time.perf_counter()
-        groups = self._arguments.group(self._call, conditions)
-        nfe, failed, parts = np.zeros(n), dict[int, str](), []
-        with self._driving() as rows_seen:
-            for shared, items in groups:
+        nfe, failed, groups = np.zeros(n), dict[int, str](), []
+        with self._driving() as rows:
+            for shared, items in self._arguments.group(self._call, conditions):
                 call = self._arguments.call(self._call, shared, [conditions[i] for i in items])
                 outputs, withheld = self._run(latents if len(items) == n else latents[items], call)
-                nfe[items] = rows_seen.take() / len(items)
-                parts.append((outputs, items))
+                nfe[items] = rows.take() / len(items)
+                groups.append((outputs, items))
                 failed |= {items[k]: reason for k, reason in withheld.items()}
-        outputs = without(in_order(parts, n), failed)
+        outputs = drop_failed(join_groups(groups), failed)
         return Generated(outputs, nfe, time.perf_counter() - clock, dict(sorted(failed.items())))
 
     def __getattr__(self, name: str) -> Any:
         """Say why an ability is missing."""
-        from surrogate_ax_diffusers.stepping import METHODS, CannotStepError, why_not_steppable
-
-        if name in METHODS and "_pipe" in vars(self):
-            raise CannotStepError(f"{name}: {why_not_steppable(self._pipe)}")
+        if name in STEP_METHODS and "_pipe" in vars(self):
+            raise CannotStepError(f"{name}: {self._why_not_steppable()}")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _why_not_steppable(self) -> str:
+        return why_not_steppable(self._pipe) or (
+            f"a {type(self).__name__} generates whole outputs only. Make the generator with pipeline_generator, which "
+            "returns one that can stop between steps."
+        )
 
     def _checked(self, z: Latents, conditions: Sequence[Condition]) -> Tensor:
         """The latents (n, *shape) of a request that can be served."""
@@ -215,24 +192,24 @@ class PipelineGenerator:
         if len(outputs) != len(latents):
             raise ShapeError(
                 f"{type(self._pipe).__name__} returned {len(outputs)} outputs for n = {len(latents)} latents. "
-                "Pass PipelineGenerator(family=...) with the argument that repeats a prompt."
+                "Pass pipeline_generator(family=...) with the argument that repeats a prompt."
             )
         flags = [flags for name in self._family.rejected if (flags := getattr(result, name, None)) is not None]
         reason = "withheld by the pipeline's safety checker"
         return outputs, {k: reason for each in flags for k, flag in enumerate(each) if flag}
 
     @contextmanager
-    def _driving(self) -> Iterator[RowsSeen]:
-        """The pipeline without its progress bar, with remembered embeddings and counted denoiser rows."""
-        rows_seen = RowsSeen()
+    def _driving(self) -> Iterator[DenoiserRows]:
+        """The pipeline without its progress bar, with cached embeddings and counted denoiser rows."""
+        rows = DenoiserRows()
         with ExitStack() as stack:
             quiet = {**getattr(self._pipe, "_progress_bar_config", {}), "disable": True}
             stack.enter_context(replaced(self._pipe, "_progress_bar_config", quiet))
-            if self._embeddings is not None:
-                stack.enter_context(replaced(self._pipe, "encode_prompt", self._embeddings))
+            if self._encode_prompt is not None:
+                stack.enter_context(replaced(self._pipe, "encode_prompt", self._encode_prompt))
             for module in self._denoisers:
-                stack.callback(module.register_forward_pre_hook(rows_seen, with_kwargs=True).remove)
-            yield rows_seen
+                stack.callback(module.register_forward_pre_hook(rows, with_kwargs=True).remove)
+            yield rows
 
     def _check_determinism(self, latent: Tensor, condition: Condition) -> None:
         """Refuse a pipeline that turns the same latent into two outputs."""
@@ -269,7 +246,7 @@ class PipelineGenerator:
             modules = sorted(name for name, c in self._pipe.components.items() if isinstance(c, nn.Module))
             raise UnsupportedError(
                 f"pipe: {type(self._pipe).__name__} has none of the denoisers {list(names)}, so its cost cannot be "
-                f"counted. Pass PipelineGenerator(family=Family(..., denoisers=...)) with one of {modules}."
+                f"counted. Pass pipeline_generator(family=Family(..., denoisers=...)) with one of {modules}."
             )
         return found
 

@@ -9,7 +9,7 @@ entries, G molecules among the designed, S draws of a scheduler in its stochasti
     noises_bb_ca            (S, P, 3)  what the schedulers draw at their steps, where they draw
     noises_local_latents    (S, Q, d)
 
-so that the pipeline is a deterministic map of it.
+so that the pipeline is a deterministic map of it. Saving structures as files needs the extra `proteins` besides.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from surrogate_ax.generation.protocols import Generated
 from surrogate_ax.latents.laws import Law, Normal, ZeroCentre
 from surrogate_ax.latents.priors import Latents, Product, check_latents
 from surrogate_ax.media.structures import Structure
-from surrogate_ax_diffusers.discovery import replaced
 from surrogate_ax_diffusers.families import Pipeline
 from surrogate_ax_diffusers.fingerprint import call_text, component_parts, weights_digest
-from surrogate_ax_diffusers.noises import fed, one_shape, part_name, watched_draws
-from surrogate_ax_diffusers.outputs import RowsSeen
-from surrogate_ax_diffusers.readiness import move
+from surrogate_ax_diffusers.outputs import DenoiserRows
+from surrogate_ax_diffusers.patching import replaced
+from surrogate_ax_diffusers.step_noise import injected_step_noise, part_name, recorded_draws, step_noise_shapes
+from surrogate_ax_diffusers.validation import move_pipeline
 
 _CLASS: Any = RFD4ProteinaPipeline
 _ARGUMENTS = ("padding_mask", "is_in_context_conditioning", "supports_local_latent", "token_type", "atom37_mask")
@@ -108,7 +108,7 @@ class ProteinGenerator:
         if atoms and len(atoms) != 37:
             raise ArgumentError(f"atoms: expected the names of 37 slots, got {len(atoms)}.")
         _check_features(pipe, features)
-        move(pipe, device)
+        move_pipeline(pipe, device)
         self._pipe = pipe
         self._features = {name: tensor.detach().clone() for name, tensor in features.items()}
         self._revision, self._atoms, self._residues = revision, tuple(atoms), tuple(residues)
@@ -170,7 +170,7 @@ class ProteinGenerator:
             raise ArgumentError("conditions: a protein's features belong to its generator; build one for each target.")
         if not n:
             return Generated([], np.zeros(0), 0.0)
-        clock, rows_seen = time.perf_counter(), RowsSeen()
+        clock, rows = time.perf_counter(), DenoiserRows()
         given = {name: part.to(self._device, torch.float32) for name, part in parts.items()}
         noises = {
             name: _spread(given[part_name(name)], self._tokens(name), self._length)
@@ -178,13 +178,13 @@ class ProteinGenerator:
             if part_name(name) in given
         }
         with ExitStack() as stack:
-            stack.callback(self._pipe.transformer.register_forward_pre_hook(rows_seen, with_kwargs=True).remove)
-            stack.enter_context(fed(self._schedulers, noises))
+            stack.callback(self._pipe.transformer.register_forward_pre_hook(rows, with_kwargs=True).remove)
+            stack.enter_context(injected_step_noise(self._schedulers, noises))
             result = self._call(given)
         made = self._structures(result)
         failed = {i: "coordinates are not finite" for i, structure in enumerate(made) if structure is None}
         outputs = [structure for structure in made if structure is not None]
-        nfe = np.full(n, rows_seen.take() / n)
+        nfe = np.full(n, rows.take() / n)
         return Generated(outputs, nfe, time.perf_counter() - clock, failed)
 
     @property
@@ -202,9 +202,9 @@ class ProteinGenerator:
             "latents_local_latents": Normal((len(self._latent), width)),
         }
         zeros = {name: torch.zeros(1, *law.shape, device=self._device) for name, law in laws.items()}
-        with watched_draws(self._schedulers, [self._pipe.transformer]) as seen:
+        with recorded_draws(self._schedulers, [self._pipe.transformer]) as shapes:
             self._call(zeros)
-        for name, (count, _, entries) in one_shape(seen).items():
+        for name, (count, _, entries) in step_noise_shapes(shapes).items():
             laws[part_name(name)] = Normal((count, len(self._tokens(name)), entries))
         return laws
 

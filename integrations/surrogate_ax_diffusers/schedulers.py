@@ -92,7 +92,9 @@ def check_scheduler(scheduler: Any, call: dict[str, Any], *, name: str = "schedu
         setting = f" with {rule.setting}={value!r}" if rule.setting else ""
         options = f", {rule.options}" if rule.options else ""
         how = f": pipe.{name} = {rule.instead}.from_config(pipe.{name}.config{options})"
-        also = " Or search its noise as well: PipelineGenerator(pipe, step_noise=True, ...)." if rule.step_noise else ""
+        also = (
+            " Or search its noise as well: pipeline_generator(pipe, step_noise=True, ...)." if rule.step_noise else ""
+        )
         raise UnsupportedError(
             f"pipe.{name}: {type(scheduler).__name__}{setting} draws fresh noise at its steps, so a latent does not "
             f"determine its output. Use {rule.instead}{how if rule.instead.endswith('Scheduler') else ''}.{also}"

@@ -20,6 +20,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from torch import Tensor
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import MismatchError
 from surrogate_ax.execution.executor import Candidate
 from surrogate_ax.execution.loop import INTERRUPTED
@@ -41,7 +42,6 @@ from surrogate_ax_optuna.sampler import RoundSampler, for_batches, for_round
 from surrogate_ax_optuna.search_space import distributions
 from surrogate_ax_optuna.trials import RETRIES, is_gone, is_running, read_recipe, round_of
 
-Array = np.ndarray
 TRIES = 5  # at which a trial's process may be killed before the trial counts as failed
 Candidates = Sequence[Candidate[optuna.Trial]]
 

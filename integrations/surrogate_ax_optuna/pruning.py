@@ -15,10 +15,9 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.attributes import ESTIMATES_ATTR
-
-Array = np.ndarray
 
 
 def report_to_pruner(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -93,7 +94,7 @@ def record(trial: optuna.Trial, evaluations: Evaluations) -> float | tuple[float
             f"{len(evaluations.status)} items, recipe {'present' if RECIPE_ATTR in trial.user_attrs else 'missing'}."
         )
     recipe = Recipe.from_json(trial.user_attrs[RECIPE_ATTR])
-    complete = Recipe(recipe.terms, evaluations.conditions[0], evaluations.generator, 1)
+    complete = dataclasses.replace(recipe, condition=evaluations.conditions[0], generator=evaluations.generator)
     trial.set_user_attr(RECIPE_ATTR, complete.to_json())
     write_result(trial, evaluations, 0)
     failed = [float("nan")] * len(evaluations.objective.optimised)

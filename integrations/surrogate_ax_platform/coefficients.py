@@ -27,13 +27,13 @@ from ax.generators.torch_base import TorchOptConfig
 from botorch.models import SingleTaskGP
 from botorch.utils.datasets import SupervisedDataset
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.latents.seeds import Seed
 from surrogate_ax_botorch import Box, CoefficientKernel, Geometry, Placed
 from surrogate_ax_platform import records
 from surrogate_ax_platform.rounds import RoundSpec
 from surrogate_ax_platform.search_space import LAST_ROUND, ROUND, box_names
 
-Array = np.ndarray
 STEPS = 20  # of the acquisition's optimiser: with 200 it finds the same maxima in twice the time
 Scale = tuple[float, float] | None  # (low, high) of an ordered parameter, None for a categorical one
 

@@ -23,6 +23,7 @@ from ax.exceptions.core import AxError
 from ax.generators.torch.botorch_moo_utils import NO_FEASIBLE_POINTS_MESSAGE
 from torch import Tensor
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, GenerationError, MismatchError
 from surrogate_ax.execution.executor import Candidate
 from surrogate_ax.execution.loop import INTERRUPTED
@@ -40,7 +41,6 @@ from surrogate_ax_platform.snapshot import save_client
 from surrogate_ax_platform.strategy import sees_one_round
 
 _logger = logging.getLogger(__name__)
-Array = np.ndarray
 STATUS = {"done": TrialStatus.COMPLETED, "stopped": TrialStatus.EARLY_STOPPED, "failed": TrialStatus.ABANDONED}
 BEGIN = 3  # results that a model of one round needs before it proposes
 

@@ -14,7 +14,6 @@ from surrogate_ax.latents.seeds import Terms
 from surrogate_ax.latents.space import SurrogateSpace, coordinate_names
 from surrogate_ax_platform.search_space import ROUND, box_names
 
-Array = np.ndarray
 INSIDE = 1e-9  # a row this near to a point of the box is that point
 
 

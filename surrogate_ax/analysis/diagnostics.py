@@ -15,13 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.generation.protocols import Generator, Outputs
 from surrogate_ax.latents.priors import Latents
 from surrogate_ax.latents.space import SurrogateSpace
-
-Array = np.ndarray
 
 
 @dataclass(frozen=True)

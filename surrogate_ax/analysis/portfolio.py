@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.latents.priors import Prior
 from surrogate_ax.latents.seeds import Terms
 from surrogate_ax.policies.history import History
-
-Array = np.ndarray
 
 
 def choose(history: History, prior: Prior, *, k: int, max_cosine: float = 0.9) -> list[int]:

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import scipy  # loads its submodules when they are first used
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.latents.priors import Prior
 from surrogate_ax.latents.seeds import Seed
 from surrogate_ax.policies.history import History
-
-Array = np.ndarray
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax.execution.executor import Candidate, Completed, latents_of
 from surrogate_ax.execution.loop import Host
@@ -29,7 +30,6 @@ from surrogate_ax.latents.priors import Latents
 from surrogate_ax.policies.plan import survivors
 from surrogate_ax.scoring.evaluator import Evaluations, Evaluator, reason_of
 
-Array = np.ndarray
 T = TypeVar("T")
 
 

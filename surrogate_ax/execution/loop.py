@@ -16,15 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import GenerationError, check_counts
 from surrogate_ax.execution.executor import Candidate, Executor
 from surrogate_ax.policies.history import History, Round
 from surrogate_ax.policies.proposer import Proposer
 from surrogate_ax.scoring.evaluator import Evaluations
 
-Array = np.ndarray
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 INTERRUPTED = "interrupted"  # the reason of a trial that was given back

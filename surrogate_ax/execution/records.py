@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.policies.history import History
 from surrogate_ax.scoring.evaluator import Evaluations
 from surrogate_ax.scoring.objective import Objective
-
-Array = np.ndarray
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ import torch
 
 from surrogate_ax.errors import MissingExtraError, UnsupportedError
 from surrogate_ax.media.clips import LONGEST_S, write_mp4, write_wav
-from surrogate_ax.media.structures import Structure, fits_pdb, to_mmcif, to_pdb
+from surrogate_ax.media.structure_files import fits_pdb, to_mmcif, to_pdb
+from surrogate_ax.media.structures import Structure
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -1,4 +1,4 @@
-"""Molecular structures: what a protein generator puts out, the PDB file of one, and scores on shape.
+"""Molecular structures, which a protein generator puts out, and scores on their shape.
 
 Notation: L residues, A atom slots a residue, x (L, A, 3) coordinates in ångström, Cα the slot named "CA". Scores take n
 structures at once, whatever their lengths, and give float64 (n,).
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
 
 from surrogate_ax.arrays import Array
-from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
+from surrogate_ax.errors import ArgumentError, ShapeError
 
 CA_SPACING = 3.8  # Å between neighbouring Cα of a trans peptide
-CHAINS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,13 @@ class Structure:
         atoms: A names of the slots; one is "CA".
         residues: L three-letter names; "UNK" if left out.
         chains: (L,) chain numbers from 0; all 0 if left out.
+        elements: A symbols of the slots' elements, as "C" or "Se", "X" where it is not known. If left out, files derive
+            them from the names of atoms and residues.
 
     Raises:
         ShapeError: sizes that do not agree.
-        ArgumentError: no slot named "CA", names too long for a file, negative chains, or coordinates of present atoms
-            that are not finite.
+        ArgumentError: no slot named "CA", names or symbols that files have no room for, negative chains, or coordinates
+            of present atoms that are not finite.
     """
 
     coordinates: Array
@@ -41,6 +43,7 @@ class Structure:
     atoms: tuple[str, ...] = ("CA",)
     residues: tuple[str, ...] = ()
     chains: Array = field(default_factory=lambda: np.zeros(0, dtype=int))
+    elements: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = np.shape(self.coordinates)
@@ -58,16 +61,21 @@ class Structure:
         chains = np.asarray(self.chains, dtype=int) if np.size(self.chains) else np.zeros(shape[0], dtype=int)
         if len(residues) != shape[0] or chains.shape != (shape[0],):
             raise ShapeError(f"residues, chains: expected L = {shape[0]}, got {len(residues)} and {chains.shape}.")
-        long = [name for name in self.atoms if not 1 <= len(name) <= 4]
-        long += [name for name in residues if not 1 <= len(name) <= 3]
-        if long or (chains < 0).any():
+        elements = tuple(self.elements)
+        if elements and len(elements) != shape[1]:
+            raise ShapeError(f"elements: expected A = {shape[1]} symbols, got {len(elements)}.")
+        if not set("".join(elements)) <= set(ascii_letters) or any(len(symbol) not in (1, 2) for symbol in elements):
+            raise ArgumentError(f"elements: expected symbols of one or two letters, got {elements}.")
+        unfit = [name for name in self.atoms if not _fits(name, 4)] + [name for name in residues if not _fits(name, 3)]
+        if unfit or (chains < 0).any():
             raise ArgumentError(
-                "atoms, residues, chains: expected names of at most 4 and 3 letters and chain numbers from 0, got "
-                f"{long[:1] or int(chains.min())}."
+                "atoms, residues, chains: expected names of at most 4 and 3 letters, digits or signs, and chain "
+                f"numbers from 0, got {unfit[:1] or int(chains.min())}."
             )
         object.__setattr__(self, "mask", mask)
         object.__setattr__(self, "residues", residues)
         object.__setattr__(self, "chains", chains)
+        object.__setattr__(self, "elements", elements)
 
     @property
     def alpha(self) -> int:
@@ -80,78 +88,6 @@ class Structure:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """Coordinates (L, A, 3), 0 where no atom is."""
         return np.array(np.where(self.mask[..., None], self.coordinates, 0), dtype=dtype)
-
-
-def to_pdb(structure: Structure) -> str:
-    """The text of a PDB file.
-
-    Args:
-        structure: at most 99,999 atoms and 9,999 residues a chain, within 999 Å of the origin.
-
-    Raises:
-        UnsupportedError: it does not fit the format.
-
-    Reference: wwPDB, Atomic Coordinate Entry Format 3.3, ATOM records.
-    """
-    s, lines = structure, []
-    if not fits_pdb(s):
-        raise UnsupportedError(
-            f"structure: {int(s.mask.sum())} atoms of {len(s)} residues do not fit the columns of a PDB file, which "
-            "end at 99,999 atoms, 9,999 residues a chain and 999 Å. Write mmCIF."
-        )
-    rows, slots = np.nonzero(s.mask)
-    x = np.asarray(s.coordinates, dtype=np.float64)[rows, slots]
-    numbers = _numbers(s.chains)
-    previous = None
-    for serial, (row, slot, xyz) in enumerate(zip(rows, slots, x, strict=True), start=1):
-        chain = int(s.chains[row])
-        if previous is not None and chain != previous:
-            lines.append("TER")
-        previous = chain
-        atom, number = s.atoms[slot], numbers[row]
-        name = atom if len(atom) == 4 else f" {atom:<3}"
-        lines.append(
-            f"ATOM  {serial:5d} {name} {s.residues[row]:>3} {CHAINS[chain]}{number:4d}    "
-            f"{xyz[0]:8.3f}{xyz[1]:8.3f}{xyz[2]:8.3f}{1:6.2f}{0:6.2f}          {atom[:1]:>2}"
-        )
-    return "\n".join([*lines, "TER", "END", ""])
-
-
-def to_mmcif(structure: Structure) -> str:
-    """The text of an mmCIF file, which has room for any size.
-
-    Args:
-        structure: with at least one atom.
-
-    Raises:
-        UnsupportedError: no atom is present.
-
-    Reference: wwPDB, PDBx/mmCIF dictionary, category atom_site.
-    """
-    s = structure
-    if not s.mask.any():
-        raise UnsupportedError("structure: it has no atoms, so there is nothing to write.")
-    columns = ("group_PDB", "id", "type_symbol", "label_atom_id", "label_comp_id", "label_asym_id", "label_seq_id")
-    names = [f"_atom_site.{name}" for name in (*columns, "Cartn_x", "Cartn_y", "Cartn_z")]
-    numbers = _numbers(s.chains)
-    rows, slots = np.nonzero(s.mask)
-    x = np.asarray(s.coordinates, dtype=np.float64)[rows, slots]
-    atoms = [
-        f"ATOM {serial} {s.atoms[slot][:1]} {s.atoms[slot]} {s.residues[row]} C{s.chains[row] + 1} {numbers[row]} "
-        f"{xyz[0]:.3f} {xyz[1]:.3f} {xyz[2]:.3f}"
-        for serial, (row, slot, xyz) in enumerate(zip(rows, slots, x, strict=True), start=1)
-    ]
-    return "\n".join(["data_structure", "loop_", *names, *atoms, "#", ""])
-
-
-def fits_pdb(structure: Structure) -> bool:
-    """Whether a PDB file's columns hold the structure: 99,999 atoms, 9,999 residues a chain, 999 Å."""
-    s = structure
-    longest = int(np.bincount(s.chains).max(initial=0))
-    far = float(np.abs(np.asarray(s.coordinates)[s.mask]).max(initial=0))
-    return bool(
-        s.mask.sum() <= 99_999 and longest <= 9_999 and s.chains.max(initial=0) < len(CHAINS) and far < 999.9995
-    )
 
 
 def radius_of_gyration(structures: Sequence[Structure]) -> Array:
@@ -195,6 +131,11 @@ def clashes(structures: Sequence[Structure], *, closest: float = 3.0) -> Array:
     return near
 
 
+def _fits(name: str, most: int) -> bool:
+    """Whether a file has room for a name: ASCII without spaces, of 1 to `most` characters."""
+    return 1 <= len(name) <= most and name.isascii() and name.isprintable() and " " not in name
+
+
 def _alphas(structures: Sequence[Structure]) -> tuple[Array, Array, Array]:
     """Cα (n, L, 3), presence (n, L) and chain (n, L), padded to the longest."""
     given: Sequence[object] = structures
@@ -209,12 +150,3 @@ def _alphas(structures: Sequence[Structure]) -> tuple[Array, Array, Array]:
         x[i, : len(s)] = np.where(present[i, : len(s), None], s.coordinates[:, s.alpha], 0)
         chains[i, : len(s)] = s.chains
     return x, present, chains
-
-
-def _numbers(chains: Array) -> list[int]:
-    """Numbers of residues within their chains, from 1."""
-    numbers, seen = [], dict.fromkeys(chains.tolist(), 0)
-    for chain in chains.tolist():
-        seen[chain] += 1
-        numbers.append(seen[chain])
-    return numbers

@@ -17,7 +17,6 @@ from surrogate_ax.latents.priors import Prior
 from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.policies.history import History, Policy, Round, as_proposals
 
-Array = np.ndarray
 O3_SEEDS = {20: 5, 50: 7, 100: 5, 200: 10, 500: 30, 1000: 50}  # arXiv 2608.12192: budget N -> seeds d
 
 

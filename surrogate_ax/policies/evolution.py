@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.charts import Cap, Chart, KnotheRosenblatt
@@ -22,7 +23,6 @@ from surrogate_ax.latents.seeds import Draw, draw_entropy
 from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.policies.history import History, Policy, Round, as_proposals
 
-Array = np.ndarray
 PARENTS, NARROW, WIDE = 6, 0.1, 0.9  # of the evolution: how many latents are combined, and the range of b
 SUCCESS, PACE = 0.2, 0.8  # b grows when more than this share of a round beats the best before it
 STALLED = 2  # rounds without a new best after which a policy looks elsewhere

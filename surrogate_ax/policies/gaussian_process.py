@@ -16,7 +16,8 @@ from itertools import product
 import numpy as np
 import scipy  # loads its submodules when they are first used
 
-Array = np.ndarray
+from surrogate_ax.arrays import Array
+
 SLOPE = 8.0  # weight of the linear part of the kernel
 SHARES = (0.0, 0.5, 1.0)  # a
 LENGTHS = (0.35, 0.5, 0.8, 1.2, 1.6)  # l

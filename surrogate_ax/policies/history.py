@@ -19,13 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.priors import Prior
 from surrogate_ax.latents.seeds import Draw, Terms
 from surrogate_ax.latents.space import SurrogateSpace, coordinate_names
 from surrogate_ax.scoring.objective import Objective
-
-Array = np.ndarray
 
 FITTED = 6  # finished trials that a line of estimates takes
 

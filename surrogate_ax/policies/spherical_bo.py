@@ -14,6 +14,7 @@ import numpy as np
 import scipy  # loads its submodules when they are first used
 import torch
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.priors import Prior
@@ -34,7 +35,6 @@ from surrogate_ax.policies.evolution import (
 from surrogate_ax.policies.gaussian_process import Posterior, fit, maximize_acquisition, unit
 from surrogate_ax.policies.history import History, Policy, Round, as_proposals
 
-Array = np.ndarray
 STARTS = 32  # points that are moved, at least
 ROWS = 200  # told rows that the process is fitted to, at most
 RECOMBINED = 48, 250  # told rows from which half of a round, and all of it, are children of the best rows' combination
@@ -128,7 +128,10 @@ def _least_noise(bank: Bank, combined: Array, fresh: Array, b: Array) -> Array:
     """(m,) b, or the least share above it with which a latent does not stand out."""
     m, shapes = len(b), inner_shapes(bank.prior)
     both = np.vstack([combined, fresh])
-    latents, cosine = bank.inner(both), bank.gram(both)[:m, m:].diagonal()  # made once: a mixture of both is linear
+    latents, cosine = (
+        bank.directions(both),
+        bank.gram(both)[:m, m:].diagonal(),
+    )  # made once: a mixture of both is linear
 
     def is_atypical(rows: Array, share: Array) -> Array:
         kept = np.sqrt(1 - share**2)

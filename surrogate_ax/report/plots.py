@@ -9,7 +9,8 @@ from html import escape
 
 import numpy as np
 
-Array = np.ndarray
+from surrogate_ax.arrays import Array
+
 WIDTH, HEIGHT = 720, 340
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 46
 TICKS = 5  # about so many along an axis

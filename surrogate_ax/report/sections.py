@@ -13,6 +13,7 @@ import numpy as np
 import scipy  # loads its submodules when they are first used
 from torch import Tensor
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.generation.protocols import Generator, Timed
 from surrogate_ax.generation.recipe import Recipe, render
 from surrogate_ax.latents.seeds import Draw
@@ -21,7 +22,6 @@ from surrogate_ax.report.page import ITEMS, Section, embedded, table
 from surrogate_ax.report.plots import Series, plot
 from surrogate_ax.scoring.objective import Metric, Objective
 
-Array = np.ndarray
 PLAIN, SEARCH, FRONT, OUT = "#8a8f98", "#1f6fd6", "#d9480f", "#b9bec6"
 ENOUGH = 5  # plain draws that say what more of them would bring
 RECIPES = 10  # shown in full

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import (
     ArgumentError,
     MismatchError,
@@ -27,7 +28,6 @@ from surrogate_ax.generation.protocols import Generated, Generator, Outputs, Tim
 from surrogate_ax.latents.priors import Latents, check_latents
 from surrogate_ax.scoring.objective import Objective
 
-Array = np.ndarray
 Status = Literal["done", "stopped", "failed"]
 _OURS = (ArgumentError, ScoreError, MismatchError, UnsupportedError, MissingExtraError)  # never a single item's fault
 
@@ -82,7 +82,7 @@ class Evaluator:
         if not isinstance(generator, Generator):
             raise ArgumentError(
                 f"generator: expected prior, fingerprint and generate(), got {type(generator).__name__}. "
-                "Wrap a function in FunctionGenerator, a diffusers pipeline in PipelineGenerator."
+                "Wrap a function in FunctionGenerator, a diffusers pipeline with pipeline_generator."
             )
         if not isinstance(objective, Objective):
             raise ArgumentError(f"objective: expected an Objective, got {type(objective).__name__}.")

@@ -13,9 +13,9 @@ from typing import Any, Literal, NoReturn, get_args
 
 import numpy as np
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, ScoreError, UnsupportedError
 
-Array = np.ndarray
 Goal = Literal["maximize", "minimize", "at_most", "at_least", "track"]
 Score = Callable[[Any, Sequence[Mapping[str, Any]]], Any]
 

@@ -21,12 +21,12 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import torch
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, ScoreError, ScoreProcessError, ScoreTimeoutError, UnsupportedError
 from surrogate_ax.media.structures import Structure
 from surrogate_ax.scoring import process_worker as score_worker
 from surrogate_ax.scoring.process_worker import Message, receive, send
 
-Array = np.ndarray
 START = 600.0  # seconds that importing the function may take
 
 
@@ -241,7 +241,8 @@ def _pack(value: Any, arrays: list[Array]) -> Any:
         return {"kind": "array", "array": _add(value, arrays)}
     if isinstance(value, Structure):
         parts = [_add(part, arrays) for part in (value.coordinates, value.mask, value.chains)]
-        return {"kind": "structure", "arrays": parts, "atoms": value.atoms, "residues": value.residues}
+        names = {"atoms": value.atoms, "residues": value.residues, "elements": value.elements}
+        return {"kind": "structure", "arrays": parts, **names}
     if _is_image(value) and value.mode != "P":
         pixels = _add(np.frombuffer(value.tobytes(), dtype=np.uint8), arrays)
         return {"kind": "image", "array": pixels, "mode": value.mode, "size": value.size}

@@ -26,7 +26,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-Array = np.ndarray
+from surrogate_ax.arrays import Array
+
 Message = Mapping[str, Any]  # JSON; {"array": i} and the like stand for array i
 GRACE = 1.0  # seconds that a worker has to end when its parent is done with it, or gone
 _LENGTH = struct.Struct("!Q")  # of the line of JSON, in bytes
@@ -94,7 +95,9 @@ def unpack(value: Any, arrays: Sequence[Array]) -> Any:
     from surrogate_ax.media.structures import Structure
 
     coordinates, mask, chains = (arrays[i] for i in value["arrays"])
-    return Structure(coordinates, mask, tuple(value["atoms"]), tuple(value["residues"]), chains)
+    return Structure(
+        coordinates, mask, tuple(value["atoms"]), tuple(value["residues"]), chains, tuple(value["elements"])
+    )
 
 
 def find(name: str) -> Callable[..., Any]:

@@ -333,9 +333,9 @@ def test_running_trials_of_others_count_towards_the_budget(list_host, clock):
 
 def test_the_seeds_of_a_box_are_made_once(list_host, monkeypatch):
     made = []
-    monkeypatch.setattr("surrogate_ax.latents.bank.SMALL", 0)  # rows of few entries are kept for good
+    monkeypatch.setattr("surrogate_ax.latents.seed_rows.SMALL", 0)  # rows of few entries are kept for good
     monkeypatch.setattr(
-        "surrogate_ax.latents.bank.inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim)
+        "surrogate_ax.latents.seed_rows.inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim)
     )
     run(list_host(OBJECTIVE), fixed(space()), evaluator(), total_trials=20, batch_size=4, rng=0)
     assert sorted(made, key=lambda seed: seed.index) == list(space().bank.seeds)

@@ -1,13 +1,12 @@
-"""Structures, the PDB files of them, and scores on shape against values worked out by hand."""
+"""Structures, and scores on shape against values worked out by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
-from surrogate_ax.media.previews import save_preview
-from surrogate_ax.media.structures import Structure, clashes, radius_of_gyration, spacing_error, to_mmcif, to_pdb
+from surrogate_ax.errors import ArgumentError, ShapeError
+from surrogate_ax.media.structures import Structure, clashes, radius_of_gyration, spacing_error
 
 
 def trace(points, **options):
@@ -56,20 +55,6 @@ def test_missing_atoms_count_for_nothing():
     assert radius_of_gyration([structure])[0] == pytest.approx(3.8 * np.sqrt(2 / 3))
     assert spacing_error([structure])[0] == 0
     assert np.isfinite(np.asarray(structure)).all()
-    assert to_pdb(structure).count("ATOM") == 3
-
-
-def test_a_pdb_file_has_its_columns():
-    x = np.array([[[1.5, -2.25, 100], [0, 0, 0]], [[4, 5, 6], [7, 8, 9]], [[-1, -2, -3], [0, 0, 0]]])
-    mask = [[1, 0], [1, 1], [1, 0]]
-    structure = Structure(x, mask, atoms=("CA", "HD11"), residues=("GLY", "LEU", "ALA"), chains=np.array([0, 0, 1]))
-    lines = to_pdb(structure).splitlines()
-    assert lines[0] == "ATOM      1  CA  GLY A   1       1.500  -2.250 100.000  1.00  0.00           C"
-    assert lines[2] == "ATOM      3 HD11 LEU A   2       7.000   8.000   9.000  1.00  0.00           H"
-    assert [line[:3] for line in lines] == ["ATO", "ATO", "ATO", "TER", "ATO", "TER", "END"]
-    assert (lines[4][21], lines[4][22:26]) == ("B", "   1")
-    read = [[float(line[a : a + 8]) for a in (30, 38, 46)] for line in lines if line.startswith("ATOM")]
-    np.testing.assert_allclose(read, x[np.array(mask, dtype=bool)])
 
 
 @pytest.mark.parametrize(
@@ -81,7 +66,9 @@ def test_a_pdb_file_has_its_columns():
         (lambda: trace(LINE, residues=("GLY",)), ShapeError, "expected L = 5, got 1"),
         (lambda: trace(LINE, residues=("LONG",) * 5), ArgumentError, "at most 4 and 3 letters"),
         (lambda: trace(LINE, chains=np.array([0, 0, 0, 0, -1])), ArgumentError, "from 0, got -1"),
-        (lambda: to_pdb(trace([(1234.0, 0, 0)])), UnsupportedError, "do not fit the columns"),
+        (lambda: trace(LINE, residues=("A B",) * 5), ArgumentError, r"letters, digits or signs.*\['A B'\]"),
+        (lambda: trace(LINE, elements=("C", "N")), ShapeError, "expected A = 1 symbols, got 2"),
+        (lambda: trace(LINE, elements=("C1",)), ArgumentError, r"one or two letters, got \('C1',\)"),
         (lambda: clashes([trace(LINE)], closest=0), ArgumentError, "positive distance"),
         (lambda: radius_of_gyration([np.zeros((3, 3))]), ArgumentError, "expected Structures, got ndarray"),
     ],
@@ -93,19 +80,3 @@ def test_bad_input_is_refused(make, error, message):
 
 def test_no_structures_have_no_scores():
     assert all(len(score([])) == 0 for score in (radius_of_gyration, spacing_error, clashes))
-
-
-def test_what_is_too_large_for_pdb_is_previewed_as_mmcif(tmp_path):
-    points = np.linspace(0, 5000, 10_001 * 3).reshape(-1, 3)
-    structure = trace(points, chains=np.arange(10_001) // 9_000)
-    path = save_preview(structure, tmp_path / "trial1.pdb")
-    assert path.suffix == ".cif"
-    lines = path.read_text().splitlines()
-    assert lines[:3] == ["data_structure", "loop_", "_atom_site.group_PDB"]
-    atoms = [line.split() for line in lines if line.startswith("ATOM")]
-    assert {len(atom) for atom in atoms} == {sum(line.startswith("_atom_site") for line in lines)}
-    assert atoms[9_000][:7] == ["ATOM", "9001", "C", "CA", "UNK", "C2", "1"]
-    np.testing.assert_allclose([[float(v) for v in atom[7:]] for atom in atoms], points, atol=6e-4)
-    assert save_preview(trace(LINE), tmp_path / "trial2").suffix == ".pdb"
-    with pytest.raises(UnsupportedError, match="no atoms"):
-        to_mmcif(Structure(np.zeros((2, 1, 3)), np.zeros((2, 1))))

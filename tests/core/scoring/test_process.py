@@ -88,9 +88,12 @@ def test_images_arrive_as_they_were(mode):
 
 
 def test_structures_arrive_as_they_were():
-    given = Structure(np.random.default_rng(0).normal(size=(3, 2, 3)), np.ones((3, 2)), ("N", "CA"), ("ALA",) * 3)
+    given = Structure(
+        np.random.default_rng(0).normal(size=(3, 2, 3)), np.ones((3, 2)), ("N", "CA"), ("ALA",) * 3, elements=("N", "C")
+    )
     arrived = through([given])[0]
-    assert (arrived.atoms, arrived.residues) == (given.atoms, given.residues)
+    for name in ("atoms", "residues", "elements"):
+        assert getattr(arrived, name) == getattr(given, name)
     np.testing.assert_array_equal(arrived.coordinates, given.coordinates)
     np.testing.assert_array_equal(arrived.mask, given.mask)
     np.testing.assert_array_equal(arrived.chains, given.chains)

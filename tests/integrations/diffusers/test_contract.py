@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from surrogate_ax_diffusers import PipelineGenerator, avatar_generator
+from surrogate_ax_diffusers import avatar_generator, pipeline_generator
 from tests.contracts.generator_contract import Case, GeneratorContract
 from tests.integrations.diffusers import tiny
 
@@ -17,7 +17,7 @@ UNKNOWN = {"promt": "a red car"}
 
 def tiny_case(pipe: Any, conditions: tuple[Any, ...] = TEXTS, **call: Any) -> Case:
     settings = {"prompt": "a cat", "num_inference_steps": 2, "output_type": "np"}
-    generator = PipelineGenerator(pipe, check_determinism=False, **{**settings, **call})
+    generator = pipeline_generator(pipe, check_determinism=False, **{**settings, **call})
     return Case(generator, conditions, UNKNOWN)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from surrogate_ax import Gaussian
 from surrogate_ax.errors import ArgumentError, UnsupportedError
-from surrogate_ax_diffusers import PipelineGenerator
+from surrogate_ax_diffusers import pipeline_generator
 from tests.integrations.diffusers import tiny
 
 pytestmark = tiny.NUMPY_2
@@ -70,11 +70,11 @@ def of_class(kind: type[Any]) -> Any:
     ids=["plain", "sized", "packed", "packs by itself"],
 )
 def test_shape_and_scale_are_found(make: Any, call: dict[str, Any], shape: tuple[int, ...]) -> None:
-    assert PipelineGenerator(make(), **call).prior == Gaussian(shape)
+    assert pipeline_generator(make(), **call).prior == Gaussian(shape)
 
 
 def test_a_pipeline_that_scales_its_own_draws_only_wants_scaled_latents() -> None:
-    prior = PipelineGenerator(of_class(Scaled)).prior
+    prior = pipeline_generator(of_class(Scaled)).prior
     assert isinstance(prior, Gaussian)
     assert prior.shapes == {"latents": (4, 8, 8)}
     assert prior.std["latents"] == pytest.approx(3 * float(tiny.SCHEDULERS["euler"]().init_noise_sigma), rel=1e-4)
@@ -82,7 +82,7 @@ def test_a_pipeline_that_scales_its_own_draws_only_wants_scaled_latents() -> Non
 
 def test_half_precision_is_taken_from_the_pipeline() -> None:
     pipe = tiny.stable_diffusion().to(torch.bfloat16)
-    generator = PipelineGenerator(pipe, prompt="a cat", num_inference_steps=1, output_type="latent")
+    generator = pipeline_generator(pipe, prompt="a cat", num_inference_steps=1, output_type="latent")
     assert generator.prior == Gaussian((4, 8, 8))
     outputs = generator.generate({"latents": torch.randn(2, 4, 8, 8)}, [{}, {}]).outputs
     assert outputs.dtype == torch.bfloat16
@@ -92,7 +92,7 @@ def test_the_pipeline_and_the_random_state_are_left_alone() -> None:
     pipe = tiny.stable_diffusion()
     pipe.unet.register_forward_pre_hook(lambda *_: pytest.fail("the denoiser ran"))
     before, state = dict(vars(pipe)), torch.get_rng_state()
-    PipelineGenerator(pipe)
+    pipeline_generator(pipe)
     own = {"_guidance_scale", "_guidance_rescale", "_clip_skip", "_cross_attention_kwargs", "_interrupt"}  # of any call
     assert {k: v for k, v in vars(pipe).items() if k not in own} == {k: v for k, v in before.items() if k not in own}
     assert torch.equal(torch.get_rng_state(), state)
@@ -110,15 +110,15 @@ def test_the_pipeline_and_the_random_state_are_left_alone() -> None:
 )
 def test_what_cannot_be_found_is_refused_and_can_be_given(kind: type[Any], reason: str) -> None:
     with pytest.raises(UnsupportedError, match=rf"{reason}.*prior=Gaussian\(shape\)"):
-        PipelineGenerator(of_class(kind))
-    assert PipelineGenerator(of_class(kind), prior=Gaussian((4, 8, 8))).prior == Gaussian((4, 8, 8))
+        pipeline_generator(of_class(kind))
+    assert pipeline_generator(of_class(kind), prior=Gaussian((4, 8, 8))).prior == Gaussian((4, 8, 8))
 
 
 def test_a_given_prior_must_have_the_one_part() -> None:
     with pytest.raises(ArgumentError, match="single part 'latents', got"):
-        PipelineGenerator(tiny.stable_diffusion(), prior=Gaussian({"noise": (4, 8, 8)}))
+        pipeline_generator(tiny.stable_diffusion(), prior=Gaussian({"noise": (4, 8, 8)}))
 
 
 def test_call_arguments_that_the_pipeline_refuses_are_named() -> None:
     with pytest.raises(ArgumentError, match=r"refused its call arguments \['height', 'width'\].*divisible by 8"):
-        PipelineGenerator(tiny.stable_diffusion(), height=17, width=17)
+        pipeline_generator(tiny.stable_diffusion(), height=17, width=17)

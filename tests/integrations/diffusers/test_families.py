@@ -11,7 +11,7 @@ import torch
 
 from surrogate_ax import Gaussian, Steppable
 from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
-from surrogate_ax_diffusers import PipelineGenerator, load_pipeline
+from surrogate_ax_diffusers import PipelineGenerator, load_pipeline, pipeline_generator
 from surrogate_ax_diffusers.families import FAMILIES, find_family
 from tests.contracts.generator_contract import Case, GeneratorContract, draw
 from tests.contracts.steppable_contract import SteppableContract
@@ -40,7 +40,7 @@ NOT_STEPPABLE = {"StableAudioPipeline", "AudioLDM2Pipeline", "AceStepPipeline"}
 
 def generator(name: str, pipe: Any = None, **call: Any) -> PipelineGenerator:
     pipe = CALLS[name][0]() if pipe is None else pipe
-    return PipelineGenerator(pipe, check_determinism=False, **tiny_families.generator_call(name, **call))
+    return pipeline_generator(pipe, check_determinism=False, **tiny_families.generator_call(name, **call))
 
 
 class TestFamilies(GeneratorContract):
@@ -58,7 +58,7 @@ class TestUnnamed(GeneratorContract):
     def case(cls) -> Case:
         call = {"height": 16, "width": 16, "max_sequence_length": 8, "use_resolution_binning": False}
         call |= {"prompt": "a cat", "num_inference_steps": 2, "output_type": "np", "clean_caption": False}
-        made = PipelineGenerator(tiny_families.pixart_sigma(), check_determinism=False, **call)
+        made = pipeline_generator(tiny_families.pixart_sigma(), check_determinism=False, **call)
         assert find_family(type(made._pipe)) is FAMILIES[-1]
         return Case(made, TEXTS, {"promt": "a red car"})
 
@@ -74,7 +74,7 @@ class TestSteppableFamilies(SteppableContract):
 def test_the_last_estimate_is_the_latent_that_is_decoded(name: str) -> None:
     made: Any = generator(name)
     end = made.advance(made.start(draw(made), [{}] * 3), made.steps)
-    assert (end.clean - end.latents).abs().max() <= 1e-5
+    assert (end.estimate - end.latents).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("name", CALLS)

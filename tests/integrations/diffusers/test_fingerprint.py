@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from surrogate_ax.errors import UnsupportedError
-from surrogate_ax_diffusers import PipelineGenerator, load_pipeline
+from surrogate_ax_diffusers import load_pipeline, pipeline_generator
 from surrogate_ax_diffusers.fingerprint import SAMPLES, call_text, weights_digest
 from tests.integrations.diffusers import tiny, tiny_families
 
@@ -22,7 +22,7 @@ pytestmark = tiny.NUMPY_2
 
 def fingerprint(pipe: Any = None, **options: Any) -> dict[str, str]:
     pipe = tiny.stable_diffusion() if pipe is None else pipe
-    return dict(PipelineGenerator(pipe, **{"prompt": "a cat", **options}).fingerprint)
+    return dict(pipeline_generator(pipe, **{"prompt": "a cat", **options}).fingerprint)
 
 
 def changed(a: dict[str, str], b: dict[str, str]) -> set[str]:
@@ -107,9 +107,9 @@ def test_offloaded_weights_are_read_from_their_files(tmp_path: Path, name: str, 
 
 def test_offloaded_weights_without_files_need_a_revision() -> None:
     pipe = tiny.stable_diffusion()
-    made = PipelineGenerator(pipe)
+    made = pipeline_generator(pipe)
     pipe.unet.to("meta")
-    with pytest.raises(UnsupportedError, match=r"pipe\.unet: .* meta device .* PipelineGenerator\(revision"):
+    with pytest.raises(UnsupportedError, match=r"pipe\.unet: .* meta device .* pipeline_generator\(revision"):
         _ = made.fingerprint
 
 
@@ -130,7 +130,7 @@ def test_weights_are_sampled_all_over_and_digested_once(monkeypatch: pytest.Monk
         weight[at] += 1
         assert weights_digest(pipe) != before
         weight[at] -= 1
-    made = PipelineGenerator(pipe)
+    made = pipeline_generator(pipe)
     first = made.fingerprint
     monkeypatch.setattr("surrogate_ax_diffusers.pipeline.weights_digest", lambda _: pytest.fail("digested again"))
     assert made.fingerprint == first

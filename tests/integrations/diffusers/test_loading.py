@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax_diffusers import PipelineGenerator, SteppablePipelineGenerator, load_pipeline
+from surrogate_ax_diffusers import SteppablePipelineGenerator, load_pipeline, pipeline_generator
 from tests.contracts.generator_contract import draw
 from tests.integrations.diffusers import tiny, tiny_families
 
@@ -56,9 +56,9 @@ def test_offloading_changes_neither_outputs_nor_fingerprint(tmp_path: Path, name
     make, _ = tiny_families.CALLS[name]
     make().save_pretrained(tmp_path, safe_serialization=True)
     call = {**tiny_families.generator_call(name), "check_determinism": False}
-    plain, offloaded = PipelineGenerator(load_pipeline(tmp_path), **call), load_pipeline(tmp_path)
+    plain, offloaded = pipeline_generator(load_pipeline(tmp_path), **call), load_pipeline(tmp_path)
     offloaded.enable_model_cpu_offload(device="cpu")
-    made = PipelineGenerator(offloaded, **call)
+    made = pipeline_generator(offloaded, **call)
     z, none = draw(made), [{}] * 3
     assert dict(made.fingerprint) == dict(plain.fingerprint)
     np.testing.assert_array_equal(made.generate(z, none).outputs, plain.generate(z, none).outputs)

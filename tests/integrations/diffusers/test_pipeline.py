@@ -13,7 +13,7 @@ import torch
 from diffusers.pipelines.stable_diffusion.pipeline_output import StableDiffusionPipelineOutput
 
 from surrogate_ax.errors import ArgumentError, MismatchError, ShapeError, UnsupportedError
-from surrogate_ax_diffusers import FAMILIES, Family, PipelineGenerator
+from surrogate_ax_diffusers import FAMILIES, Family, PipelineGenerator, pipeline_generator
 from tests.integrations.diffusers import tiny
 
 pytestmark = tiny.NUMPY_2
@@ -25,7 +25,7 @@ def latents(n: int, rng: int = 0) -> dict[str, torch.Tensor]:
 
 def generator(pipe: Any = None, **options: Any) -> PipelineGenerator:
     settings = {"prompt": "a cat", "num_inference_steps": 2, "output_type": "latent", "check_determinism": False}
-    return PipelineGenerator(tiny.stable_diffusion() if pipe is None else pipe, **{**settings, **options})
+    return pipeline_generator(tiny.stable_diffusion() if pipe is None else pipe, **{**settings, **options})
 
 
 class Recorded(diffusers.StableDiffusionPipeline):
@@ -57,7 +57,7 @@ class Recorded(diffusers.StableDiffusionPipeline):
 def recorded(**call: Any) -> tuple[PipelineGenerator, Recorded]:
     pipe = Recorded(**tiny.stable_diffusion("euler").components, requires_safety_checker=False)
     pipe.calls = []
-    return PipelineGenerator(pipe, check_determinism=False, **call), pipe
+    return pipeline_generator(pipe, check_determinism=False, **call), pipe
 
 
 def test_equal_conditions_share_a_call_with_one_prompt() -> None:
@@ -250,7 +250,7 @@ def test_determinism_is_checked_once_in_a_few_steps() -> None:
 )
 def test_wrong_call_arguments_are_refused(call: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        PipelineGenerator(tiny.stable_diffusion(), **call)
+        pipeline_generator(tiny.stable_diffusion(), **call)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_wrong_conditions_are_refused_before_anything_runs(condition: dict[str, 
 
 def test_what_is_no_pipeline_is_refused() -> None:
     with pytest.raises(ArgumentError, match="pipe: expected a diffusers DiffusionPipeline, got UNet2DConditionModel"):
-        PipelineGenerator(tiny.unet(cross_attention_dim=32, attention_head_dim=4))
+        pipeline_generator(tiny.unet(cross_attention_dim=32, attention_head_dim=4))
 
 
 def test_a_pipeline_without_latents_is_refused() -> None:
@@ -282,7 +282,7 @@ def test_a_pipeline_without_latents_is_refused() -> None:
     network = diffusers.UNet2DModel(**blocks, norm_num_groups=4)
     pipe = diffusers.DDIMPipeline(network, diffusers.DDIMScheduler())
     with pytest.raises(UnsupportedError, match="DDIMPipeline takes no argument `latents`"):
-        PipelineGenerator(pipe)
+        pipeline_generator(pipe)
 
 
 def test_a_pipeline_without_a_known_denoiser_is_refused() -> None:

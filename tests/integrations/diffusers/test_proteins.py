@@ -13,8 +13,8 @@ import torch
 
 from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax.media.structures import Structure
-from surrogate_ax_diffusers import PipelineGenerator, ProteinGenerator, unconditional
-from surrogate_ax_diffusers.discovery import replaced
+from surrogate_ax_diffusers import ProteinGenerator, pipeline_generator, unconditional
+from surrogate_ax_diffusers.patching import replaced
 from surrogate_ax_diffusers.proteins import _check_features
 from tests.contracts.generator_contract import Case, GeneratorContract, difference, draw, numbers
 from tests.integrations.diffusers import tiny
@@ -214,4 +214,4 @@ def test_other_mistakes_are_named(pipe: Any) -> None:
     with pytest.raises(ArgumentError, match="at least 2 residues, got 1"):
         unconditional(1)
     with pytest.raises(UnsupportedError, match=r"no argument `latents`.*ProteinGenerator"):
-        PipelineGenerator(pipe)
+        pipeline_generator(pipe)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from surrogate_ax.errors import UnsupportedError
-from surrogate_ax_diffusers import PipelineGenerator
+from surrogate_ax_diffusers import pipeline_generator
 from surrogate_ax_diffusers.schedulers import check_scheduler
 from tests.integrations.diffusers import tiny
 
@@ -96,12 +96,12 @@ def test_a_generator_refuses_before_the_pipeline_is_called() -> None:
     pipe = tiny.stable_diffusion(scheduler=diffusers.LCMScheduler(steps_offset=1))
     pipe.text_encoder.register_forward_pre_hook(lambda *_: pytest.fail("the text encoder ran"))
     with pytest.raises(UnsupportedError, match="LCMScheduler"):
-        PipelineGenerator(pipe)
+        pipeline_generator(pipe)
 
 
 def test_noise_switched_on_by_an_argument_or_a_condition_is_refused() -> None:
     with pytest.raises(UnsupportedError, match=r"eta=0\.3"):
-        PipelineGenerator(tiny.stable_diffusion("ddim"), eta=0.3)
-    generator = PipelineGenerator(tiny.stable_diffusion("ddim"), prompt="a cat")
+        pipeline_generator(tiny.stable_diffusion("ddim"), eta=0.3)
+    generator = pipeline_generator(tiny.stable_diffusion("ddim"), prompt="a cat")
     with pytest.raises(UnsupportedError, match=r"eta=1\.0"):
         generator.generate({"latents": torch.randn(2, 4, 8, 8)}, [{"eta": 0.0}, {"eta": 1.0}])

@@ -13,7 +13,7 @@ import torch
 
 from surrogate_ax import Steppable
 from surrogate_ax.errors import ArgumentError, UnsupportedError
-from surrogate_ax_diffusers import PipelineGenerator, avatar_generator
+from surrogate_ax_diffusers import PipelineGenerator, avatar_generator, pipeline_generator
 from tests.contracts.generator_contract import Case, draw
 from tests.contracts.steppable_contract import SteppableContract
 from tests.integrations.diffusers import tiny, tiny_families
@@ -23,7 +23,7 @@ pytestmark = tiny.NUMPY_2
 
 def generator(pipe: Any, **call: Any) -> PipelineGenerator:
     settings = {"prompt": "a cat", "num_inference_steps": 4, "output_type": "np", "check_determinism": False}
-    return PipelineGenerator(pipe, **{**settings, **call})
+    return pipeline_generator(pipe, **{**settings, **call})
 
 
 class TestAvatars(SteppableContract):
@@ -105,7 +105,7 @@ def test_half_precision_survives_a_stop(scheduler: str) -> None:
     z, none = draw(made), [{}] * 3
     whole = made.generate(z, none).outputs
     state = made.advance(made.start(z, none), 2)
-    assert state.latents.dtype == state.clean.dtype == torch.bfloat16
+    assert state.latents.dtype == state.estimate.dtype == torch.bfloat16
     assert torch.equal(made.finish(made.select([state], [(0, 0), (0, 1), (0, 2)])).outputs, whole)
 
 
@@ -116,7 +116,7 @@ def test_two_denoisers_take_turns_across_a_stop() -> None:
         second.proj_out.weight.mul_(0.5)
     pipe = diffusers.WanPipeline(**{**pipe.components, "transformer_2": second}, boundary_ratio=0.9)
     call = tiny_families.generator_call("WanPipeline", num_inference_steps=4)
-    made: Any = PipelineGenerator(pipe, check_determinism=False, **call)
+    made: Any = pipeline_generator(pipe, check_determinism=False, **call)
     z, seen = draw(made), []
     whole = made.generate(z, [{}] * 3)
     for name in ("transformer", "transformer_2"):
@@ -150,6 +150,6 @@ def test_a_loop_that_does_not_look_is_noticed() -> None:
             self.prepare_latents(1, 4, 16, 16, torch.float32, "cpu", None, latents)
             return self.unet(torch.zeros(1, 4, 8, 8), 0, torch.zeros(1, 1, 32))
 
-    made = PipelineGenerator(Deaf(**tiny.stable_diffusion("euler").components, requires_safety_checker=False))
+    made = pipeline_generator(Deaf(**tiny.stable_diffusion("euler").components, requires_safety_checker=False))
     with pytest.raises(UnsupportedError, match="does not look at `interrupt`"):
         _ = made.steps  # type: ignore[attr-defined]

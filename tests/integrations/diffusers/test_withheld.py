@@ -14,7 +14,7 @@ from surrogate_ax import Evaluator, Metric, Objective
 from surrogate_ax.execution.early_stopping import EarlyStopping
 from surrogate_ax.execution.executor import Candidate
 from surrogate_ax.latents.bank import Bank
-from surrogate_ax_diffusers import PipelineGenerator
+from surrogate_ax_diffusers import pipeline_generator
 from tests.contracts.generator_contract import draw
 from tests.integrations.diffusers import tiny
 
@@ -35,7 +35,7 @@ def made() -> Any:
         "euler", safety_checker=StableDiffusionSafetyChecker(config), feature_extractor=processor
     )
     call = {"prompt": "a cat", "num_inference_steps": 4, "output_type": "np"}
-    generator = PipelineGenerator(pipe, check_determinism=False, **call)
+    generator = pipeline_generator(pipe, check_determinism=False, **call)
     seen: list[torch.Tensor] = []
     hook = pipe.safety_checker.visual_projection.register_forward_hook(lambda *given: seen.append(given[-1]))
     generator.generate(draw(generator, N), [{}] * N)

@@ -11,9 +11,9 @@ import torch
 
 from surrogate_ax import Gaussian, Steppable
 from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
-from surrogate_ax_diffusers import PipelineGenerator
-from surrogate_ax_diffusers.noises import fed, part_name
+from surrogate_ax_diffusers import pipeline_generator
 from surrogate_ax_diffusers.schedulers import check_scheduler
+from surrogate_ax_diffusers.step_noise import injected_step_noise, part_name
 from tests.contracts.generator_contract import Case, GeneratorContract, difference, draw, numbers
 from tests.integrations.diffusers import tiny
 
@@ -39,7 +39,7 @@ def call(kind: str) -> dict[str, Any]:
 
 def generator(kind: str, **options: Any) -> Any:
     pipe = tiny.stable_diffusion(SCHEDULERS[kind]())
-    return PipelineGenerator(pipe, **{"step_noise": True, **call(kind), **options})
+    return pipeline_generator(pipe, **{"step_noise": True, **call(kind), **options})
 
 
 class TestStochastic(GeneratorContract):
@@ -59,7 +59,7 @@ class TestFlowMatching(GeneratorContract):
         pipe.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(stochastic_sampling=True)
         size = {"height": 16, "width": 16, "max_sequence_length": 8}
         settings = {"prompt": "a cat", "num_inference_steps": 2, "output_type": "np", **size}
-        return Case(PipelineGenerator(pipe, step_noise=True, **settings), TEXTS)
+        return Case(pipeline_generator(pipe, step_noise=True, **settings), TEXTS)
 
 
 @pytest.mark.parametrize("kind", SCHEDULERS)
@@ -108,7 +108,7 @@ def test_building_runs_the_denoiser_once() -> None:
     calls: list[int] = []
     forward = pipe.unet.forward
     pipe.unet.forward = lambda *a, **k: calls.append(1) or forward(*a, **k)
-    PipelineGenerator(pipe, step_noise=True, **{**call("ddpm"), "num_inference_steps": 30})
+    pipeline_generator(pipe, step_noise=True, **{**call("ddpm"), "num_inference_steps": 30})
     assert len(calls) == 1
 
 
@@ -128,7 +128,7 @@ def test_what_fixes_the_number_of_draws_cannot_vary(name: str) -> None:
 
 def test_a_scheduler_without_noise_is_told_so() -> None:
     with pytest.raises(ArgumentError, match=r"step_noise: .*DDIMScheduler.* draw no noise"):
-        PipelineGenerator(tiny.stable_diffusion("ddim"), step_noise=True, prompt="a cat", num_inference_steps=2)
+        pipeline_generator(tiny.stable_diffusion("ddim"), step_noise=True, prompt="a cat", num_inference_steps=2)
 
 
 def test_it_cannot_stop_between_steps_and_says_why() -> None:
@@ -139,7 +139,7 @@ def test_it_cannot_stop_between_steps_and_says_why() -> None:
 
 
 def test_refused_schedulers_name_the_option_where_it_helps() -> None:
-    with pytest.raises(UnsupportedError, match=r"Or search its noise as well: PipelineGenerator\(pipe, step_noise"):
+    with pytest.raises(UnsupportedError, match=r"Or search its noise as well: pipeline_generator\(pipe, step_noise"):
         check_scheduler(diffusers.EulerAncestralDiscreteScheduler(), {})
     for name in ("ScoreSdeVeScheduler", "RePaintScheduler"):  # which draw outside `step`, or go back
         with pytest.raises(UnsupportedError) as caught:
@@ -154,15 +154,15 @@ class _Draws:
 
 def test_noise_of_another_count_or_shape_is_refused() -> None:
     scheduler, x = _Draws(), torch.zeros(2, 3)
-    given = torch.ones(2, 1, 3)
-    with fed({"scheduler": scheduler}, {"scheduler": given}):
+    schedulers, noises = {"scheduler": scheduler}, {"scheduler": torch.ones(2, 1, 3)}
+    with injected_step_noise(schedulers, noises):
         assert torch.equal(scheduler.step(x), torch.ones(2, 3))
     assert "step" not in vars(scheduler)
-    with pytest.raises(ShapeError, match="draw 2"), fed({"scheduler": scheduler}, {"scheduler": given}):
+    with pytest.raises(ShapeError, match="draw 2"), injected_step_noise(schedulers, noises):
         scheduler.step(scheduler.step(x))
-    with pytest.raises(ShapeError, match=r"shape \(1, 3\)"), fed({"scheduler": scheduler}, {"scheduler": given}):
+    with pytest.raises(ShapeError, match=r"shape \(1, 3\)"), injected_step_noise(schedulers, noises):
         scheduler.step(x[:1])
-    with pytest.raises(ShapeError, match="not used"), fed({"scheduler": scheduler}, {"scheduler": given}):
+    with pytest.raises(ShapeError, match="not used"), injected_step_noise(schedulers, noises):
         pass
 
 

@@ -1,8 +1,8 @@
-"""Stochastic samplers as deterministic maps: the noise of every step is part of the latent.
+"""Stochastic samplers as deterministic maps: the noise that a scheduler draws at its steps is part of the latent.
 
-Notation: n items, S draws of a scheduler in one call, each of the shape the sampler steps in. What the scheduler draws
-inside its `step` is taken from the latent instead, row by row, so an item's output does not depend on the batch, on a
-generator or on the clock. All parts are combined with the same weights.
+Notation: n items, S draws of a scheduler in one call, each of the shape the sampler steps in. What the scheduler would
+draw inside its `step` is taken from the latent instead, row by row, so that an item's output does not depend on the
+batch or on a random number generator. All parts of a latent are combined with the same weights.
 Source: surrogate latent spaces (arXiv 2509.23800), section 3, on products; the paper leaves these samplers open.
 """
 
@@ -22,17 +22,17 @@ from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
 from surrogate_ax.generation.conditions import Condition, check_conditions
 from surrogate_ax.generation.protocols import Outputs
 from surrogate_ax.latents.priors import SINGLE, Gaussian, Latents, check_latents
-from surrogate_ax_diffusers.discovery import replaced
 from surrogate_ax_diffusers.families import Pipeline
+from surrogate_ax_diffusers.patching import replaced
 from surrogate_ax_diffusers.pipeline import PipelineGenerator
-from surrogate_ax_diffusers.stepping import METHODS, CannotStepError
 
 _SCHEDULE = ("num_inference_steps", "timesteps", "sigmas", "eta", "strength", "denoising_start", "denoising_end")
-Make = Callable[[Tensor], Tensor]  # the noise in place of an empty tensor of the shape that would be drawn
+# The noise in place of an empty tensor of the shape that would be drawn, by the scheduler's name and that tensor.
+NoiseSource = Callable[[str, Tensor], Tensor]
 
 
-class StochasticPipelineGenerator(PipelineGenerator):
-    """A `PipelineGenerator` whose latents hold the noise of every step; `step_noise=True` makes one.
+class StepNoisePipelineGenerator(PipelineGenerator):
+    """A `PipelineGenerator` whose latents hold the noise of every step: `pipeline_generator(..., step_noise=True)`.
 
     Its prior has the parts "latents" and "noises", (S, *shape) for S draws. The number of steps is part of the prior,
     so it is fixed when the generator is built.
@@ -41,13 +41,14 @@ class StochasticPipelineGenerator(PipelineGenerator):
         ArgumentError: the scheduler draws no noise, or not the noise of one item at a time.
     """
 
+    _step_noise = True
     _short_check = False  # a shorter call would draw less noise than there is
 
     def __init__(self, pipe: Pipeline, **options: Any) -> None:
         super().__init__(pipe, **options)
         self._arguments.fixed |= set(_SCHEDULE) & self._arguments.defaults.keys()
         self._names = {name: part_name(name) for name in self._schedulers}
-        drawn = self._draws()
+        drawn = self._find_draws()
         if not drawn:
             kinds = sorted(type(scheduler).__name__ for scheduler in self._schedulers.values())
             raise ArgumentError(
@@ -59,21 +60,18 @@ class StochasticPipelineGenerator(PipelineGenerator):
         shapes = {**law.shapes, **{self._names[name]: shape for name, shape in drawn.items()}}
         self._prior = Gaussian(shapes, mean=law.mean, std=law.std)
 
-    def _draws(self) -> dict[str, tuple[int, ...]]:
-        """(S, *shape) by scheduler, from one call in which the denoiser runs once."""
+    def _find_draws(self) -> dict[str, tuple[int, ...]]:
+        """The noise that schedulers draw for one item, (S, *shape) by name, seen in one call that denoises once."""
         call = dict(self._arguments.call({"prompt": "", **self._call} if self._takes_prompt else self._call, {}, [{}]))
         if "output_type" in self._arguments.defaults:
             call["output_type"] = "latent"
         z = torch.zeros(1, *self._prior.shapes[SINGLE])
-        with self._driving(), watched_draws(self._schedulers, self._denoisers) as seen:
+        with self._driving(), recorded_draws(self._schedulers, self._denoisers) as shapes:
             super()._run(z, call)
-        return one_shape(seen)
+        return step_noise_shapes(shapes)
 
-    def __getattr__(self, name: str) -> Any:
-        """Say why an ability is missing."""
-        if name in METHODS:
-            raise CannotStepError(f"{name}: a pipeline whose steps take their noise from the latent cannot stop there.")
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    def _why_not_steppable(self) -> str:
+        return "a pipeline whose steps take their noise from the latent cannot stop between them."
 
     @property
     def _takes_prompt(self) -> bool:
@@ -94,12 +92,12 @@ class StochasticPipelineGenerator(PipelineGenerator):
     def _run(
         self, latents: Tensor, call: Mapping[str, Any], pipe: Pipeline | None = None
     ) -> tuple[Outputs, dict[int, str]]:
-        """One call of the pipeline, its schedulers fed from the rows."""
+        """One call of the pipeline, whose schedulers take their noise from the rows."""
         shapes = self._prior.shapes
         flats = torch.split(latents.to(self._device), [math.prod(shape) for shape in shapes.values()], dim=1)
         parts = {name: flat.reshape(-1, *shapes[name]) for name, flat in zip(shapes, flats, strict=True)}
         noises = {name: parts[part] for name, part in self._names.items() if part in parts}
-        with fed(self._schedulers, noises):
+        with injected_step_noise(self._schedulers, noises):
             return super()._run(parts[SINGLE], call, pipe)
 
 
@@ -109,25 +107,27 @@ def part_name(scheduler: str) -> str:
     return f"noises_{kind}" if kind else "noises"
 
 
-class _Drawing(TorchFunctionMode):
-    """Gives other values in place of what is drawn from N(0, I)."""
+class _ReplacedDraws(TorchFunctionMode):
+    """Replaces what is drawn from N(0, I) inside its block; no random number generator moves on."""
 
-    def __init__(self, make: Make) -> None:
+    def __init__(self, scheduler: str, source: NoiseSource) -> None:
         super().__init__()
-        self._make = make
+        self._scheduler = scheduler
+        self._source = source
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call through, but for normal draws."""
+        """Call the function, unless it is a normal draw, which the source stands in for."""
         kwargs = dict(kwargs or {})
         if func not in (torch.randn, torch.randn_like):
             return func(*args, **kwargs)
         kwargs.pop("generator", None)
-        return self._make((torch.empty if func is torch.randn else torch.empty_like)(*args, **kwargs))
+        empty = (torch.empty if func is torch.randn else torch.empty_like)(*args, **kwargs)
+        return self._source(self._scheduler, empty)
 
 
 @contextmanager
-def fed(schedulers: Mapping[str, Any], noises: Mapping[str, Tensor]) -> Iterator[None]:
-    """Schedulers whose steps take their noise from given tensors.
+def injected_step_noise(schedulers: Mapping[str, Any], noises: Mapping[str, Tensor]) -> Iterator[None]:
+    """Schedulers whose steps take their noise from given tensors inside the block.
 
     Args:
         schedulers: components of a pipeline by name.
@@ -138,7 +138,7 @@ def fed(schedulers: Mapping[str, Any], noises: Mapping[str, Tensor]) -> Iterator
     """
     used = dict.fromkeys(schedulers, 0)
 
-    def give(name: str, empty: Tensor) -> Tensor:
+    def next_noise(name: str, empty: Tensor) -> Tensor:
         given, k = noises.get(name), used[name]
         if given is None or k >= given.shape[1] or empty.shape != given[:, 0].shape:
             had = None if given is None else tuple(given.shape)
@@ -149,7 +149,7 @@ def fed(schedulers: Mapping[str, Any], noises: Mapping[str, Tensor]) -> Iterator
         used[name] += 1
         return given[:, k].to(empty.device, empty.dtype, copy=True)
 
-    with _stepping(schedulers, give):
+    with _drawing_from(next_noise, schedulers):
         yield
     left = {name: given.shape[1] - used[name] for name, given in noises.items() if used[name] != given.shape[1]}
     if left:
@@ -157,31 +157,39 @@ def fed(schedulers: Mapping[str, Any], noises: Mapping[str, Tensor]) -> Iterator
 
 
 @contextmanager
-def watched_draws(
+def recorded_draws(
     schedulers: Mapping[str, Any], denoisers: Sequence[nn.Module]
 ) -> Iterator[dict[str, list[tuple[int, ...]]]]:
-    """The shapes that schedulers draw, by name, in a call whose denoisers run once and repeat their answer."""
-    seen: dict[str, list[tuple[int, ...]]] = {name: [] for name in schedulers}
+    """The shapes that schedulers draw inside the block, by name; denoisers run once there and repeat their answer.
 
-    def look(name: str, empty: Tensor) -> Tensor:
-        seen[name].append(tuple(empty.shape))
+    Args:
+        schedulers: components of a pipeline by name.
+        denoisers: its denoisers.
+    """
+    shapes: dict[str, list[tuple[int, ...]]] = {name: [] for name in schedulers}
+
+    def record(name: str, empty: Tensor) -> Tensor:
+        shapes[name].append(tuple(empty.shape))
         return empty.zero_()
 
     with ExitStack() as stack:
         for module in denoisers:
-            stack.enter_context(replaced(module, "forward", _once(module.forward)))
-        stack.enter_context(_stepping(schedulers, look))
-        yield seen
+            stack.enter_context(replaced(module, "forward", _run_once(module.forward)))
+        stack.enter_context(_drawing_from(record, schedulers))
+        yield shapes
 
 
-def one_shape(seen: Mapping[str, Sequence[tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
-    """(S, *shape) by scheduler, of draws for one item; schedulers that draw nothing are left out.
+def step_noise_shapes(draws: Mapping[str, Sequence[tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
+    """(S, *shape) by scheduler; schedulers that draw nothing are left out.
+
+    Args:
+        draws: the shapes of each scheduler's draws for one item.
 
     Raises:
         UnsupportedError: draws of several shapes, or not of one item.
     """
     found = {}
-    for name, shapes in seen.items():
+    for name, shapes in draws.items():
         if len(set(shapes)) > 1 or any(shape[0] != 1 for shape in shapes):
             raise UnsupportedError(
                 f"pipe.{name}: its steps draw noise of the shapes {sorted(set(shapes))}, expected one, for one item."
@@ -192,24 +200,24 @@ def one_shape(seen: Mapping[str, Sequence[tuple[int, ...]]]) -> dict[str, tuple[
 
 
 @contextmanager
-def _stepping(schedulers: Mapping[str, Any], make: Callable[[str, Tensor], Tensor]) -> Iterator[None]:
-    """Schedulers whose steps draw from `make(name, empty)`."""
+def _drawing_from(source: NoiseSource, schedulers: Mapping[str, Any]) -> Iterator[None]:
+    """Schedulers whose steps take what they draw from a source."""
     with ExitStack() as stack:
         for name, scheduler in schedulers.items():
-            stack.enter_context(replaced(scheduler, "step", _drawing(scheduler.step, name, make)))
+            stack.enter_context(replaced(scheduler, "step", _step_with(source, scheduler.step, name)))
         yield
 
 
-def _drawing(step: Callable[..., Any], name: str, make: Callable[[str, Tensor], Tensor]) -> Callable[..., Any]:
+def _step_with(source: NoiseSource, step: Callable[..., Any], name: str) -> Callable[..., Any]:
     @wraps(step)  # pipelines look at its signature
-    def drawn(*args: Any, **kwargs: Any) -> Any:
-        with _Drawing(lambda empty: make(name, empty)):
+    def stepped(*args: Any, **kwargs: Any) -> Any:
+        with _ReplacedDraws(name, source):
             return step(*args, **kwargs)
 
-    return drawn
+    return stepped
 
 
-def _once(forward: Callable[..., Any]) -> Callable[..., Any]:
+def _run_once(forward: Callable[..., Any]) -> Callable[..., Any]:
     answers: list[Any] = []
 
     @wraps(forward)

@@ -1,9 +1,9 @@
-"""Text embeddings computed once per text, not once per batch.
+"""A cache of text embeddings: each text is embedded once, not once a batch.
 
-Stands in for a pipeline's `encode_prompt` and remembers what it returned, by its arguments. A list of texts is put
-together from the embeddings of its members, after a first check, for every way of calling, that this is what the
-pipeline makes of a list itself: some return position ids without a batch dimension, put texts and their negatives into
-one tensor, or pad to the longest text of the list. Such lists are remembered as wholes.
+It stands in for a pipeline's `encode_prompt` and keeps what that returned, by its arguments. What a list of texts gives
+is put together from the embeddings of its members, once a first comparison has shown, for each way of calling, that the
+pipeline makes the same of the list. Some do not: they return position ids without a batch dimension, put texts and
+their negatives into one tensor, or pad to the longest text of the list. There the list's own embeddings are kept.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-BYTES = 256 << 20  # embeddings kept at most, the least recently used go first
+BYTES = 256 << 20  # of embeddings, at most; the least recently used go first
 _PLAIN = (str, int, float, bool, type(None), torch.device, torch.dtype)
-_CLOSE = 1e-3  # of what joined and whole embeddings may differ by rounding
+_CLOSE = 1e-3  # joined embeddings and those of the list may differ by rounding
 
 
-class Embeddings:
-    """`encode_prompt` with a memory. The pipeline's text encoders must not change while it is in use.
+class EmbeddingCache:
+    """An `encode_prompt` that embeds each text once. The pipeline's text encoders must not change while it is in use.
 
     Args:
         encode: the pipeline's bound `encode_prompt`.
-        rows: its arguments that are lists with one entry an item.
+        rows: its arguments that may be lists with one entry an item.
     """
 
     def __init__(self, encode: Callable[..., Any], rows: Collection[str]) -> None:
         self._encode = encode
         self._rows = rows
         self._signature = inspect.signature(encode)
-        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._cache: OrderedDict[Hashable, Any] = OrderedDict()
         self._bytes = 0
         self._separable: dict[Hashable, bool] = {}
 
@@ -46,25 +46,25 @@ class Embeddings:
         n = max(lists.values(), default=1)
         way = (*sorted(lists), *(_key(v) for k, v in arguments.items() if k not in lists))
         if n == 1 or any(length != n for length in lists.values()) or self._separable.get(way) is False:
-            return self._remember(arguments)
-        joined = _join([self._remember({k: v[i] if k in lists else v for k, v in arguments.items()}) for i in range(n)])
+            return self._cached(arguments)
+        joined = _join([self._cached({k: v[i] if k in lists else v for k, v in arguments.items()}) for i in range(n)])
         if way not in self._separable:
-            self._separable[way] = joined is not None and _alike(joined, self._remember(arguments))
-            return joined if self._separable[way] else self._remember(arguments)
-        return self._remember(arguments) if joined is None else joined
+            self._separable[way] = joined is not None and _alike(joined, self._cached(arguments))
+            return joined if self._separable[way] else self._cached(arguments)
+        return self._cached(arguments) if joined is None else joined
 
-    def _remember(self, arguments: dict[str, Any]) -> Any:
+    def _cached(self, arguments: dict[str, Any]) -> Any:
         key = _key(arguments)
         if key is None:
             return self._encode(**arguments)
-        if key not in self._kept:
+        if key not in self._cache:
             given = {name: list(value) if isinstance(value, list) else value for name, value in arguments.items()}
-            self._kept[key] = self._encode(**given)  # some write into the list they are given
-            self._bytes += _size(self._kept[key])
-            while self._bytes > BYTES and len(self._kept) > 1:
-                self._bytes -= _size(self._kept.popitem(last=False)[1])
-        self._kept.move_to_end(key)
-        return _copy(self._kept[key])
+            self._cache[key] = self._encode(**given)  # some write into the list they are given
+            self._bytes += _size(self._cache[key])
+            while self._bytes > BYTES and len(self._cache) > 1:
+                self._bytes -= _size(self._cache.popitem(last=False)[1])
+        self._cache.move_to_end(key)
+        return _copy(self._cache[key])
 
 
 def _key(value: Any) -> Hashable | None:

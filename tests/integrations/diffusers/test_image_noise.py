@@ -13,7 +13,7 @@ import torch
 
 from surrogate_ax import Gaussian
 from surrogate_ax.errors import ArgumentError, UnsupportedError
-from surrogate_ax_diffusers import PipelineGenerator
+from surrogate_ax_diffusers import PipelineGenerator, pipeline_generator
 from tests.contracts.generator_contract import Case, GeneratorContract, draw
 from tests.contracts.steppable_contract import SteppableContract
 from tests.integrations.diffusers import tiny, tiny_families
@@ -43,7 +43,7 @@ def kontext() -> Any:
 
 def generator(pipe: Any, **call: Any) -> PipelineGenerator:
     settings = {"prompt": "a cat", "num_inference_steps": 3, "output_type": "np", "image": RED}
-    return PipelineGenerator(pipe, check_determinism=False, **{**settings, **call})
+    return pipeline_generator(pipe, check_determinism=False, **{**settings, **call})
 
 
 class TestControlNet(GeneratorContract, SteppableContract):

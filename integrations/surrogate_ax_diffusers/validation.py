@@ -1,4 +1,4 @@
-"""What a pipeline needs to be called, found out before anything runs: its parts, device and the size asked for."""
+"""Checks of a pipeline before anything runs: its components, its device, and the size that is asked for."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ import torch
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax_diffusers.families import Family, Pipeline
 
-_ENCODES = ("text_encoder", "tokenizer")
+_PROMPT_READERS = ("text_encoder", "tokenizer")
 
 
 def missing_encoder(pipe: Pipeline) -> str | None:
-    """The name of a part that reads prompts and is not there; some pipelines do without.
+    """The name of a component that reads prompts and is missing, though the pipeline does not call it optional.
 
     Args:
         pipe: a pipeline.
     """
     optional = getattr(pipe, "_optional_components", ())
     return next(
-        (n for n, c in pipe.components.items() if c is None and n.startswith(_ENCODES) and n not in optional), None
+        (n for n, c in pipe.components.items() if c is None and n.startswith(_PROMPT_READERS) and n not in optional),
+        None,
     )
 
 
-def check_size(pipe: Pipeline, family: Family, call: Mapping[str, Any], takes: Collection[str]) -> None:
+def check_size(pipe: Pipeline, family: Family, call: Mapping[str, Any], arguments: Collection[str]) -> None:
     """Refuse a height or width that the pipeline would change or ignore on its own.
 
     Args:
         pipe: a pipeline.
-        family: its row of the table.
-        call: its call arguments.
-        takes: the names of all that it has.
+        family: its row of `FAMILIES`.
+        call: the call arguments that are given.
+        arguments: the names of all that it takes.
 
     Raises:
         ArgumentError: not a positive whole number, not a multiple of what the family wants, or one without the other.
@@ -48,20 +49,20 @@ def check_size(pipe: Pipeline, family: Family, call: Mapping[str, Any], takes: C
                 f"{name}: {type(pipe).__name__} needs a multiple of {multiple}, got {size}. Use {lower} or "
                 f"{lower + multiple}."
             )
-    if len(sizes) == 1 and {"height", "width"} <= set(takes):  # Stable Diffusion ignores one without the other
+    if len(sizes) == 1 and {"height", "width"} <= set(arguments):  # Stable Diffusion ignores one without the other
         (missing,) = {"height", "width"} - sizes.keys()
         raise ArgumentError(f"{missing}: expected it beside {next(iter(sizes))}, got only one of them. Give both.")
 
 
 def check_decoder(pipe: Pipeline, call: Mapping[str, Any]) -> None:
-    """Refuse a pipeline that would find out after its last step that it cannot decode.
+    """Refuse a pipeline without a decoder, which would fail only after its last step.
 
     Args:
         pipe: a pipeline.
-        call: its call arguments.
+        call: the call arguments that are given.
 
     Raises:
-        ArgumentError: it was loaded without the decoder that its outputs need.
+        ArgumentError: it was loaded without the VAE that decodes its outputs.
     """
     if "vae" in pipe.components and pipe.components["vae"] is None and call.get("output_type") != "latent":
         raise ArgumentError(
@@ -70,12 +71,12 @@ def check_decoder(pipe: Pipeline, call: Mapping[str, Any]) -> None:
         )
 
 
-def move(pipe: Pipeline, device: str | torch.device | None) -> None:
-    """Move a pipeline, where a device is given.
+def move_pipeline(pipe: Pipeline, device: str | torch.device | None) -> None:
+    """Move a pipeline to a device, if one is given.
 
     Args:
         pipe: a pipeline.
-        device: where to; None leaves it where it is.
+        device: the device; None leaves the pipeline where it is.
 
     Raises:
         ArgumentError: there is no such device here, or no room on it.
