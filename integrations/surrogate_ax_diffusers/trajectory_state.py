@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.generation.conditions import Condition
-from surrogate_ax.arrays import Array
-from surrogate_ax.generation.protocols import 
 
 
 @dataclass(frozen=True)
