@@ -5,7 +5,8 @@ of the proposal that the trial evaluates, `surrogate:result` has the values of e
 step where the trial was stopped, if it was (its values are estimates then), `surrogate:reason` says why it failed,
 `surrogate:estimates` has estimates that were reported otherwise to the pruner, `preview` is the artifact id of a
 picture.
-Studies: `surrogate:study` is what `execution.session` records of the search; a mirror records its metrics.
+Studies: `surrogate:study` is what `execution.session` records of the search, `surrogate:seeds` the folder of stored
+seeds where the user has named one; a mirror records its metrics.
 """
 
 RECIPE_ATTR = "surrogate:recipe"
@@ -19,4 +20,5 @@ PREVIEW_ATTR = "preview"
 TICKET_ATTR = "mirror:ticket"
 
 STUDY_ATTR = "surrogate:study"
+SEEDS_ATTR = "surrogate:seeds"
 METRICS_ATTR = "mirror:metrics"

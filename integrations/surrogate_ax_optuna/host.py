@@ -18,15 +18,16 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
-from torch import Tensor
 
 from surrogate_ax.arrays import Array
 from surrogate_ax.errors import MismatchError
 from surrogate_ax.execution.executor import Candidate
 from surrogate_ax.execution.loop import INTERRUPTED
+from surrogate_ax.execution.records import keep_seeds
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import Recipe
+from surrogate_ax.latents.seed_store import SeedStore
 from surrogate_ax.latents.seeds import Draw, draw_entropy
 from surrogate_ax.latents.space import SurrogateSpace, is_coordinate
 from surrogate_ax.policies.history import History, Round
@@ -40,6 +41,7 @@ from surrogate_ax_optuna.record import StudyReader
 from surrogate_ax_optuna.results import tell_results
 from surrogate_ax_optuna.sampler import RoundSampler, for_batches, for_round
 from surrogate_ax_optuna.search_space import distributions
+from surrogate_ax_optuna.seeds import ADVICE, study_seeds
 from surrogate_ax_optuna.trials import RETRIES, is_gone, is_running, read_recipe, round_of
 
 TRIES = 5  # at which a trial's process may be killed before the trial counts as failed
@@ -57,7 +59,7 @@ class OptunaHost:
         batch_size: the usual number of trials asked at once, for samplers that work in generations.
         rng: seed of draws and of the random parameters of proposals.
         previews: an Optuna artifact store for pictures of the outputs; none are made without it.
-        seeds: inner rows (D,) of stored seeds, by SHA-256: the storage keeps their hashes only.
+        seeds: where stored seeds are kept, as the storage has their hashes only; the study's own place if left out.
         total_trials: trials wanted, which several workers must not exceed; they may if it is left out.
     """
 
@@ -71,7 +73,7 @@ class OptunaHost:
         batch_size: int = 1,
         rng: int = 0,
         previews: Any = None,
-        seeds: Mapping[str, Tensor] | None = None,
+        seeds: SeedStore | None = None,
         total_trials: int | None = None,
     ) -> None:
         self.study = study
@@ -84,7 +86,9 @@ class OptunaHost:
         self._entropy = draw_entropy(rng, "trials")
         self._previews = previews
         self._axes: int | None = None  # K of the study's parameters, once they are known
-        self._reader = StudyReader(objective, seeds)
+        self._seeds = study_seeds(study) if seeds is None else seeds
+        self._kept: int | None = None  # the round whose stored seeds are in the store
+        self._reader = StudyReader(objective, self._seeds)
         self._samplers: dict[tuple[int, bool], RoundSampler] = {}
         self._made = 0  # trials, by this host
         self._first = True  # nobody else has made trials
@@ -119,9 +123,13 @@ class OptunaHost:
 
         Raises:
             MismatchError: the round's K is not that of the study, whose parameters are the same for life.
+            ArgumentError: the round has stored seeds, and the study no place to keep them.
         """
         trials = self._read_trials()
         self._check_axes(round, trials)
+        if round.number != self._kept:
+            keep_seeds(self._seeds, round.space.bank, advice=ADVICE)
+            self._kept = round.number
         if self._first and len(trials) > self._made:
             self._first = False  # the seed has given these points to another worker, or to an earlier run
             self._batched.reseed_rng()

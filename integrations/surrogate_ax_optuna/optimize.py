@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.execution.loop import Batch
+from surrogate_ax.execution.records import keep_seeds
 from surrogate_ax.execution.session import Session
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.generation.protocols import Generator
@@ -26,6 +27,7 @@ from surrogate_ax_optuna.host import OptunaHost
 from surrogate_ax_optuna.record import status
 from surrogate_ax_optuna.sampler import in_generations
 from surrogate_ax_optuna.search_space import check_directions
+from surrogate_ax_optuna.seeds import ADVICE, Seeds, remember_seeds, study_seeds
 from surrogate_ax_optuna.storage import reachable, warn_of_journal
 from surrogate_ax_optuna.trials import is_gone
 
@@ -52,6 +54,7 @@ def optimize(
     callbacks: Sequence[Callback] = (),
     catch: tuple[type[Exception], ...] = (Exception,),
     previews: Any = None,
+    seeds: Seeds = None,
     progress: bool = True,
     device: torch.device | str = "cpu",
 ) -> None:
@@ -89,13 +92,16 @@ def optimize(
         callbacks: Optuna's, called with (study, trial) for each trial that has ended; `study.stop()` works in them.
         catch: exceptions of generator and score that fail single trials; `()` lets them through.
         previews: an Optuna artifact store; every output's picture is uploaded before its trial is told.
+        seeds: where stored seeds of a space are kept: a folder, or an Optuna artifact store. SQLite files have a folder
+            beside them, and studies in memory keep them there; other storages need it.
         progress: show a bar with rate, best value and time left.
         device: where latents are made: the generator's.
 
     Raises:
         ArgumentError: directions that disagree with the metrics, space and policy together, both or neither of
             total_trials and budget, a count below 1, a budget beside parts that it plans, checkpoints outside the
-            trajectory, for several metrics without `keep_fraction`, or together with overlap.
+            trajectory, for several metrics without `keep_fraction`, or together with overlap, or stored seeds without a
+            place to keep them.
         UnsupportedError: checkpoints for a generator that cannot stop between steps.
         MismatchError: the study was begun with another generator, space, objective or conditions (named).
         GenerationError: everything fails; the first reason is given.
@@ -124,6 +130,9 @@ def optimize(
         _check_pruner(objective)
     with reachable(), _allow_stop(study):
         record = session.begin(_recorded(study), study=f"study {study.study_name!r}")
+        store = study_seeds(study, seeds)
+        if space is not None:
+            keep_seeds(store, space.bank, advice=ADVICE)
         host = OptunaHost(
             study,
             generator,
@@ -132,10 +141,11 @@ def optimize(
             batch_size=batch_size,
             rng=rng,
             previews=previews,
-            seeds=space.bank.tensors if space else None,
+            seeds=store,
             total_trials=session.total_trials,
         )
         warn_of_journal(study._storage)
+        remember_seeds(study, seeds)
         study.set_user_attr(STUDY_ATTR, record)  # after every check, so that what is refused leaves no trace
         found = status(study)
         _logger.info("study %r: %s", study.study_name, found)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
 import torch
 from optuna.trial import FrozenTrial
-from torch import Tensor
 
 from surrogate_ax.analysis.portfolio import choose
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import Recipe, render
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.record import read_record
+from surrogate_ax_optuna.seeds import Seeds, study_seeds
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def portfolio(
     k: int = 6,
     max_cosine: float = 0.9,
     objective: Objective | None = None,
-    tensors: Mapping[str, Tensor] | None = None,
+    seeds: Seeds = None,
     device: torch.device | str = "cpu",
     **overrides: Any,
 ) -> list[Pick]:
@@ -52,7 +51,7 @@ def portfolio(
         k: how many, at most.
         max_cosine: limit on the cosine of any two latents, in (0, 1].
         objective: ranks what was measured; left out, the one that `optimize` has recorded.
-        tensors: inner rows (D,) of stored seeds, by SHA-256: `space.bank.tensors` of a space of given latents.
+        seeds: where stored seeds are kept, if not where the study keeps them.
         device: where latents are made.
         **overrides: call arguments to change, such as `num_inference_steps=50`; recorded in the recipes.
 
@@ -62,11 +61,11 @@ def portfolio(
     Raises:
         MismatchError: the study has no record of its metrics, or was made with another generator.
         ArgumentError: k or the limit out of range, or no successful trial.
-        SeedError: a stored seed has no tensor.
+        SeedError: a stored seed is not where it should be.
     """
-    record = read_record(study, objective, seeds=tensors)
+    record = read_record(study, objective, seeds=seeds)
     chosen = [record.trials[row] for row in choose(record.history, generator.prior, k=k, max_cosine=max_cosine)]
     trials = study.get_trials(deepcopy=False)
     recipes = [trial.recipe for trial in chosen]
-    outputs, recipes = render(recipes, generator, tensors=tensors, device=device, **overrides)
+    outputs, recipes = render(recipes, generator, seeds=study_seeds(study, seeds), device=device, **overrides)
     return [Pick(*row) for row in zip((trials[trial.number] for trial in chosen), recipes, outputs, strict=True)]

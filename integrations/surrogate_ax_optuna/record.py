@@ -16,6 +16,7 @@ from surrogate_ax.scoring.objective import Objective, recorded_objective
 from surrogate_ax_optuna.attributes import METRICS_ATTR, RECIPE_ATTR, RESULT_ATTR, STUDY_ATTR
 from surrogate_ax_optuna.lease import abandoned
 from surrogate_ax_optuna.pruning import checkpoint_estimates
+from surrogate_ax_optuna.seeds import Seeds, study_seeds
 from surrogate_ax_optuna.trials import (
     is_gone,
     is_lost,
@@ -78,20 +79,18 @@ class StudyReader:
         return EndedTrial(trial.number, recipe, round_of(trial), result, checkpoint_estimates(trial))
 
 
-def read_record(
-    study: optuna.Study, objective: Objective | None = None, *, seeds: Mapping[str, Tensor] | None = None
-) -> SearchRecord:
+def read_record(study: optuna.Study, objective: Objective | None = None, *, seeds: Seeds = None) -> SearchRecord:
     """What a study holds.
 
     Args:
         study: of `optimize`, of `mirror`, or of trials with `suggest_latents` and `record`.
         objective: ranks what was measured; left out, the one that the study has recorded.
-        seeds: inner rows (D,) of stored seeds, by SHA-256.
+        seeds: where stored seeds are kept, if not where the study keeps them.
 
     Raises:
         MismatchError: the study has no record of its metrics, or a trial without a recipe.
     """
-    reader = StudyReader(objective or study_objective(study), seeds)
+    reader = StudyReader(objective or study_objective(study), study_seeds(study, seeds))
     reader.read(study.get_trials(deepcopy=False))
     return SearchRecord(reader.ended, reader.history(), status(study))
 

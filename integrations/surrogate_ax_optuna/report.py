@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.artifacts import download_artifact, get_all_artifact_meta
 from optuna.trial import FrozenTrial, TrialState
-from torch import Tensor
 
 from surrogate_ax.execution.records import EndedTrial
 from surrogate_ax.generation.protocols import Generator
@@ -21,6 +19,7 @@ from surrogate_ax.report.sections import Entry, common_sections, facts, ranking,
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.attributes import PREVIEW_ATTR
 from surrogate_ax_optuna.record import read_record, study_objective
+from surrogate_ax_optuna.seeds import Seeds, study_seeds
 
 
 def write_report(
@@ -32,7 +31,7 @@ def write_report(
     previews: Any = None,
     items: int = 12,
     title: str | None = None,
-    tensors: Mapping[str, Tensor] | None = None,
+    seeds: Seeds = None,
 ) -> Path:
     """Write a study as one self-contained HTML file: at most 6 MB beside the embedded outputs.
 
@@ -44,7 +43,7 @@ def write_report(
         previews: the artifact store that the pictures were uploaded to.
         items: outputs shown, at most 30.
         title: of the page; the study's name if left out.
-        tensors: inner rows (D,) of stored seeds, by SHA-256.
+        seeds: where stored seeds are kept, if not where the study keeps them.
 
     Returns:
         The file.
@@ -54,14 +53,16 @@ def write_report(
         ArgumentError: the file cannot be written.
     """
     objective = objective or study_objective(study)
-    ended, trials = read_record(study, objective, seeds=tensors).trials, study.get_trials(deepcopy=False)
+    ended, trials = read_record(study, objective, seeds=seeds).trials, study.get_trials(deepcopy=False)
     entries = [_entry(trial, objective) for trial in ended]
     with tempfile.TemporaryDirectory() as folder:
         if previews is not None:
             for i in ranking(entries, objective)[:items]:
                 entries[i] = _with_preview(entries[i], trials[ended[i].number], study, previews, Path(folder))
         if generator is not None:
-            entries = with_outputs(entries, objective, generator, Path(folder), items=items, tensors=tensors)
+            entries = with_outputs(
+                entries, objective, generator, Path(folder), items=items, seeds=study_seeds(study, seeds)
+            )
         sections = common_sections(entries, objective, items=items)
     sections.insert(-1, _plots(study, objective))
     known = [("Study", study.study_name), ("Sampler", type(study.sampler).__name__), *facts(entries, objective)]

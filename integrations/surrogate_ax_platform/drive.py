@@ -33,8 +33,9 @@ from surrogate_ax.policies.history import History, Policy, Round
 from surrogate_ax.scoring.evaluator import Evaluator
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
-from surrogate_ax_platform.experiment import host_proposes, record_search, recorded_search
-from surrogate_ax_platform.host import BEGIN, AxHost
+from surrogate_ax_platform.experiment import BEGIN, host_proposes, record_search, recorded_search
+from surrogate_ax_platform.host import AxHost
+from surrogate_ax_platform.seeds import Seeds, client_seeds, remember_seeds
 from surrogate_ax_platform.strategy import sees_one_round
 
 ENOUGH = 10**6  # evaluations left, for a policy: Ax counts them itself
@@ -133,6 +134,7 @@ def configure_runner(
     catch: tuple[type[Exception], ...] = (Exception,),
     previews: Path | str | None = None,
     snapshot: Path | str | None = None,
+    seeds: Seeds = None,
     device: torch.device | str = "cpu",
 ) -> None:
     """Give a client a runner and metrics, so that `client.run_trials(max_trials, parallelism=4)` searches a box.
@@ -150,6 +152,7 @@ def configure_runner(
         catch: exceptions of generator and score that fail single trials; `()` lets them through.
         previews: a folder; every output's picture is written there.
         snapshot: a JSON file, kept up to date after every batch.
+        seeds: a folder for stored seeds, as for `optimize`.
         device: where latents are made: the generator's.
 
     Raises:
@@ -157,8 +160,8 @@ def configure_runner(
             nothing of that box yet.
         MismatchError: the client was begun with another generator, space, objective or K (named).
     """
-    seeds = None if space is None else space.bank.tensors
-    host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, seeds=seeds)
+    store = client_seeds(client, seeds, snapshot=snapshot)
+    host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, seeds=store)
     session = Session(
         generator,
         objective,
@@ -187,6 +190,7 @@ def configure_runner(
             f"{BEGIN} trials that it needs. Let `optimize` run them, or configure it with model='coefficients'."
         )
     host.begin(round)
+    remember_seeds(client, store)
     record_search(client, record)
     client.configure_metrics([RecordedMetric(metric.name) for metric in objective.metrics])
     client.configure_runner(BatchRunner(host, round, session.evaluator))

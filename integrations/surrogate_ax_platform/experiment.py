@@ -8,11 +8,15 @@ from typing import Any
 
 from ax.api.client import Client
 from ax.core.experiment import Experiment
+from ax.core.trial_status import TrialStatus
 
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.policies.history import Round
 from surrogate_ax_platform import records
-from surrogate_ax_platform.search_space import LAST_ROUND, conditions_of
+from surrogate_ax_platform.search_space import LAST_ROUND, ROUND, conditions_of
+from surrogate_ax_platform.strategy import sees_one_round
+
+BEGIN = 3  # results that a model of one round needs before it proposes
 
 
 def recorded_search(client: Client) -> dict[str, Any] | None:
@@ -45,6 +49,16 @@ def proposes(client: Client) -> bool:
     """Whether the user chose the generation strategy, so that it is to propose."""
     chosen: bool = client._experiment._properties.get(records.CHOSEN, client._maybe_generation_strategy is not None)
     return chosen
+
+
+def model_is_ready(client: Client, round: Round) -> bool:
+    """Whether Ax proposes the next points of a round: not plain draws, nor too early for a model of one round."""
+    if round.space.fresh == 1:
+        return False
+    if not sees_one_round(client):
+        return True
+    known = [t for t in records.trials(client._experiment) if t.status == TrialStatus.COMPLETED]
+    return [records.parameters_of(trial)[ROUND] for trial in known].count(round.number) >= BEGIN
 
 
 def begin_round(experiment: Experiment, round: Round, *, axes: int) -> bool:

@@ -1,6 +1,6 @@
 """Ax as a host of the core loop: what was told, asking in batches, telling with previews.
 
-The client's own generation strategy proposes inside the box. Plain draws and exact rows are attached as trials of
+The client's own generation strategy proposes inside the box. Plain draws and proposals are attached as trials of
 their own; those that lie in the round's box keep their place in it, the others get a round outside the search space.
 An Ax client belongs to one process, so trials that are still running when a host is made were left by one that died;
 they are run again.
@@ -21,41 +21,36 @@ from ax.core.trial import Trial
 from ax.core.trial_status import TrialStatus
 from ax.exceptions.core import AxError
 from ax.generators.torch.botorch_moo_utils import NO_FEASIBLE_POINTS_MESSAGE
-from torch import Tensor
 
 from surrogate_ax.arrays import Array
-from surrogate_ax.errors import ArgumentError, GenerationError, MismatchError
+from surrogate_ax.errors import ArgumentError, GenerationError
 from surrogate_ax.execution.executor import Candidate
 from surrogate_ax.execution.loop import INTERRUPTED
+from surrogate_ax.execution.records import keep_seeds
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import Recipe
+from surrogate_ax.latents.seed_store import SeedStore
 from surrogate_ax.latents.seeds import Draw, Terms, draw_entropy
 from surrogate_ax.policies.history import History, Round
 from surrogate_ax.scoring.evaluator import Evaluations
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
-from surrogate_ax_platform.experiment import begin_round
+from surrogate_ax_platform.experiment import begin_round, model_is_ready
 from surrogate_ax_platform.points import coordinates, random_point
 from surrogate_ax_platform.search_space import ROUND, check_client, conditions_of
+from surrogate_ax_platform.seeds import ADVICE, client_seeds
 from surrogate_ax_platform.snapshot import save_client
-from surrogate_ax_platform.strategy import sees_one_round
 
 _logger = logging.getLogger(__name__)
 STATUS = {"done": TrialStatus.COMPLETED, "stopped": TrialStatus.EARLY_STOPPED, "failed": TrialStatus.ABANDONED}
-BEGIN = 3  # results that a model of one round needs before it proposes
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """What an Ax trial is told by.
-
-    Args:
-        index: of the trial.
-        params: of its arm.
-    """
+    """What an Ax trial is told by."""
 
     index: int
-    params: Mapping[str, Any]
+    params: Mapping[str, Any]  # of the arm
 
 
 class AxHost:
@@ -65,10 +60,10 @@ class AxHost:
         client: with an experiment of `configure_experiment`.
         generator: for fingerprints.
         objective: for metrics.
-        rng: seed of draws and of the random parameters of exact rows.
+        rng: seed of draws and of the random parameters of proposals.
         previews: a folder for pictures of the outputs; none are made without it.
         snapshot: a JSON file that is kept up to date; none is written without it.
-        seeds: inner rows (D,) of stored seeds, by SHA-256: the client keeps their hashes only.
+        seeds: where stored seeds are kept, as the client has their hashes only; its own place if left out.
 
     Raises:
         MismatchError: the client was configured for something else.
@@ -83,7 +78,7 @@ class AxHost:
         rng: int = 0,
         previews: Path | str | None = None,
         snapshot: Path | str | None = None,
-        seeds: Mapping[str, Tensor] | None = None,
+        seeds: SeedStore | None = None,
     ) -> None:
         self.client = client
         self.axes = check_client(client, objective)
@@ -95,7 +90,8 @@ class AxHost:
         self._entropy = draw_entropy(rng, "trials")
         self._previews = None if previews is None else Path(previews)
         self._snapshot = snapshot
-        self._reader = records.ExperimentReader(objective, seeds)
+        self._seeds = client_seeds(client, snapshot=snapshot) if seeds is None else seeds
+        self._reader = records.ExperimentReader(objective, self._seeds)
         self._asked: set[int] = set()
         self._end: int | None = None  # progression of results, behind those of estimates
         ended = [trial.run_metadata.get(records.ORDER, -1) for trial in records.ended_trials(self._experiment)]
@@ -121,7 +117,7 @@ class AxHost:
             candidates.extend(self.candidate(trial, round, n) for trial in left)
             candidates.extend(self._ask_proposal(round, number, n) for number in waiting)
             wanted = n - len(candidates)
-            if wanted and self._proposes(round):
+            if wanted and model_is_ready(self.client, round):
                 candidates.extend(self._propose(wanted, round, n))
             else:
                 candidates.extend(self._attach(round, self._point(round), n) for _ in range(wanted))
@@ -138,8 +134,9 @@ class AxHost:
 
         Raises:
             MismatchError: another K than the client's, or another space than its round was begun with.
-            ArgumentError: a round beyond the bounds of the parameter.
+            ArgumentError: a round beyond the bounds of the parameter, or stored seeds without a place to keep them.
         """
+        keep_seeds(self._seeds, round.space.bank, advice=ADVICE)
         if begin_round(self._experiment, round, axes=self.axes):
             self.client._save_experiment_to_db_if_possible(experiment=self._experiment)
 
@@ -154,15 +151,6 @@ class AxHost:
             else:  # asked for a round that is over, by a process that died before it had written a recipe
                 self._give_back([Ticket(trial.index, {})])
         return found
-
-    def _proposes(self, round: Round) -> bool:
-        """Whether Ax proposes, and points are not drawn here: plain draws, or too little for a model of one round."""
-        if round.space.fresh == 1:
-            return False
-        if not sees_one_round(self.client):
-            return True
-        known = [trial for trial in records.trials(self._experiment) if trial.status == TrialStatus.COMPLETED]
-        return [records.parameters_of(trial)[ROUND] for trial in known].count(round.number) >= BEGIN
 
     def _point(self, round: Round) -> dict[str, Any]:
         """A uniform point of the search space; of a plain draw, outside the round's box."""
@@ -181,7 +169,7 @@ class AxHost:
             if point[ROUND] < 0:
                 warnings.filterwarnings("ignore", message=".*out-of-design", category=RuntimeWarning)  # it is meant
             index = self.client.attach_trial(parameters=dict(point))
-        return self.candidate(self._trial(index), round, n, proposal)
+        return self.candidate(records.trial_of(self._experiment, index), round, n, proposal)
 
     def _propose(self, n: int, round: Round, batch: int) -> list[Candidate[Ticket]]:
         """What Ax proposes: n points or fewer."""
@@ -194,7 +182,8 @@ class AxHost:
             return [self._attach(round, self._point(round), batch) for _ in range(n)]
         candidates: list[Candidate[Ticket]] = []
         try:
-            candidates.extend(self.candidate(self._trial(index), round, batch) for index in asked)
+            trials = [records.trial_of(self._experiment, index) for index in asked]
+            candidates.extend(self.candidate(trial, round, batch) for trial in trials)
         except BaseException:
             self._give_back([Ticket(index, {}) for index in asked])
             raise
@@ -246,7 +235,7 @@ class AxHost:
         self._end = max(step + 1, self._end or 0)
         for i, candidate in enumerate(cs):
             row = {name: float(column[i]) for name, column in values.items() if np.isfinite(column[i])}
-            records.note_estimate(self._trial(candidate.ticket.index), step, row)
+            records.note_estimate(records.trial_of(self._experiment, candidate.ticket.index), step, row)
             self.client.attach_data(candidate.ticket.index, raw_data=row, progression=step)
 
     def should_stop(self, cs: Sequence[Candidate[Ticket]]) -> Array:
@@ -256,7 +245,7 @@ class AxHost:
     def tell(self, cs: Sequence[Candidate[Ticket]], ev: Evaluations) -> None:
         """Record results, previews first; a trial that has ended already is left as it is."""
         for i, candidate in enumerate(cs):
-            trial = self._trial(candidate.ticket.index)
+            trial = records.trial_of(self._experiment, candidate.ticket.index)
             if trial.status == TrialStatus.RUNNING:
                 self._tell_one(trial, candidate.ticket, ev, i)
         self.save()
@@ -283,7 +272,8 @@ class AxHost:
         Returns:
             The status that the trial is to be given: Ax may suggest a failed point again, an abandoned one not.
         """
-        trial = self._trial(ticket.index)  # anew: storing a trial in a database replaces the object
+        # Anew: storing a trial in a database replaces the object.
+        trial = records.trial_of(self._experiment, ticket.index)
         self._asked.discard(trial.index)
         shown = self._previews is not None and ev.status[i] != "failed"
         picture = records.save_picture(trial, ev, i, self._previews or Path()) if shown else None
@@ -307,19 +297,13 @@ class AxHost:
 
     def _give_back(self, tickets: Sequence[Ticket]) -> None:
         for ticket in tickets:
-            trial = self._trial(ticket.index)
+            trial = records.trial_of(self._experiment, ticket.index)
             self._asked.discard(ticket.index)
             if trial.status != TrialStatus.RUNNING:
                 continue
             trial.update_run_metadata({records.REASON: INTERRUPTED})
             trial.mark_failed(reason=INTERRUPTED)
             self._store(trial)
-
-    def _trial(self, index: int) -> Trial:
-        trial = self._experiment.trials[index]
-        if not isinstance(trial, Trial):
-            raise MismatchError(f"client: trial {index} has several arms, so something else made it.")
-        return trial
 
     def _store(self, trial: Trial) -> None:
         self.client._save_or_update_trial_in_db_if_possible(experiment=self._experiment, trial=trial)

@@ -11,6 +11,7 @@ from ax.generation_strategy.generation_strategy import GenerationStrategy
 
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.execution.loop import Callback
+from surrogate_ax.execution.records import keep_seeds
 from surrogate_ax.execution.session import Session, check_space
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.generation.protocols import Generator
@@ -22,6 +23,7 @@ from surrogate_ax_platform import records
 from surrogate_ax_platform.experiment import host_proposes, record_search, recorded_search
 from surrogate_ax_platform.host import AxHost
 from surrogate_ax_platform.search_space import check_client, objective_text, optimization, parameters
+from surrogate_ax_platform.seeds import ADVICE, Seeds, client_seeds, remember_seeds
 from surrogate_ax_platform.snapshot import check_snapshot
 from surrogate_ax_platform.strategy import Model, generation_strategy
 
@@ -100,6 +102,7 @@ def optimize(
     catch: tuple[type[Exception], ...] = (Exception,),
     previews: Path | str | None = None,
     snapshot: Path | str | None = None,
+    seeds: Seeds = None,
     progress: bool = True,
     device: torch.device | str = "cpu",
 ) -> None:
@@ -134,6 +137,8 @@ def optimize(
         catch: exceptions of generator and score that fail single trials; `()` lets them through.
         previews: a folder; every output's picture is written there before its trial is told.
         snapshot: a JSON file, kept up to date by `save_client`.
+        seeds: a folder for stored seeds of a space; beside the snapshot, or in memory, if left out. Ax's SQL storage
+            needs it.
         progress: show a bar with rate, best value and time left.
         device: where latents are made: the generator's.
 
@@ -165,10 +170,13 @@ def optimize(
         host_proposes=host_proposes(client),
     )
     record = session.begin(recorded_search(client), study="client: its experiment")
+    store = client_seeds(client, seeds, snapshot=snapshot)
+    if space is not None:
+        keep_seeds(store, space.bank, advice=ADVICE)
     if snapshot is not None:
         check_snapshot(client, snapshot)
-    seeds = space.bank.tensors if space else None
-    host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, seeds=seeds)
+    host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, seeds=store)
+    remember_seeds(client, store)
     record_search(client, record)  # after every check, so that what is refused leaves no trace
     found = records.status(client)
     session.run(host, timeout=timeout, callbacks=callbacks, progress=progress, status=found)

@@ -35,6 +35,7 @@ from surrogate_ax.policies.history import History
 from surrogate_ax.scoring.evaluator import Evaluations
 from surrogate_ax.scoring.objective import Objective, recorded_objective
 from surrogate_ax_platform.search_space import ROUND
+from surrogate_ax_platform.seeds import Seeds, client_seeds
 
 RECIPE, TRIAL_ROUND, PROPOSAL = "surrogate:recipe", "surrogate:round", "surrogate:exact"
 RESULT, REASON, ORDER = "surrogate:result", "surrogate:reason", "surrogate:order"
@@ -56,6 +57,18 @@ def trials(experiment: Experiment) -> list[Trial]:
             raise MismatchError(f"client: trial {index} has not one arm, so something else made it. Use a new Client.")
         rows.append(trial)
     return rows
+
+
+def trial_of(experiment: Experiment, index: int) -> Trial:
+    """The trial of an index.
+
+    Raises:
+        MismatchError: a batch trial, which has several arms.
+    """
+    trial = experiment.trials[index]
+    if not isinstance(trial, Trial):
+        raise MismatchError(f"client: trial {index} has several arms, so something else made it.")
+    return trial
 
 
 def ended_trials(experiment: Experiment) -> list[Trial]:
@@ -141,20 +154,18 @@ class ExperimentReader:
         return self._builder.trials
 
 
-def read_record(
-    client: Client, objective: Objective | None = None, *, seeds: Mapping[str, Tensor] | None = None
-) -> SearchRecord:
+def read_record(client: Client, objective: Objective | None = None, *, seeds: Seeds = None) -> SearchRecord:
     """What a client holds.
 
     Args:
         client: with an experiment of `optimize`, or loaded.
         objective: ranks what was measured; left out, the one that the experiment has recorded.
-        seeds: inner rows (D,) of stored seeds, by SHA-256.
+        seeds: where stored seeds are kept, if not where the experiment keeps them.
 
     Raises:
         MismatchError: the client has no experiment of ours, or a trial of somebody else.
     """
-    reader = ExperimentReader(objective or recorded(client), seeds)
+    reader = ExperimentReader(objective or recorded(client), client_seeds(client, seeds))
     history = reader.read(client._experiment)
     return SearchRecord(reader.ended, history, status(client))
 

@@ -8,7 +8,7 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from ax.api.client import Client
 from ax.core.analysis_card import AnalysisCard, ErrorAnalysisCard
 from ax.core.base_trial import BaseTrial
 from plotly.offline import get_plotlyjs
-from torch import Tensor
 
 from surrogate_ax.execution.records import EndedTrial
 from surrogate_ax.generation.protocols import Generator
@@ -26,6 +25,7 @@ from surrogate_ax.report.page import Figure, Section, table, write_page
 from surrogate_ax.report.sections import Entry, common_sections, facts, with_outputs
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
+from surrogate_ax_platform.seeds import Seeds, client_seeds
 
 ROWS = 40  # of a table of Ax's
 
@@ -39,7 +39,7 @@ def write_report(
     items: int = 12,
     analyses: Sequence[Analysis] | None = None,
     title: str | None = None,
-    tensors: Mapping[str, Tensor] | None = None,
+    seeds: Seeds = None,
 ) -> Path:
     """Write an experiment as one self-contained HTML file: at most 6 MB beside the embedded outputs.
 
@@ -51,7 +51,7 @@ def write_report(
         items: outputs shown, at most 30.
         analyses: Ax's analyses to compute; Ax's own choice if left out, none with ().
         title: of the page; the experiment's name if left out.
-        tensors: inner rows (D,) of stored seeds, by SHA-256.
+        seeds: where stored seeds are kept, if not where the experiment keeps them.
 
     Returns:
         The file.
@@ -62,11 +62,13 @@ def write_report(
     """
     objective = records.recorded(client)
     experiment, folder = client._experiment, None if previews is None else Path(previews)
-    ended = records.read_record(client, objective, seeds=tensors).trials
+    ended = records.read_record(client, objective, seeds=seeds).trials
     entries = [_entry(trial, experiment.trials[trial.number], objective, folder) for trial in ended]
     with tempfile.TemporaryDirectory() as made:
         if generator is not None:
-            entries = with_outputs(entries, objective, generator, Path(made), items=items, tensors=tensors)
+            entries = with_outputs(
+                entries, objective, generator, Path(made), items=items, seeds=client_seeds(client, seeds)
+            )
         sections = common_sections(entries, objective, items=items)
     sections.insert(-1, _analyses(client, analyses))
     known = [("Experiment", experiment.name), *facts(entries, objective)]

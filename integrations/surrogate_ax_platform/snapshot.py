@@ -11,6 +11,8 @@ from ax.api.configs import StorageConfig
 from ax.exceptions.core import AxError
 
 from surrogate_ax.errors import ArgumentError, MismatchError
+from surrogate_ax.latents.seed_store import FolderSeedStore
+from surrogate_ax_platform.seeds import beside, remember_seeds
 
 
 def save_client(client: Client, path: Path | str) -> None:
@@ -54,13 +56,16 @@ def load_client(path: Path | str, *, storage_config: StorageConfig | None = None
     import surrogate_ax_platform.strategy  # noqa: F401  # makes its classes known to Ax's decoder
 
     try:
-        return Client.load_from_json_file(str(path), storage_config=storage_config)
+        client = Client.load_from_json_file(str(path), storage_config=storage_config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, AxError) as error:
         before = previous(path)
         advice = f"The one before it is {before}." if before.exists() else "There is none before it."
         raise ArgumentError(
             f"path: expected a snapshot of `save_client`, got {path} ({type(error).__name__}: {error}). {advice}"
         ) from error
+    if beside(path).is_dir():  # it may have been moved with its file
+        remember_seeds(client, FolderSeedStore(beside(path)))
+    return client
 
 
 def previous(path: Path) -> Path:

@@ -15,7 +15,11 @@ import numpy as np
 from torch import Tensor
 
 from surrogate_ax.arrays import Array
+from surrogate_ax.errors import ArgumentError, MismatchError
+from surrogate_ax.generation.recipe import VERSION as RECIPE_VERSION
 from surrogate_ax.generation.recipe import Recipe
+from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.seed_store import SeedStore
 from surrogate_ax.policies.history import History
 from surrogate_ax.scoring.evaluator import Evaluations
 from surrogate_ax.scoring.objective import Objective
@@ -84,6 +88,26 @@ def result_record(evaluations: Evaluations, i: int) -> dict[str, Any]:
     return record
 
 
+def keep_seeds(store: SeedStore | None, bank: Bank, *, advice: str) -> None:
+    """Put the stored seeds of a bank where a study finds them again, before a trial names them.
+
+    Args:
+        store: of the study.
+        bank: of a round.
+        advice: how to give a store, where the study has none.
+
+    Raises:
+        ArgumentError: there are stored seeds, and no store.
+        StorageError: a seed could not be written.
+    """
+    tensors = bank.tensors
+    if not len(tensors):
+        return
+    if store is None:
+        raise ArgumentError(f"seeds: this search has {len(tensors)} stored seeds and nowhere to keep them; {advice}.")
+    store.add(tensors)
+
+
 class HistoryBuilder:
     """A history that grows with the trials that end: each is read once.
 
@@ -97,7 +121,9 @@ class HistoryBuilder:
         self._trials: list[EndedTrial] = []
         self._when: list[tuple[float, int]] = []
         empty = {name: np.zeros(0) for name in self._names}
-        self._history = History(objective, [], empty, np.zeros(0, dtype=np.int64), tensors=seeds or {})
+        self._history = History(
+            objective, [], empty, np.zeros(0, dtype=np.int64), tensors={} if seeds is None else seeds
+        )
 
     @property
     def trials(self) -> Sequence[EndedTrial]:
@@ -127,6 +153,13 @@ class HistoryBuilder:
     def _append(self, trials: Sequence[EndedTrial]) -> None:
         if not trials:
             return
+        for trial in trials:
+            if trial.recipe.version != RECIPE_VERSION:
+                raise MismatchError(
+                    f"study: trial {trial.number} holds stored seeds by version {trial.recipe.version} of recipes, "
+                    f"whose latents lost their radius; this release searches by version {RECIPE_VERSION}. `render` "
+                    "still remakes its output; begin a new study."
+                )
         self._trials = [*self._trials, *trials]
         h, names, n = self._history, self._names, len(trials)
         values = _columns(names, [trial.values(names) for trial in trials])

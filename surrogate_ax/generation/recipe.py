@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import scipy  # loads its submodules when they are first used
@@ -21,6 +22,7 @@ from torch import Tensor
 from surrogate_ax.errors import ArgumentError, GenerationError, MismatchError
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.priors import Latents, Prior
+from surrogate_ax.latents.seed_store import FolderSeedStore
 from surrogate_ax.latents.seeds import Stored, Terms, seed_from_json, seed_to_json
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ def recipe_latents(
     recipes: Sequence[Recipe],
     prior: Prior,
     *,
-    tensors: Mapping[str, Tensor] | None = None,
+    seeds: Mapping[str, Tensor] | Path | str | None = None,
     device: torch.device | str = "cpu",
 ) -> Latents:
     """Named parts (n, *shape) of n recipes' latents, each by the rule of its version.
@@ -113,12 +115,13 @@ def recipe_latents(
     Args:
         recipes: n recipes.
         prior: the law of the generator that they name.
-        tensors: inner rows (D,) of stored seeds, by SHA-256, such as a seed store.
+        seeds: stored seeds: inner rows (D,) by SHA-256, such as a seed store, or its folder.
         device: where latents are made.
 
     Raises:
         SeedError: a stored seed has no tensor.
     """
+    tensors = FolderSeedStore(seeds) if isinstance(seeds, str | Path) else seeds
     bank = Bank(prior, tensors=tensors, device=device).extend([s for recipe in recipes for s, _ in recipe.terms])
     rows = bank.rows(recipe.terms for recipe in recipes)
     inner = bank.inner(rows)
@@ -138,7 +141,7 @@ def render(
     recipes: Recipe | Sequence[Recipe],
     generator: Generator,
     *,
-    tensors: Mapping[str, Tensor] | None = None,
+    seeds: Mapping[str, Tensor] | Path | str | None = None,
     device: torch.device | str = "cpu",
     **overrides: Any,
 ) -> tuple[Outputs, list[Recipe]]:
@@ -147,7 +150,7 @@ def render(
     Args:
         recipes: one recipe, or several.
         generator: the generator that they name.
-        tensors: inner rows (D,) of stored seeds, by SHA-256, such as a seed store.
+        seeds: stored seeds: inner rows (D,) by SHA-256, such as a seed store, or its folder.
         device: where latents are made.
         **overrides: call arguments to change, such as more steps; recorded in the recipes returned.
 
@@ -162,7 +165,7 @@ def render(
     recipes = [recipes] if isinstance(recipes, Recipe) else list(recipes)
     for recipe in recipes:
         check_fingerprint(recipe.generator, generator, what="recipe")
-    z = recipe_latents(recipes, generator.prior, tensors=tensors, device=device)
+    z = recipe_latents(recipes, generator.prior, seeds=seeds, device=device)
     conditions = [{**recipe.condition, **(recipe.overrides or {}), **overrides} for recipe in recipes]
     generated = generator.generate(z, conditions)
     if generated.failed:

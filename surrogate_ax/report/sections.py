@@ -98,7 +98,7 @@ def with_outputs(
     folder: Path,
     *,
     items: int = 12,
-    tensors: Mapping[str, Tensor] | None = None,
+    seeds: Mapping[str, Tensor] | None = None,
 ) -> list[Entry]:
     """Entries with the outputs of the best remade, in one generator call, where no file of them was kept.
 
@@ -108,7 +108,7 @@ def with_outputs(
         generator: the one that they were made with.
         folder: where files are written.
         items: how many are the best.
-        tensors: inner rows (D,) of stored seeds, by SHA-256.
+        seeds: inner rows (D,) of stored seeds, by SHA-256.
 
     Raises:
         MismatchError: another generator.
@@ -118,7 +118,7 @@ def with_outputs(
     lacking = [i for i in ranking(entries, objective)[: min(items, ITEMS)] if entries[i].preview is None]
     if not lacking:
         return made
-    outputs, _ = render([entries[i].recipe for i in lacking], generator, tensors=tensors)
+    outputs, _ = render([entries[i].recipe for i in lacking], generator, seeds=seeds)
     rate = generator.rate if isinstance(generator, Timed) else None
     for i, output in zip(lacking, outputs, strict=True):
         made[i] = dataclasses.replace(made[i], preview=save_preview(output, folder / f"output{i}", rate=rate))

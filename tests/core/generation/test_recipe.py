@@ -111,7 +111,7 @@ ALONE = {**VERSION_1, "terms": [["stored", row_sha256(ROWS[0]), "", 0.8677218312
 
 
 def latents(*records):
-    return recipe_latents([Recipe.from_json(r) for r in records], Gaussian((4,)), tensors=TENSORS)["latents"]
+    return recipe_latents([Recipe.from_json(r) for r in records], Gaussian((4,)), seeds=TENSORS)["latents"]
 
 
 def test_version_1_is_remade_as_it_was():
@@ -203,11 +203,11 @@ def test_rendering_gives_the_outputs_again(kind):
         for terms, condition in zip(space.terms(u, draws=draws), conditions, strict=True)
     ]
     read = [Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) for recipe in made]
-    again, recipes = render(read, generator, tensors=MemorySeedStore(space.bank.tensors))
+    again, recipes = render(read, generator, seeds=MemorySeedStore(space.bank.tensors))
     torch.testing.assert_close(again, outputs, rtol=0, atol=1e-5)
     assert recipes == made
     assert len(generator.calls) == 2  # one for the outputs, one to render them all
-    alone, (recipe,) = render(read[4], generator, tensors=space.bank.tensors)
+    alone, (recipe,) = render(read[4], generator, seeds=space.bank.tensors)
     torch.testing.assert_close(alone, outputs[4:5], rtol=0, atol=1e-5)
     assert recipe == dataclasses.replace(made[4], batch=1)
 
@@ -277,7 +277,7 @@ def test_a_recipe_of_version_1_is_rendered_as_it_was_and_stays_of_version_1():
     prior = Gaussian((4,))
     generator = FunctionGenerator(lambda z: z, prior)
     old = dataclasses.replace(Recipe.from_json(ALONE), generator=generator.fingerprint)
-    outputs, (made,) = render(old, generator, tensors=TENSORS)
+    outputs, (made,) = render(old, generator, seeds=TENSORS)
     torch.testing.assert_close(outputs[0], latents(ALONE)[0], rtol=0, atol=1e-6)
     assert made == dataclasses.replace(old, batch=1)
     assert made.version == 1

@@ -254,11 +254,11 @@ def test_the_sampler_is_given_back(make_study, make_host, space):
     assert study.sampler is sampler
 
 
-def test_stored_seeds_reach_policies_through_told(make_study, make_generator, objective):
+def test_stored_seeds_reach_policies_through_the_history(make_study, make_generator, objective):
     generator = make_generator()
     seeds = SurrogateSpace.sample(generator.prior, seeds=K, rng=0)
     space = SurrogateSpace.from_latents(generator.prior, seeds.bank.latents(np.eye(K)), rng=0)
-    host = OptunaHost(make_study(), generator, objective, seeds=space.bank.tensors)
+    host = OptunaHost(make_study(), generator, objective)
     asked = host.ask(K, _round(space, rows=np.eye(K)))
     host.tell(asked, _evaluations(generator, objective, host, asked, space))
     history = host.history()

@@ -239,7 +239,7 @@ def test_stored_seeds_are_searched_and_resumed(make_study, make_generator, objec
     outputs: list[torch.Tensor] = []
     generator.function.watch = outputs.append
     run(study, generator, objective, space=loaded, total_trials=10)
-    remade, _ = render([read_recipe(t) for t in study.trials], make_generator(), tensors=space.bank.tensors)
+    remade, _ = render([read_recipe(t) for t in study.trials], make_generator(), seeds=tmp_path / "study-seeds")
     torch.testing.assert_close(remade[6:], torch.cat(outputs), atol=1e-5, rtol=0)
     torch.testing.assert_close(remade[:4], space.bank.latents(np.eye(4))["latents"])
 

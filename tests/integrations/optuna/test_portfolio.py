@@ -120,20 +120,23 @@ def test_feasible_trials_come_first(make_study, make_generator):
     assert {pick.trial.number for pick in picks[: len(front)]} == front
 
 
-def test_stored_seeds_are_remade_from_their_tensors(make_study, make_generator, objective, tmp_path):
+def test_stored_seeds_are_remade_from_where_the_study_keeps_them(make_study, make_generator, objective, tmp_path):
     generator = make_generator()
     drawn = SurrogateSpace.sample(generator.prior, seeds=4, rng=1)
     space = SurrogateSpace.from_latents(generator.prior, drawn.bank.latents(np.eye(4)), rng=0)
     study = make_study(storage=sqlite(tmp_path / "study.db"))
     _search(study, generator, objective, space=space, total_trials=10, batch_size=10)
-    picks = portfolio(study, generator, k=3, max_cosine=0.95, tensors=space.bank.tensors)
+    picks = portfolio(study, generator, k=3, max_cosine=0.95)
     assert picks[0].trial.value == study.best_value
     for pick in picks:
         assert pick.output[0].item() == pytest.approx(pick.trial.value, abs=1e-5)
     latents = torch.nn.functional.normalize(torch.stack([pick.output for pick in picks]).double(), dim=1)
     assert ((latents @ latents.T).triu(1) <= 0.95 + 1e-6).all()
-    with pytest.raises(SeedError, match=r"no tensor is given for Stored\(.*Pass it in `tensors`"):
+    (tmp_path / "study-seeds").rename(tmp_path / "moved")
+    with pytest.raises(SeedError, match=r"study-seeds"):
         portfolio(study, generator)
+    again = portfolio(study, generator, k=3, max_cosine=0.95, seeds=tmp_path / "moved")
+    assert [pick.trial.number for pick in again] == [pick.trial.number for pick in picks]
 
 
 def test_a_define_by_run_study_needs_its_objective(make_study, make_generator, objective):
