@@ -66,7 +66,7 @@ def test_integrations_name_their_missing_extra() -> None:
     answer = _run(
         """
 import importlib
-from surrogate_ax import MissingExtraError
+from surrogate_ax.errors import MissingExtraError
 extras = {"optuna": "optuna", "diffusers": "diffusers", "botorch": "botorch", "platform": "ax"}
 for package, extra in extras.items():
     try:
