@@ -274,7 +274,7 @@ def _distribution(text: str) -> BaseDistribution:
 
 
 def _to_text(local: datetime.datetime) -> str:
-    return local.astimezone(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return local.astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def _from_text(utc: str | None) -> datetime.datetime | None:

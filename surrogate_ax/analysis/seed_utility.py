@@ -80,7 +80,7 @@ def seed_utility(history: History, prior: Prior) -> SeedUtility:
     c = everything[:, shared].toarray()
     rows = np.flatnonzero(c.any(axis=1))
     if len(rows) < 4 or not len(shared):
-        raise ArgumentError(f"told: expected at least four successful trials that share seeds, got {len(rows)}.")
+        raise ArgumentError(f"history: expected at least four successful trials that share seeds, got {len(rows)}.")
     place = np.empty(len(history.terms))
     place[history.order] = np.arange(len(history.terms))
     standing = np.argsort(np.argsort(place[finite][rows]))

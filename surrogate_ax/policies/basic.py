@@ -95,7 +95,7 @@ def o3(prior: Prior, n: int, *, seeds: int, chart: Chart | None = None, device: 
 
 
 def chain(first: Policy, second: Policy) -> Policy:
-    """One policy until it has nothing more to propose, then another, which sees everything told.
+    """One policy until it has nothing more to propose, then another, which sees the whole history.
 
     Args:
         first: must end by returning None, as `draws` does and the moving policies do with `max_trials`.

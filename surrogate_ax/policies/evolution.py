@@ -1,7 +1,7 @@
-"""Policies that move the space from round to round: recombination with fresh noise, new seeds, and caps.
+"""Policies that move the box from round to round: recombination with fresh noise, new seeds, trust regions.
 
-Each looks at the rounds that are closed and numbers its own after them. `max_trials` ends a policy when that many trials
-have been told, so that `chain` can go on with another. Plain draws should come first,
+Each looks at the rounds that are closed and numbers its own after them. `max_trials` ends a policy when that many
+trials have been told, so that `chain` can go on with another. Plain draws should come first,
 `chain(draws(prior, 32, axes=8), evolve(prior, axes=8))`; with nothing to move from a policy draws a round itself.
 """
 

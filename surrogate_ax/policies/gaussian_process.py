@@ -1,8 +1,8 @@
 """A Gaussian process on the sphere of latents, which sees their cosines only.
 
 Latents in high dimension lie on a sphere, and a kernel of their cosine needs their Gram matrix only. A point is a unit
-combination x = Σ c_i x_i of told latents; its cosines with all of them are G c, and the gradient of anything that
-depends on those cosines is again a combination of told latents. So no latent is ever made here.
+combination x = Σ c_i x_i of the latents of told trials; its cosines with all of them are G c, and the gradient of
+anything that depends on those cosines is again such a combination. So no latent is ever made here.
 
 Notation: n told rows; G (n, n) their cosines; y (n,) scores, larger is better; c (m, n) coefficients of m points, with
 c G cᵀ = 1; k(cos) = a · 8 cos + (1 - a) exp((cos - 1) / l²) the kernel, l the length scale, τ² the noise.
@@ -85,7 +85,10 @@ class Posterior:
         return self.centre + k @ self.alpha, np.sqrt(np.maximum(variance, 1e-12 * self.scale))
 
     def improvement(self, c: Array, best: Array | float) -> tuple[Array, Array]:
-        """Log expected improvement over `best` (m,) at c (m, n), and its gradient as coefficient rows (m, n)."""
+        """Log expected improvement over `best` (m,) at c (m, n), and its gradient as coefficient rows (m, n).
+
+        The value is up to a constant, and each row of the gradient up to a positive factor: moves need no more.
+        """
         cosine = c @ self.gram
         k, slope = self.kernel(cosine), self.kernel.slope(cosine)
         weighted = k @ self.inverse

@@ -91,7 +91,7 @@ class Plan:
         return rows * self.checkpoint + survivors(rows, self.keep_fraction) * (self.steps - self.checkpoint)
 
     def policy(self, prior: Prior, *, device: torch.device | str = "cpu") -> Policy:
-        """Plain draws, then Bayesian optimisation on the sphere of everything told, or the box over the best draws.
+        """Plain draws, then Bayesian optimisation over all latents so far, or the box over the best draws.
 
         Args:
             prior: the law of the latents.

@@ -1,8 +1,9 @@
-"""Bayesian optimisation on the sphere of everything told: a policy whose rounds are a Gaussian process's proposals.
+"""Bayesian optimisation over the latents of a whole search: a policy whose rounds a Gaussian process proposes.
 
-Proposals are combinations of told latents, moved along great circles to a larger expected improvement, a batch of
-different ones, each mixed with fresh noise. The process learns globally from few rows; around the best of many,
-recombination gains more. So part of a round are children of the best rows' combination, and late in a long search all.
+Proposals are combinations of the latents so far, moved along great circles of their sphere to a larger expected
+improvement, a batch of different ones, each mixed with fresh noise. The process learns globally from few rows; around
+the best of many, recombination gains more. So part of a round are children of the best rows' combination, and late in a
+long search all.
 Notation as in `gaussian_process`; b the share of fresh noise ε.
 """
 
@@ -54,7 +55,7 @@ def spherical_bo(
     max_trials: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Policy:
-    """Bayesian optimisation on the sphere of everything told: rounds of proposals, each mixed with fresh noise.
+    """Bayesian optimisation over the latents of a whole search: rounds of proposals, each mixed with fresh noise.
 
     After two rounds without a new best every fourth proposal of the next one takes wider noise.
 
@@ -64,8 +65,8 @@ def spherical_bo(
         size: trials a round.
         sampled: how many of them the host's sampler proposes inside the box; the others are exact proposals.
         fresh: range of b, the share of fresh noise: a proposal is √(1-b²) x + b ε.
-        anneal_over: told trials over which b falls from the end of its range to the beginning, since what is known grows
-            and so does what noise costs; if left out, b is drawn evenly from the range.
+        anneal_over: told trials over which b falls from the end of its range to the beginning, since what is known
+            grows and so does what noise costs; if left out, b is drawn evenly from the range.
         max_trials: told trials after which the policy ends.
         device: where latents are made.
 

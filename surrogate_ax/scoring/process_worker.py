@@ -73,7 +73,7 @@ def _read(stream: BinaryIO, size: int) -> bytearray:
 
 
 def unpack(value: Any, arrays: Sequence[Array]) -> Any:
-    """Outputs or conditions as the parent packed them: see `surrogate_ax.subprocess_score`."""
+    """Outputs or conditions as the parent packed them: see `surrogate_ax.scoring.process`."""
     if isinstance(value, list):
         return [unpack(entry, arrays) for entry in value]
     if not isinstance(value, dict):

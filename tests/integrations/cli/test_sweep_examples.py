@@ -1,4 +1,4 @@
-"""The sweep files that are shown, in `examples/sweeps` and README, run; with small budgets, in a copy."""
+"""The sweep files that are shown, in `examples/sweeps` and `docs/sweeps.md`, run; with small budgets, in a copy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integrations.diffusers.tiny import NUMPY_2
 
 ROOT = Path(__file__).parents[3]
 SHOWN = ROOT / "examples" / "sweeps"
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
 NAMES = ["avatars", "hills"]
 WARMTH = (
     "def warmth(images, conditions):\n    return images[..., 0].mean(axis=(1, 2)) - images[..., 2].mean(axis=(1, 2))\n"
@@ -55,8 +55,8 @@ def test_an_example_runs_as_its_comment_says(sweep: Sweep, name: str) -> None:
 
 
 @NUMPY_2
-def test_the_file_in_readme(sweep: Sweep) -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+def test_the_file_in_the_docs(sweep: Sweep) -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     (sweep.folder / "s.yaml").write_text(block.replace("budget: 64 ", "budget: 6 "))
     (sweep.folder / "scores.py").write_text(WARMTH)
     answer = sweep("sweep", "--json")
@@ -66,8 +66,8 @@ def test_the_file_in_readme(sweep: Sweep) -> None:
     assert result["best"][0]["conditions"].keys() == {"guidance_scale", "prompt"}
 
 
-def test_the_commands_in_readme_are_there() -> None:
-    shown = re.findall(r"^    surrogate-ax (\w+) (examples/\S+)(.*)$", README, re.MULTILINE)
+def test_the_commands_in_the_docs_are_there() -> None:
+    shown = re.findall(r"^    surrogate-ax (\w+) (examples/\S+)(.*)$", PAGE, re.MULTILINE)
     assert {command for command, _, _ in shown} == {"sweep", "dashboard", "report", "best"}
     for command, file, rest in shown:
         assert (ROOT / file).is_file()
@@ -76,9 +76,8 @@ def test_the_commands_in_readme_are_there() -> None:
             assert option in text
 
 
-def test_readme_lists_every_key() -> None:
+def test_the_docs_list_every_key() -> None:
     from surrogate_ax_cli.sweep_file import _KEYS, _PIPELINE
 
-    section = README.split("## Sweeps")[1].split("\n## ")[0]
     for key in [*_KEYS, *_PIPELINE]:
-        assert re.search(rf"\b{key}\b", section), key
+        assert re.search(rf"\b{key}\b", PAGE), key
