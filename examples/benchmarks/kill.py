@@ -320,11 +320,11 @@ class Study:
 
     def audit(self) -> Counter[str]:
         """What is wrong with the ended study."""
-        from surrogate_ax_optuna.trials import HISTORY, is_lost, is_told
+        from surrogate_ax_optuna.trials import RETRIES, is_lost, is_told
 
         trials = self.look()
         history = [trial for trial in trials if is_told(trial)]
-        first = {trial.number: trial.system_attrs.get(HISTORY, [trial.number])[0] for trial in trials}
+        first = {trial.number: trial.system_attrs.get(RETRIES, [trial.number])[0] for trial in trials}
         by_first = Counter(first[trial.number] for trial in history)
         rows = Counter(
             (trial.user_attrs["surrogate:round"], trial.user_attrs["surrogate:exact"])

@@ -81,7 +81,7 @@ class MultiCondition:
         twice = sorted(given & {name for condition in conditions for name in condition})
         if twice:
             raise ArgumentError(
-                f"conditions: {twice[0]} is given to every latent by UnderEach and cannot be set beside."
+                f"conditions: {twice[0]} is given to every latent by MultiCondition and cannot be set beside."
             )
         each = [{**condition, **mine} for condition in conditions for mine in self._conditions]
         made = self._generator.generate({name: x.repeat_interleave(p, dim=0) for name, x in parts.items()}, each)

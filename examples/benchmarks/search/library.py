@@ -135,7 +135,7 @@ def _grown(
 ) -> History:
     """What is told with a batch more."""
     n, stopped = len(terms), history.estimates
-    passed = dict(history.passed)
+    passed = dict(history.checkpoint_estimates)
     if checkpoint:
         metric, *others = history.objective.optimised
         ended = np.isfinite(values[metric.name])
@@ -149,7 +149,7 @@ def _grown(
         {name: np.append(history.values[name], column) for name, column in values.items()},
         np.append(history.round, np.full(n, round)),
         estimates=stopped,
-        passed=passed,
+        checkpoint_estimates=passed,
     )
 
 
