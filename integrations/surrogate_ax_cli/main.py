@@ -213,8 +213,8 @@ def _open_sweep(file: Path) -> tuple[SweepFile, SweepComponents, SweepHost]:
     """A sweep file with what it names, built; nothing is written."""
     import_module("surrogate_ax_optuna")  # names the extra to install where it is missing
     from surrogate_ax_cli.assembly import assemble
-    from surrogate_ax_cli.sweep import host_of
     from surrogate_ax_cli.sweep_file import read_sweep
+    from surrogate_ax_cli.sweep_hosts import host_of
 
     described = read_sweep(file)
     parts = assemble(described)

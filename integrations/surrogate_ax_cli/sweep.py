@@ -75,22 +75,6 @@ class SweepHost(Protocol):
         ...
 
 
-def host_of(sweep: SweepFile, parts: SweepComponents) -> SweepHost:
-    """The backend that a file names; its library is imported here.
-
-    Raises:
-        MissingExtraError: the library is not installed.
-        ArgumentError: an unknown sampler or pruner, or arguments that they do not take.
-    """
-    if sweep.backend == "ax":
-        from surrogate_ax_cli.ax_sweep import AxSweep
-
-        return AxSweep(sweep, parts)
-    from surrogate_ax_cli.optuna_sweep import OptunaSweep
-
-    return OptunaSweep(sweep, parts)
-
-
 def sweep_record(sweep: SweepFile) -> dict[str, Any]:
     """What trials of one sweep must have in common, by key of the file; the generator has its own fingerprint."""
     return {

@@ -310,7 +310,7 @@ def test_where_things_are(sweep: Sweep) -> None:
 def test_the_embedded_model_refuses_before_anything_is_written(
     sweep: Sweep, changes: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Evaluator, "judge", lambda *_: pytest.fail("the model has run"))
+    monkeypatch.setattr(Evaluator, "score", lambda *_: pytest.fail("the model has run"))
     answer = sweep("sweep", generator="embedded", **changes)
     assert answer.exit_code == 2, answer.output
     assert message in answer.stderr
