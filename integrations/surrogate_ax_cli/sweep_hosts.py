@@ -7,8 +7,12 @@ from surrogate_ax_cli.sweep import SweepHost
 from surrogate_ax_cli.sweep_file import SweepFile
 
 
-def host_of(sweep: SweepFile, parts: SweepComponents) -> SweepHost:
-    """The backend that a file names; its library is imported here.
+def host_of(sweep: SweepFile, components: SweepComponents) -> SweepHost:
+    """The host that a file names; its library is imported here.
+
+    Args:
+        sweep: the file.
+        components: what it names, built.
 
     Raises:
         MissingExtraError: the library is not installed.
@@ -17,7 +21,7 @@ def host_of(sweep: SweepFile, parts: SweepComponents) -> SweepHost:
     if sweep.backend == "ax":
         from surrogate_ax_cli.ax_sweep import AxSweep
 
-        return AxSweep(sweep, parts)
+        return AxSweep(sweep, components)
     from surrogate_ax_cli.optuna_sweep import OptunaSweep
 
-    return OptunaSweep(sweep, parts)
+    return OptunaSweep(sweep, components)
