@@ -1,4 +1,4 @@
-"""What a sweep file names, built: generator, objective and policy. Nothing is written, and the model does not run."""
+"""Build what a sweep file names: generator, objective and policy. Nothing is written, and the model does not run."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from surrogate_ax.policies.plan import Plan, plan
 from surrogate_ax.scoring.evaluator import Evaluator
 from surrogate_ax.scoring.objective import Objective, Score
 from surrogate_ax.scoring.process import SubprocessScore
-from surrogate_ax_cli.named import axes_of, make_policy
-from surrogate_ax_cli.places import nearest
+from surrogate_ax_cli.components import axes_of, make_policy
 from surrogate_ax_cli.sweep_file import Source, SweepFile
+from surrogate_ax_cli.yaml_node import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class SweepComponents:
 
     Args:
         generator: makes the outputs.
-        objective: judges them.
-        policy: where to search; None for the plan.
-        plan: what a new study is begun with where there is no policy.
+        objective: scores them.
+        policy: where to search; None follows the plan.
+        plan: how a new study spends its budget where the file names no policy.
         trials: wanted in all.
-        axes: K, of which the parameters are one fewer.
+        axes: K; the box has K - 1 parameters.
         device: where latents are made.
     """
 
@@ -50,7 +50,7 @@ class SweepComponents:
 
     @property
     def evaluator(self) -> Evaluator:
-        """One that fails single items, as a sweep does."""
+        """Evaluates batches; an item that fails does not fail the batch."""
         return Evaluator(self.generator, self.objective)
 
 
@@ -58,7 +58,7 @@ def assemble(sweep: SweepFile) -> SweepComponents:
     """Build what a file names.
 
     Raises:
-        ArgumentError: something that cannot be found or does not fit, with its line.
+        ArgumentError: something that is not found or does not fit, with its line.
         UnsupportedError: a pipeline that cannot be driven, or checkpoints for a generator that cannot stop.
         GenerationError: the user's factory raises.
     """
@@ -72,10 +72,10 @@ def assemble(sweep: SweepFile) -> SweepComponents:
             check_checkpoints(generator, sweep.checkpoints)
     device = str(getattr(generator, "device", "cpu"))
     policy = make_policy(sweep.policy, generator.prior, device) if sweep.policy else None
-    # A model of Ax's that the file names is to propose, in one long round, as where conditions are searched.
-    proposes = bool(sweep.conditions) or (sweep.backend == "ax" and sweep.sampler is not None)
+    # Conditions are proposed by the host's sampler, and so is everything where the file names a model of Ax's.
+    host_proposes = bool(sweep.conditions) or (sweep.backend == "ax" and sweep.sampler is not None)
     steps = stoppable_steps(generator, objective) if sweep.checkpoints is None else None
-    planned = plan(sweep.budget, dim=generator.prior.dim, searched=proposes, steps=steps)
+    planned = plan(sweep.budget, dim=generator.prior.dim, searched=host_proposes, steps=steps)
     axes = axes_of(sweep.policy[0]) if policy else planned.axes
     return SweepComponents(generator, objective, policy, planned, planned.trials(sweep.budget), axes, device)
 
@@ -97,7 +97,7 @@ def load_function(sweep: SweepFile, key: str, name: str) -> Any:
     module, _, attribute = name.partition(":")
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # a sweep leaves no __pycache__ beside its file
     try:
-        found = getattr(import_module(module), attribute, None)
+        function = getattr(import_module(module), attribute, None)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
             searched = ", ".join(entry or "." for entry in sys.path)
@@ -105,12 +105,12 @@ def load_function(sweep: SweepFile, key: str, name: str) -> Any:
         raise sweep.error(key, f"importing {module!r} failed: {describe(error)}") from error
     finally:
         sys.dont_write_bytecode = before
-    if not callable(found):
-        present = [each for each, value in vars(sys.modules[module]).items() if callable(value) and each[0] != "_"]
+    if not callable(function):
+        present = [name for name, value in vars(sys.modules[module]).items() if callable(value) and name[0] != "_"]
         raise sweep.error(
-            key, f"{sys.modules[module].__file__} has no function {attribute!r}. {nearest(attribute, present)}"
+            key, f"{sys.modules[module].__file__} has no function {attribute!r}. {did_you_mean(attribute, present)}"
         )
-    return found
+    return function
 
 
 def load_score(sweep: SweepFile) -> Score:
@@ -130,13 +130,13 @@ def make_generator(sweep: SweepFile) -> Generator:
     """The generator that a file names."""
     source = sweep.generator
     if source.kind == "function":
-        return _made_by(sweep, source)
+        return _call_factory(sweep, source)
     import_module("surrogate_ax_diffusers")  # names the extra to install where it is missing
     with error_context(sweep, "generator"):
         return _embedded(sweep) if source.kind == "embedded" else _pipeline(sweep, source)
 
 
-def _made_by(sweep: SweepFile, source: Source) -> Generator:
+def _call_factory(sweep: SweepFile, source: Source) -> Generator:
     factory = load_function(sweep, "generator", source.where)
     try:
         inspect.signature(factory).bind(**sweep.call)
@@ -194,23 +194,23 @@ def _pipeline(sweep: SweepFile, source: Source) -> Generator:
 
 @contextmanager
 def error_context(sweep: SweepFile, key: str) -> Iterator[None]:
-    """Errors with the line of what they are about: messages begin with the name of an argument.
+    """Add file and line to errors, whose messages begin with the name of an argument.
 
     Args:
-        sweep: with lines.
-        key: of the file, where the message begins with no other and with nothing in `call` or `conditions`.
+        sweep: the file, with the lines of its keys.
+        key: what the error is about, unless its message begins with another key or a name in `call` or `conditions`.
     """
     try:
         yield
     except SurrogateError as error:
         name = str(error).partition(":")[0]
-        near = [each for each in ("call", "conditions") if name in getattr(sweep, each)]
-        near += [name] if name in sweep.places else []
-        raise type(error)(sweep.at([*near, key][0], str(error))) from error
+        keys = [each for each in ("call", "conditions") if name in getattr(sweep, each)]
+        keys += [name] if name in sweep.nodes else []
+        raise type(error)(sweep.at([*keys, key][0], str(error))) from error
 
 
 def describe(error: Exception) -> str:
-    """An exception of the user's code in a line, with where it was raised."""
+    """An exception of the user's code on one line, with the file and line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "nowhere"
     if isinstance(error, SyntaxError):

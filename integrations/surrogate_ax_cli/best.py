@@ -1,7 +1,7 @@
-"""Search cheap, render dear: the best trials that differ, made again from their recipes, often with more steps.
+"""Remake the best outputs whose latents differ from each other, from their recipes, often with more steps.
 
-In the folder: `1-trial97.png` and so on, best first; beside each its recipe as JSON, with what was overridden and the
-values before and after; `best.json` lists them.
+The folder holds `1-trial97.png` and so on, the best first, and beside each its recipe as JSON, with the arguments that
+were changed and the values before and after; `best.json` lists them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import yaml
 
 from surrogate_ax.analysis.portfolio import choose
 from surrogate_ax.errors import ArgumentError, UnsupportedError
+from surrogate_ax.execution.records import SearchRecord
 from surrogate_ax.generation.protocols import Generated, Timed
 from surrogate_ax.generation.recipe import Recipe, render
 from surrogate_ax.media.previews import save_preview
 from surrogate_ax_cli.assembly import SweepComponents
-from surrogate_ax_cli.sweep import Record
 
 INDEX = "best.json"
 
@@ -33,9 +33,9 @@ class Rendered:
 
     Args:
         trial: its number.
-        recipe: what makes it, with what was overridden.
+        recipe: what it was made from, with the arguments that were changed.
         searched: values of the metrics in the search.
-        rendered: values of what was made now; none where the score failed.
+        rendered: values of the output made now; a metric is left out where its score failed.
         output: what was made.
     """
 
@@ -46,13 +46,13 @@ class Rendered:
     output: Any
 
 
-def best(
-    parts: SweepComponents, record: Record, *, k: int, max_cosine: float, overrides: Mapping[str, Any]
+def make_best(
+    components: SweepComponents, record: SearchRecord, *, k: int, max_cosine: float, overrides: Mapping[str, Any]
 ) -> list[Rendered]:
     """The best k trials whose latents differ pairwise, made again.
 
     Args:
-        parts: the sweep's generator and objective.
+        components: the sweep's generator and objective.
         record: its trials.
         k: how many, at most.
         max_cosine: limit on the cosine of any two latents.
@@ -62,22 +62,24 @@ def best(
         ArgumentError: no trial has succeeded, k or the limit out of range, or overrides that cannot be changed.
         GenerationError: the generator failed for one of them.
     """
-    rows = choose(record.history, parts.generator.prior, k=k, max_cosine=max_cosine)
-    recipes = [record.recipes[row] for row in rows]
+    rows = choose(record.history, components.generator.prior, k=k, max_cosine=max_cosine)
+    recipes = [record.trials[row].recipe for row in rows]
     try:
-        outputs, recipes = render(recipes, parts.generator, device=parts.device, **overrides)
+        outputs, recipes = render(
+            recipes, components.generator, seeds=record.history.tensors, device=components.device, **overrides
+        )
     except ArgumentError as error:
         if not overrides:
             raise
         raise ArgumentError(f"--steps, --set: {overrides} cannot be set. {error}") from error
     conditions = [{**recipe.condition, **(recipe.overrides or {})} for recipe in recipes]
-    judged = parts.evaluator.score(Generated(outputs, np.zeros(len(rows)), 0.0), conditions)
+    evaluations = components.evaluator.score(Generated(outputs, np.zeros(len(rows)), 0.0), conditions)
     return [
         Rendered(
-            trial=record.numbers[row],
+            trial=record.trials[row].number,
             recipe=recipe,
             searched={name: float(column[row]) for name, column in record.history.values.items()},
-            rendered={name: float(column[i]) for name, column in judged.values.items() if np.isfinite(column[i])},
+            rendered={name: float(column[i]) for name, column in evaluations.values.items() if np.isfinite(column[i])},
             output=outputs[i],
         )
         for i, (row, recipe) in enumerate(zip(rows, recipes, strict=True))
@@ -108,7 +110,7 @@ def read_overrides(given: Sequence[str], steps: int | None) -> dict[str, Any]:
 
 
 def check_out(out: Path) -> None:
-    """Refuse a folder that holds something else than an earlier portfolio.
+    """Refuse a folder that holds anything but an earlier `best`.
 
     Raises:
         ArgumentError: a file, or a folder with files and no `best.json`.
@@ -117,26 +119,26 @@ def check_out(out: Path) -> None:
         raise ArgumentError(f"--out: expected a new folder, or one of an earlier `best`, got {out}. Choose another.")
 
 
-def save(portfolio: list[Rendered], out: Path, parts: SweepComponents) -> list[dict[str, Any]]:
+def save(portfolio: list[Rendered], out: Path, components: SweepComponents) -> list[dict[str, Any]]:
     """Write outputs and recipes, in place of an earlier portfolio in the folder.
 
     Args:
         portfolio: best first.
         out: a folder that `check_out` allows.
-        parts: for the rate of sound and clips.
+        components: for the rate of sound and clips.
 
     Returns:
         What `best.json` holds: file, trial, values and recipe of each.
     """
-    generator = parts.generator
+    generator = components.generator
     rate = generator.rate if isinstance(generator, Timed) else None
     out.mkdir(parents=True, exist_ok=True)
     _remove_earlier(out)
     rows: list[dict[str, Any]] = []
-    for place, one in enumerate(portfolio, start=1):
-        file = _save_output(one.output, out / f"{place}-trial{one.trial}", rate)
-        values = {"searched": dict(one.searched), "rendered": dict(one.rendered)}
-        row = {"trial": one.trial, "values": values, "recipe": one.recipe.to_json()}
+    for rank, item in enumerate(portfolio, start=1):
+        file = _save_output(item.output, out / f"{rank}-trial{item.trial}", rate)
+        values = {"searched": dict(item.searched), "rendered": dict(item.rendered)}
+        row = {"trial": item.trial, "values": values, "recipe": item.recipe.to_json()}
         file.with_suffix(".json").write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
         rows.append({"file": file.name, **row})
     (out / INDEX).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
@@ -166,7 +168,7 @@ def _save_output(output: Any, path: Path, rate: float | None) -> Path:
 
 
 def _remove_earlier(out: Path) -> None:
-    """Remove the files that an earlier portfolio lists, of which some would have other names now."""
+    """Remove the files that an earlier `best` wrote, since the new ones may have other names."""
     if not (out / INDEX).is_file():
         return
     try:

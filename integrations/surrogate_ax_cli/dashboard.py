@@ -1,4 +1,4 @@
-"""Optuna's dashboard for a sweep, with every output's picture, on this machine only: it has no login."""
+"""Optuna's dashboard for a sweep, with every output's picture; served to this machine only, since it has no login."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import BaseStorage
 
 from surrogate_ax.errors import ArgumentError, MissingExtraError
@@ -30,9 +29,9 @@ def serve(sweep: SweepFile, port: int, *, say: Callable[[str], None]) -> None:
     """Serve until interrupted.
 
     Args:
-        sweep: whose study is shown; others in its storage are listed as well.
-        port: of 127.0.0.1; 0 takes a free one.
-        say: told the address.
+        sweep: whose study is shown; other studies in its storage are listed as well.
+        port: on 127.0.0.1; 0 takes a free one.
+        say: called with the address.
 
     Raises:
         ArgumentError: a taken port, or no study yet.
@@ -43,11 +42,11 @@ def serve(sweep: SweepFile, port: int, *, say: Callable[[str], None]) -> None:
     except ImportError as error:
         raise MissingExtraError("The dashboard needs: pip install 'surrogate-ax[dashboard]'.") from error
     storage, study = _study(sweep)
-    folder = storages.previews_folder(sweep)
-    store = FileSystemArtifactStore(folder) if folder.is_dir() else None
     if not _is_free(port):
         raise ArgumentError(f"--port: {port} is taken on {HOST}. Choose another, or 0 for any that is free.")
-    with make_server(HOST, port, wsgi(storage, artifact_store=store), _Server, _Quiet) as server:
+    with make_server(
+        HOST, port, wsgi(storage, artifact_store=storages.find_previews(sweep)), _Server, _Quiet
+    ) as server:
         say(f"http://{HOST}:{server.server_port}/dashboard/studies/{study} shows {sweep.name!r}; Ctrl-C ends it")
         server.serve_forever()
 
@@ -56,7 +55,7 @@ def _study(sweep: SweepFile) -> tuple[BaseStorage, int]:
     storage = storages.find_storage(sweep)
     study = None if storage is None else storages.load_study(sweep, storage)
     if storage is None or study is None:
-        where = f"{storages.shown(sweep)} has no study {sweep.name!r} yet"
+        where = f"{storages.display_name(sweep)} has no study {sweep.name!r} yet"
         raise sweep.error("storage", f"{where}. Start it with `surrogate-ax sweep {sweep.path}`.")
     return storage, study._study_id
 

@@ -1,7 +1,7 @@
-"""The demo: search the embedded avatar model for a palette, and compare with plain draws at the same cost.
+"""The demo: search the embedded avatar model for given colours, and compare with plain draws at the same cost.
 
-Both sides are Optuna studies in one SQLite file: "plain draws" and "search". The prompt says what the avatars show, the
-palette in which colours; every avatar costs the same network evaluations, so both sides spend the same.
+Search and plain draws are two Optuna studies in one SQLite file. The prompt says what the avatars show, the palette in
+which colours. Every avatar costs equally many network evaluations, so that both studies spend the same.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Settings:
     Args:
         prompt: what the avatars show.
         seed: of draws and samplers.
-        evaluations: avatars that each side generates and scores.
+        evaluations: avatars that each of the two studies generates and scores.
     """
 
     prompt: str = PROMPT
@@ -56,12 +56,12 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Side:
-    """What one side came to.
+class Summary:
+    """The result of one of the two studies.
 
     Args:
         best: least palette distance.
-        median: over all evaluations.
+        median: of the palette distances.
         nfe: network function evaluations spent.
         seconds: wall time, scores and storage included.
     """
@@ -91,14 +91,14 @@ def run(
     progress: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[optuna.Study, optuna.Study]:
-    """Evaluate both sides, or what is left of them.
+    """Run both studies, or what is left of them.
 
     Args:
         generator: makes the avatars.
-        settings: of both sides.
+        settings: of both studies.
         out: a folder for the studies and every picture; None keeps the studies in memory and no pictures.
-        progress: show bars.
-        say: told what comes next.
+        progress: show progress bars.
+        say: called with what comes next.
 
     Returns:
         The studies "search" and "plain draws".
@@ -109,7 +109,7 @@ def run(
     """
     n, seed = settings.evaluations, settings.seed
     storage, previews = (None, None) if out is None else _storage(out)
-    # A draw's key is made of its side's rng and its number, so the sides have no draw in common.
+    # A draw's key is made of the study's rng and a number, so the studies have no draw in common.
     plain_rng = draw_entropy(seed, PLAIN)
     plain = _open(PLAIN, storage, settings, RandomSampler(seed=seed))
     search = _open(SEARCH, storage, settings, TPESampler(seed=seed))
@@ -133,19 +133,19 @@ def run(
     return search, plain
 
 
-def summarise(study: optuna.Study) -> Side:
-    """Best, median and cost of a side."""
+def summarise(study: optuna.Study) -> Summary:
+    """Best, median and cost of a study."""
     results = [trial.user_attrs[RESULT_ATTR] for trial in study.get_trials(states=(TrialState.COMPLETE,))]
     values = [result["values"][METRIC] for result in results]
     nfe = round(sum(result["nfe"] for result in results))
-    return Side(min(values), statistics.median(values), nfe, study.user_attrs[SECONDS_ATTR])
+    return Summary(min(values), statistics.median(values), nfe, study.user_attrs[SECONDS_ATTR])
 
 
-def table(search: Side, plain: Side) -> str:
-    """Both sides as lines of text, and what they say."""
+def table(search: Summary, plain: Summary) -> str:
+    """Both results as lines of text, and which of them is better."""
     lines = [f"{'':13}{'best':>8}{'median':>9}{'NFE':>8}{'seconds':>9}"]
-    for name, side in ((PLAIN, plain), (SEARCH, search)):
-        lines.append(f"{name:13}{side.best:8.4f}{side.median:9.4f}{side.nfe:8,}{side.seconds:9.1f}")
+    for name, result in ((PLAIN, plain), (SEARCH, search)):
+        lines.append(f"{name:13}{result.best:8.4f}{result.median:9.4f}{result.nfe:8,}{result.seconds:9.1f}")
     closer = 1 - search.best / plain.best
     if closer > 0:
         verdict = f"The search came {closer:.0%} closer to the palette than the best plain draw, at the same NFE."
@@ -155,9 +155,9 @@ def table(search: Side, plain: Side) -> str:
 
 
 def describe(search: optuna.Study, plain: optuna.Study, settings: Settings) -> dict[str, Any]:
-    """Both sides and what they were run with, JSON-able."""
-    sides = {study.study_name: asdict(summarise(study)) for study in (plain, search)}
-    return {**asdict(settings), "palette": PALETTE, "metric": METRIC, **sides}
+    """Both results and the settings, for JSON."""
+    results = {study.study_name: asdict(summarise(study)) for study in (plain, search)}
+    return {**asdict(settings), "palette": PALETTE, "metric": METRIC, **results}
 
 
 @contextmanager
@@ -182,7 +182,7 @@ def _storage(out: Path) -> tuple[Any, FileSystemArtifactStore]:
 
 
 def _open(name: str, storage: Any, settings: Settings, sampler: BaseSampler) -> optuna.Study:
-    """A side's study, new or as it was left."""
+    """One of the two studies, new or as it was left."""
     study = optuna.create_study(
         study_name=name, storage=storage, sampler=sampler, direction="minimize", load_if_exists=True
     )
@@ -195,7 +195,7 @@ def _open(name: str, storage: Any, settings: Settings, sampler: BaseSampler) -> 
         )
     study.set_user_attr(SETTINGS_ATTR, given)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        # Left by a demo that was killed: as if it had never been asked.
+        # Left by a demo that was killed; marked as interrupted, it counts as never asked.
         Trial(study, trial._trial_id).set_user_attr(REASON_ATTR, INTERRUPTED)
         study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
     return study
@@ -203,7 +203,7 @@ def _open(name: str, storage: Any, settings: Settings, sampler: BaseSampler) -> 
 
 @contextmanager
 def _clocked(study: optuna.Study) -> Iterator[None]:
-    """Add the wall time of a block to the study's, whichever way it ends."""
+    """Add the wall time of a block to the study's seconds, also if the block raises."""
     clock = time.monotonic()
     try:
         yield

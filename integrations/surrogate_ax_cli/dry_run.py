@@ -1,4 +1,4 @@
-"""What a sweep is going to do and what it will cost, from one batch that is evaluated and thrown away."""
+"""What a sweep is going to do and what it will cost, by one batch that is evaluated and then discarded."""
 
 from __future__ import annotations
 
@@ -6,47 +6,48 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from surrogate_ax.execution.records import SearchRecord
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax_cli.assembly import SweepComponents
-from surrogate_ax_cli.sweep import Record, named_text, try_out
+from surrogate_ax_cli.sweep import try_out
 from surrogate_ax_cli.sweep_file import AUTO, SweepFile
 
 
-def dry_run(sweep: SweepFile, parts: SweepComponents, record: Record | None) -> dict[str, Any]:
-    """The plan, with NFE and time from a timed pilot batch; nothing is written.
+def estimate(sweep: SweepFile, components: SweepComponents, record: SearchRecord | None) -> dict[str, Any]:
+    """The plan, with network evaluations and time by a pilot batch; nothing is written.
 
     Args:
         sweep: the file.
-        parts: what it names, built.
-        record: what the study holds already.
+        components: what it names, built.
+        record: what the study holds already; None for a new one.
 
     Returns:
-        JSON-able; nfe and seconds are those of the trials that are left.
+        Values for JSON; nfe and seconds are those of the trials that are left.
 
     Raises:
         SurrogateError: as `try_out`.
     """
-    evaluator = parts.evaluator
-    try_out(sweep, parts, 1, evaluator)  # what happens once (checks, embeddings, digests) is not timed
-    n = min(sweep.batch, parts.trials)
+    evaluator = components.evaluator
+    try_out(sweep, components, 1, evaluator)  # what happens once (checks, embeddings, digests) is not timed
+    n = min(sweep.batch, components.trials)
     clock = time.perf_counter()
-    pilot = try_out(sweep, parts, n, evaluator)
+    pilot = try_out(sweep, components, n, evaluator)
     seconds = time.perf_counter() - clock
-    done = 0 if record is None else len(record.recipes)
-    left = max(0, parts.trials - done)
-    share = sweep.budget / parts.trials  # of a whole output, where the plan has most of them stopped
-    checkpoints = parts.plan.checkpoints if sweep.checkpoints is None else sweep.checkpoints
+    done = 0 if record is None else len(record.trials)
+    left = max(0, components.trials - done)
+    share = sweep.budget / components.trials  # of a whole output, which a trial costs where the plan stops most of them
+    checkpoints = components.plan.checkpoints if sweep.checkpoints is None else sweep.checkpoints
     return {
         "study": sweep.name,
         "backend": sweep.backend,
-        "trials": {"budget": parts.trials, "there": done, "left": left, "batch": sweep.batch},
-        "found": None if record is None else str(record.found),
+        "trials": {"budget": components.trials, "done": done, "left": left, "batch": sweep.batch},
+        "status": None if record is None else str(record.status),
         "seed": sweep.seed,
-        "plan": _plan(sweep, parts),
-        "sampler": named_text(sweep.sampler) if sweep.sampler else AUTO,
+        "plan": _plan(sweep, components),
+        "sampler": str(sweep.sampler) if sweep.sampler else AUTO,
         "conditions": {name: _values(searched) for name, searched in sweep.conditions.items()},
         "checkpoints": list(checkpoints),
-        "kept": parts.plan.keep_fraction if sweep.checkpoints is None else None,
+        "keep_fraction": components.plan.keep_fraction if sweep.checkpoints is None else None,
         "pilot": {"trials": n, "failed": len(pilot.reasons), "nfe": float(pilot.nfe.sum()), "seconds": seconds},
         "nfe": float(pilot.nfe.mean()) * left * share,
         "seconds": seconds / n * left * share,
@@ -56,10 +57,10 @@ def dry_run(sweep: SweepFile, parts: SweepComponents, record: Record | None) -> 
 def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     """The plan as text."""
     trials, pilot = plan["trials"], plan["pilot"]
-    there = f"; found {plan['found']}" if plan["found"] else ""
+    done = f"; found {plan['status']}" if plan["status"] else ""
     lines = [
         f"study {plan['study']!r}, backend {plan['backend']}, seed {plan['seed']}",
-        f"  trials      {trials['budget']} in batches of {trials['batch']}{there}",
+        f"  trials      {trials['budget']} in batches of {trials['batch']}{done}",
         *(f"  {'plan' if i == 0 else '':11} {step}" for i, step in enumerate(plan["plan"])),
         f"  sampler     {plan['sampler']}",
     ]
@@ -67,9 +68,8 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         lines.append(f"  searched    {name}: {values}")
     if plan["checkpoints"]:
         steps = ", ".join(map(str, plan["checkpoints"]))
-        effect = (
-            "they lower the cost below" if plan["kept"] is None else f"the best {plan['kept']:.0%} of a round go on"
-        )
+        kept = plan["keep_fraction"]
+        effect = "they lower the cost below" if kept is None else f"the best {kept:.0%} of a round go on"
         lines.append(f"  checkpoints after steps {steps}; {effect}")
     lines.append(f"  cost        about {plan['nfe']:,.0f} NFE and {_duration(plan['seconds'])}")
     lines.append(
@@ -80,10 +80,10 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     return [*lines, "nothing was written"]
 
 
-def _plan(sweep: SweepFile, parts: SweepComponents) -> list[str]:
+def _plan(sweep: SweepFile, components: SweepComponents) -> list[str]:
     if sweep.policy:
-        return [named_text(step) for step in sweep.policy]
-    plan, budget = parts.plan, parts.trials
+        return [str(step) for step in sweep.policy]
+    plan, budget = components.plan, components.trials
     drawn = min(plan.draws, budget)
     rest = budget - drawn
     steps = [f"{drawn} plain draws"]
@@ -92,7 +92,10 @@ def _plan(sweep: SweepFile, parts: SweepComponents) -> list[str]:
     if plan.kind == "o3":
         return [*steps, f"{rest} trials in the box over the best {plan.axes} of them (1 round, K = {plan.axes})"]
     rounds = -(-rest // plan.size)
-    return [*steps, f"{rest} proposals from everything told, in {rounds} rounds of {plan.size} (K = {plan.axes} seeds)"]
+    return [
+        *steps,
+        f"{rest} proposals that learn from earlier trials, in {rounds} rounds of {plan.size} (K = {plan.axes} seeds)",
+    ]
 
 
 def _values(searched: Range | Choice) -> str:

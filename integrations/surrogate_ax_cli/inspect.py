@@ -1,4 +1,4 @@
-"""What a study's latents, box, generator and seeds are like: the numbers behind `surrogate-ax inspect`."""
+"""The numbers behind `surrogate-ax inspect`: what a study's latents, box, generator and seeds are like."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial
 
 from surrogate_ax.analysis.diagnostics import Determinism, Stationarity, determinism, stationarity
 from surrogate_ax.analysis.seed_utility import SeedUtility, effective_seeds, seed_utility
 from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, MismatchError
+from surrogate_ax.execution.records import EndedTrial
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import check_fingerprint
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import seed_to_json
-from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.latents.space import SurrogateSpace, is_coordinate
 from surrogate_ax.latents.typicality import LEVEL, Support, bank_support
 from surrogate_ax.policies.history import History
-from surrogate_ax_optuna import OptunaHost, sqlite
+from surrogate_ax_optuna import read_record, sqlite
 from surrogate_ax_optuna.attributes import STUDY_ATTR
-from surrogate_ax_optuna.record import study_objective
-from surrogate_ax_optuna.trials import ended_trials, read_recipe
+from surrogate_ax_optuna.trials import ended_trials
 
 EMBEDDED = "embedded"
-MOST = 512  # latents whose support is looked at: the best half of these, and others evenly through the study
-REPEATED = 4  # latents that the generator makes again
-PAIRS = 300
+MAX_LATENTS = 512  # whose support is examined: half of them are the best, the others are spread over the ranking
+REPEATED = 4  # latents of which the generator makes the outputs again
+PAIRS = 300  # of points, for the stationarity of the box
 
 
 @dataclass(frozen=True)
@@ -44,27 +43,27 @@ class Findings:
     Args:
         name: the study's.
         trials: ended trials with a recipe.
-        history: what they came to.
-        rows: numbers (m,) of the trials in `support`, best first.
-        support: of their latents.
-        repeats: whether the generator gives the same again.
-        utility: what the seeds do; None when trials share no seeds.
-        space: the box over the K seeds with the largest shares; None without them.
-        even: how it lies on the latents.
+        history: their terms, values and rounds.
+        rows: (m,) rows of `trials` whose latents were examined, best first.
+        support: of these latents, against the prior.
+        determinism: whether the generator makes the same outputs again.
+        utility: what each seed adds to the score; None where the trials share no seeds.
+        space: the box over the K seeds with the largest shares; None where there are none.
+        stationarity: whether distances in the box mean the same everywhere; None without a box.
         condition: call arguments of the best trial.
-        effective: (m,) effective seeds of the trials in `support`.
+        effective: (m,) effective seeds of the examined latents.
         dim: D, entries of a latent.
     """
 
     name: str
-    trials: Sequence[FrozenTrial]
+    trials: Sequence[EndedTrial]
     history: History
     rows: Array
     support: Support
-    repeats: Determinism
+    determinism: Determinism
     utility: SeedUtility | None
     space: SurrogateSpace | None
-    even: Stationarity | None
+    stationarity: Stationarity | None
     condition: Condition
     effective: Array
     dim: int
@@ -75,7 +74,7 @@ def open_study(storage: str, name: str | None) -> optuna.Study:
 
     Args:
         storage: a SQLite file, or the URL of an Optuna storage.
-        name: the study's; may be left out where there is one only.
+        name: the study's; may be left out if the storage holds only one.
 
     Raises:
         ArgumentError: no such file or study, or several studies and no name.
@@ -107,7 +106,7 @@ def open_generator(spec: str, study: optuna.Study) -> Generator:
     recorded = study.user_attrs.get(STUDY_ATTR)
     if recorded is None:
         raise MismatchError(f"study {study.study_name!r}: `optimize` did not make it, so it records no generator.")
-    generator = _embedded(recorded["generator"]) if spec == EMBEDDED else _made_by(spec)
+    generator = _embedded(recorded["generator"]) if spec == EMBEDDED else _call_factory(spec)
     if not isinstance(generator, Generator):
         raise ArgumentError(f"generator: expected {spec!r} to return a Generator, got {type(generator).__name__}.")
     check_fingerprint(recorded["generator"], generator, what="study")
@@ -122,7 +121,7 @@ def _embedded(fingerprint: Mapping[str, str]) -> Generator:
     return pipeline_generator(load_avatars(), **json.loads(fingerprint["call"]))
 
 
-def _made_by(spec: str) -> Any:
+def _call_factory(spec: str) -> Any:
     module, _, factory = spec.partition(":")
     if not (module and factory):
         raise ArgumentError(f"generator: expected 'embedded' or 'package.module:factory', got {spec!r}.")
@@ -137,41 +136,39 @@ def _made_by(spec: str) -> Any:
 
 
 def examine(study: optuna.Study, generator: Generator, *, rng: int = 0) -> Findings:
-    """Everything but the pictures.
+    """Examine a study.
 
     Args:
         study: a study of `optimize`.
-        generator: the one that made it; it runs for the determinism check only.
-        rng: seed of the points that the box is looked at.
+        generator: made its outputs; it runs for the determinism check only.
+        rng: seed of the points of the box for the stationarity check.
 
     Raises:
         ArgumentError: no trial has succeeded.
     """
-    host = OptunaHost(study, generator, study_objective(study))
-    history, trials = host.history(), ended_trials(study)
-    losses = history.objective.losses(history.values) if trials else np.zeros((0, 1))
-    scored = int(np.isfinite(losses).all(axis=1).sum())
+    record = read_record(study)
+    history, trials, scored = record.history, record.trials, record.scored
     if not scored:
         raise ArgumentError(f"study {study.study_name!r}: none of its {len(trials)} trials has succeeded.")
-    bank, rows = history.bank(generator.prior), _looked_at(history.order[:scored])
-    best = [read_recipe(trials[row]) for row in history.order[:scored][:REPEATED]]
+    bank, rows = history.bank(generator.prior), _examined_rows(history.order[:scored])
+    best = [trials[row].recipe for row in history.order[:scored][:REPEATED]]
     best = best * 2 if len(best) == 1 else best
-    z = bank.latents(bank.rows([recipe.terms for recipe in best]))
-    shown = bank.rows([history.terms[row] for row in rows])
+    z = bank.latents_of([recipe.terms for recipe in best])
+    examined = bank.rows([history.terms[row] for row in rows])
     utility = _utility(history, generator)
-    space = None if utility is None else box_over(utility, _axes(trials), generator, history)
+    space = None if utility is None else box_over(utility, _axes(study), generator, history)
     return Findings(
         name=study.study_name,
         trials=trials,
         history=history,
         rows=rows,
-        support=bank_support(bank, shown),
-        repeats=determinism(generator, z, [recipe.condition for recipe in best]),
+        support=bank_support(bank, examined),
+        determinism=determinism(generator, z, [recipe.condition for recipe in best]),
         utility=utility,
         space=space,
-        even=None if space is None else stationarity(space, rng=rng, pairs=PAIRS),
+        stationarity=None if space is None else stationarity(space, rng=rng, pairs=PAIRS),
         condition=best[0].condition,
-        effective=effective_seeds(shown),
+        effective=effective_seeds(examined),
         dim=generator.prior.dim,
     )
 
@@ -192,9 +189,9 @@ def box_over(utility: SeedUtility, axes: int, generator: Generator, history: His
     return SurrogateSpace(bank, np.eye(len(chosen)))
 
 
-def describe(found: Findings) -> dict[str, Any]:
-    """The findings as JSON-able numbers."""
-    support, rounds = found.support, found.history.round[found.rows]
+def describe(findings: Findings) -> dict[str, Any]:
+    """The findings as numbers for JSON."""
+    support, rounds = findings.support, findings.history.round[findings.rows]
     by_round = {
         str(r): {
             "latents": int((rounds == r).sum()),
@@ -204,27 +201,27 @@ def describe(found: Findings) -> dict[str, Any]:
         for r in np.unique(rounds)
     }
     best: dict[str, Any] = {
-        "trial": found.trials[found.rows[0]].number,
+        "trial": findings.trials[findings.rows[0]].number,
         "norm": float(support.norm[0]),
         "joint": float(support.joint[0]),
     }
     best["p"] = {name: float(p[0]) for name, p in support.p.items()}
     described: dict[str, Any] = {
-        "study": found.name,
-        "trials": len(found.trials),
-        "determinism": vars(found.repeats),
+        "study": findings.name,
+        "trials": len(findings.trials),
+        "determinism": vars(findings.determinism),
         "support": {"level": LEVEL, "rounds": by_round, "best": best},
-        "effective_seeds": {"best": float(found.effective[0]), "median": float(np.median(found.effective))},
+        "effective_seeds": {"best": float(findings.effective[0]), "median": float(np.median(findings.effective))},
     }
-    if found.space is not None and found.even is not None:
+    if findings.space is not None and findings.stationarity is not None:
         described["box"] = {
-            "axes": found.space.axes,
-            "cosine_deviation": found.even.deviation,
-            "expected_deviation": found.space.bank.prior.dim**-0.5,
-            "condition": float(np.median(found.even.condition)),
+            "axes": findings.space.axes,
+            "cosine_deviation": findings.stationarity.deviation,
+            "expected_deviation": findings.space.bank.prior.dim**-0.5,
+            "condition": float(np.median(findings.stationarity.condition)),
         }
-    if found.utility is not None:
-        u = found.utility
+    if findings.utility is not None:
+        u = findings.utility
         columns = zip(u.seeds, u.slope, u.error, u.best, u.mean, strict=True)
         names = ("slope", "error", "share_of_best", "mean_share")
         described["seeds"] = {
@@ -239,58 +236,59 @@ def describe(found: Findings) -> dict[str, Any]:
     return described
 
 
-def lines(found: Findings) -> list[str]:
+def lines(findings: Findings) -> list[str]:
     """The findings as text."""
-    d = describe(found)
-    s, best = d["support"], d["support"]["best"]
-    r = d["determinism"]
-    same = f"outputs made again differ by {r['repeat']:.2g} of their spread"
+    described, utility = describe(findings), findings.utility
+    same, support, effective = (described[key] for key in ("determinism", "support", "effective_seeds"))
+    best, level = support["best"], 1 - support["level"]
+    otherwise = f"made one by one by {same['alone']:.2g}, in another order by {same['order']:.2g}"
+    unusual = f"{100 * best['joint']:.2g}% of draws from the prior are as unusual"
     text = [
-        f"study {found.name!r}: {d['trials']} ended trials",
+        f"study {findings.name!r}: {described['trials']} ended trials",
         "",
-        f"Generator   {same}; one by one {r['alone']:.2g}, in another order {r['order']:.2g}",
-        f"Support     best trial ({best['trial']}): |ξ|²/D {best['norm']:.3f}, draws are as odd in {best['joint']:.2g}",
+        f"Generator   outputs made again differ by {same['repeat']:.2g} of their standard deviation; {otherwise}",
+        f"Support     best trial ({best['trial']}): |ξ|²/D {best['norm']:.3f}; {unusual}",
     ]
-    text += [
-        f"            round {r}: {of['latents']} latents, |ξ|²/D {of['norm']:.3f}, {of['outside']} outside of "
-        f"{1 - s['level']:.1%} of the draws"
-        for r, of in s["rounds"].items()
-    ]
-    e = d["effective_seeds"]
-    text.append(f"Seeds       effective: {e['best']:.1f} in the best trial, {e['median']:.1f} in the median one")
-    if found.utility is None:
-        return [*text, "            trials share no seeds, so there is no box and nothing to compare"]
-    text.append(
-        f"            they explain {max(found.utility.r2, 0):.0%} of the ranking of {found.utility.trials} trials, "
-        "each left out in turn"
-    )
-    for label, which in (("carry the score", found.utility.carrying), ("to replace", found.utility.replaceable)):
-        named = ", ".join(f"#{m} ({found.utility.slope[m]:+.2f} ± {found.utility.error[m]:.2f})" for m in which)
-        text.append(f"            {label}: {named or 'none can be history from the others'}")
-    if "box" in d:
-        b = d["box"]
+    for number, one in support["rounds"].items():
         text.append(
-            f"Box         K = {b['axes']}: cosines of latents and of weights differ by {b['cosine_deviation']:.3f} "
-            f"(1/√D is {b['expected_deviation']:.3f}); turns {b['condition']:.1f} times as fast one way as another"
+            f"            round {number}: {one['latents']} latents, |ξ|²/D {one['norm']:.3f}; "
+            f"{one['outside']} of them more unusual than {level:.1%} of draws"
+        )
+    text.append(
+        f"Seeds       effective: {effective['best']:.1f} in the best trial, {effective['median']:.1f} in the median one"
+    )
+    if utility is None:
+        return [*text, "            trials share no seeds, so there is no box, and no seed to compare with another"]
+    explained = f"{max(utility.r2, 0):.0%} of the ranking of {utility.trials} trials"
+    text.append(f"            they explain {explained}, each trial predicted from the others")
+    for label, seeds in (("carry the score", utility.carrying), ("to replace", utility.replaceable)):
+        listed = ", ".join(f"#{m} ({utility.slope[m]:+.2f} ± {utility.error[m]:.2f})" for m in seeds)
+        text.append(f"            {label}: {listed or 'no seed stands out'}")
+    if "box" in described:
+        box = described["box"]
+        text.append(
+            f"Box         K = {box['axes']}: cosines of latents and of weights differ by {box['cosine_deviation']:.3f} "
+            f"(1/√D is {box['expected_deviation']:.3f}); the latent changes {box['condition']:.1f} times as fast "
+            "in one direction of the box as in another"
         )
     return text
 
 
-def _looked_at(order: Array) -> Array:
-    """At most `MOST` rows: the best half of that, and others evenly."""
-    if len(order) <= MOST:
+def _examined_rows(order: Array) -> Array:
+    """At most `MAX_LATENTS` rows: half of them the best, the others spread over the rest of the ranking."""
+    if len(order) <= MAX_LATENTS:
         return order
-    others = np.linspace(MOST // 2, len(order) - 1, MOST - MOST // 2).astype(int)
-    return np.concatenate([order[: MOST // 2], order[others]])
+    others = np.linspace(MAX_LATENTS // 2, len(order) - 1, MAX_LATENTS - MAX_LATENTS // 2).astype(int)
+    return np.concatenate([order[: MAX_LATENTS // 2], order[others]])
 
 
 def _utility(history: History, generator: Generator) -> SeedUtility | None:
     try:
         return seed_utility(history, generator.prior)
-    except ArgumentError:  # plain draws share nothing: a finding, not a fault
+    except ArgumentError:  # trials that share no seeds: a finding, not a fault
         return None
 
 
-def _axes(trials: Sequence[FrozenTrial]) -> int:
-    """K, by the parameters of a trial."""
-    return 1 + sum(name[:1] == "u" and name[1:].isdigit() for name in trials[0].params)
+def _axes(study: optuna.Study) -> int:
+    """K, one more than a trial's parameters u0, u1, ..."""
+    return 1 + sum(map(is_coordinate, ended_trials(study)[0].params))

@@ -32,11 +32,11 @@ TILE, GAP, MARGIN = 64, 4, 56  # pixels of the map
 _DPI = 110
 
 
-def draw(found: Findings, generator: Generator, out: Path, *, side: int = 9) -> tuple[list[str], list[str]]:
+def draw(findings: Findings, generator: Generator, out: Path, *, side: int = 9) -> tuple[list[str], list[str]]:
     """Every picture that the study and its outputs allow.
 
     Args:
-        found: of a study.
+        findings: of a study.
         generator: makes the outputs shown.
         out: a folder, made if missing.
         side: outputs along an axis of the map.
@@ -45,16 +45,16 @@ def draw(found: Findings, generator: Generator, out: Path, *, side: int = 9) -> 
         The files written, and one line for each picture that is left out, with the reason.
     """
     out.mkdir(parents=True, exist_ok=True)
-    pictures: dict[str, Callable[[Path], None]] = {"support.png": lambda path: draw_support(found, path)}
+    pictures: dict[str, Callable[[Path], None]] = {"support.png": lambda path: draw_support(findings, path)}
     left_out: list[str] = []
-    shared = 0 if found.utility is None else len(found.utility.seeds)
+    shared = 0 if findings.utility is None else len(findings.utility.seeds)
     if shared >= 2:
-        pictures["stationarity.png"] = lambda path: draw_stationarity(found, path)
-        pictures["seeds.png"] = lambda path: draw_seeds(found, generator, path)
+        pictures["stationarity.png"] = lambda path: draw_stationarity(findings, path)
+        pictures["seeds.png"] = lambda path: draw_seeds(findings, generator, path)
     else:
         left_out.append("stationarity.png and seeds.png are left out: the trials share no seeds.")
     if shared >= 3:
-        pictures["map.png"] = lambda path: draw_map(found, generator, path, side=side)
+        pictures["map.png"] = lambda path: draw_map(findings, generator, path, side=side)
     else:
         left_out.append(f"map.png is left out: it needs three shared seeds, the trials have {shared}.")
     reasons = {name: _unsupported(write, out / name) for name, write in pictures.items()}
@@ -71,18 +71,18 @@ def _unsupported(write: Callable[[Path], None], path: Path) -> str | None:
     return None
 
 
-def draw_support(found: Findings, path: Path) -> None:
+def draw_support(findings: Findings, path: Path) -> None:
     """Norms, marginals, channel means and whiteness of the study's latents, as a PNG.
 
     Args:
-        found: of a study.
+        findings: of a study.
         path: where to.
     """
-    s, d = found.support, found.dim
-    drawn = found.history.round[found.rows] == 0
+    s, d = findings.support, findings.dim
+    drawn = findings.history.round[findings.rows] == 0
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     norm, marginal, channels, white = figure.subplots(2, 2).ravel()
-    figure.suptitle(f"{found.name}: latents against the prior; the best trial in red")
+    figure.suptitle(f"{findings.name}: latents against the prior; the best trial in red")
     band = scipy.stats.chi2(d).ppf([0.0005, 0.9995]) / d
     bins = np.linspace(min(s.norm.min(), band[0]), max(s.norm.max(), band[1]), 30)
     for rows, colour, label in ((drawn, DRAWN, "round 0"), (~drawn, SEARCHED, "later rounds")):
@@ -107,7 +107,7 @@ def draw_support(found: Findings, path: Path) -> None:
 def _scatter(axes: Axes, values: Array, drawn: Array, title: str, label: str) -> None:
     """Standard errors (n, m) as columns of dots, within the band of 99.9% of draws for all m."""
     n, m = values.shape
-    axes.set(title=title, xlabel=f"{label}; in each, best trials left", ylabel="standard errors")
+    axes.set(title=title, xlabel=f"{label}; within each, the best trials on the left", ylabel="standard errors")
     if not m:
         axes.text(0.5, 0.5, "the latents have none", transform=axes.transAxes, ha="center")
         return
@@ -121,58 +121,58 @@ def _scatter(axes: Axes, values: Array, drawn: Array, title: str, label: str) ->
         axes.set_xticks(range(m))
 
 
-def draw_stationarity(found: Findings, path: Path) -> None:
-    """How distances in the box lie on those of weights and latents, as a PNG.
+def draw_stationarity(findings: Findings, path: Path) -> None:
+    """Distances in the box against those of weights and latents, as a PNG.
 
     Args:
-        found: of a study whose trials share seeds.
+        findings: of a study whose trials share seeds.
         path: where to.
     """
-    if found.even is None or found.space is None:
-        raise ArgumentError("found: expected a study whose trials share seeds, got one without a box.")
+    if findings.stationarity is None or findings.space is None:
+        raise ArgumentError("findings: expected a study whose trials share seeds, got one without a box.")
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     cosines, steps = figure.subplots(1, 2)
     cosines.axline((0, 0), slope=1, color="0.5", linewidth=1)
-    cosines.scatter(found.even.weights, found.even.latents, s=8, color=SEARCHED, alpha=0.5)
-    cosines.set(title=f"K = {found.space.axes}: latents are as near as their weights say")
-    least = min(found.even.weights.min(), found.even.latents.min())
+    cosines.scatter(findings.stationarity.weights, findings.stationarity.latents, s=8, color=SEARCHED, alpha=0.5)
+    cosines.set(title=f"K = {findings.space.axes}: on the line, latents are as similar as their weights")
+    least = min(findings.stationarity.weights.min(), findings.stationarity.latents.min())
     cosines.set(xlabel="cosine of weights", ylabel="cosine of latents", xlim=(least, 1), ylim=(least, 1))
     cosines.margins(0.04)
-    angle = np.degrees(np.arccos(np.clip(found.even.latents, -1, 1)))
-    steps.scatter(found.even.step, angle, s=8, color=SEARCHED, alpha=0.5)
-    edges = np.quantile(found.even.step, np.linspace(0, 1, 9))
-    place = np.clip(np.searchsorted(edges, found.even.step, side="right") - 1, 0, 7)
-    middles = [found.even.step[place == k].mean() for k in range(8)]
+    angle = np.degrees(np.arccos(np.clip(findings.stationarity.latents, -1, 1)))
+    steps.scatter(findings.stationarity.step, angle, s=8, color=SEARCHED, alpha=0.5)
+    edges = np.quantile(findings.stationarity.step, np.linspace(0, 1, 9))
+    part = np.clip(np.searchsorted(edges, findings.stationarity.step, side="right") - 1, 0, 7)
+    middles = [findings.stationarity.step[part == k].mean() for k in range(8)]
     steps.errorbar(
         middles,
-        [angle[place == k].mean() for k in range(8)],
-        [angle[place == k].std() for k in range(8)],
+        [angle[part == k].mean() for k in range(8)],
+        [angle[part == k].std() for k in range(8)],
         color="0.2",
         marker="o",
         capsize=3,
-        label="mean and spread over places",
+        label="mean and standard deviation",
     )
-    steps.set(title="The same step in the box, at different places", xlabel="distance in u", ylabel="angle (degrees)")
+    steps.set(title="Equal steps at different points of the box", xlabel="distance in u", ylabel="angle (degrees)")
     steps.legend(frameon=False)
     figure.savefig(path, dpi=_DPI)
 
 
-def draw_seeds(found: Findings, generator: Generator, path: Path) -> None:
-    """What the seeds are and do, best first, as a PNG.
+def draw_seeds(findings: Findings, generator: Generator, path: Path) -> None:
+    """The seeds, best first, with what they add to the score, as a PNG.
 
     Args:
-        found: of a study whose trials share seeds.
+        findings: of a study whose trials share seeds.
         generator: makes the seeds' pictures.
         path: where to.
 
     Raises:
         UnsupportedError: outputs that are not images.
     """
-    utility = _shared(found)
+    utility = _shared(findings)
     order = np.argsort(-utility.slope)
     shown = order if len(order) <= SHOWN else np.concatenate([order[: SHOWN // 2], order[-SHOWN // 2 :]])
-    bank = Bank(generator.prior, [utility.seeds[m] for m in shown], tensors=found.history.tensors)
-    outputs = _generate(generator, bank, np.eye(len(shown)), found.condition)
+    bank = Bank(generator.prior, [utility.seeds[m] for m in shown], tensors=findings.history.tensors)
+    outputs = _generate(generator, bank, np.eye(len(shown)), findings.condition)
     figure = Figure(figsize=(11, 1.4 + 0.62 * len(shown)), layout="constrained")
     slopes, shares = figure.subplots(1, 2, width_ratios=[3, 2], sharey=True)
     down = np.arange(len(shown))
@@ -184,16 +184,16 @@ def draw_seeds(found: Findings, generator: Generator, path: Path) -> None:
     slopes.invert_yaxis()
     slopes.set(xlabel="standard deviations of the ranking per unit weight (dashed: mean of the seeds)")
     slopes.set_title(
-        f"Seeds explain {max(utility.r2, 0):.0%} of the ranking. Blue ones carry the score, purple ones may go", size=11
+        f"Seeds explain {max(utility.r2, 0):.0%} of the ranking. Blue: carry the score. Purple: to replace", size=11
     )
     for row, output in enumerate(outputs):
         image = to_image(output)
         zoom = 38 / max(image.size)
         box = OffsetImage(np.asarray(image), zoom=zoom, interpolation="nearest", dpi_cor=True)
-        place = AnnotationBbox(
+        picture = AnnotationBbox(
             box, (0, row), xybox=(-26, 0), xycoords=("axes fraction", "data"), boxcoords="offset points", frameon=False
         )
-        slopes.add_artist(place)
+        slopes.add_artist(picture)
     shares.barh(down - 0.17, utility.best[shown], height=0.32, color=BEST, label="in the best trial")
     shares.barh(down + 0.17, utility.mean[shown], height=0.32, color=DRAWN, label="on average")
     shares.set(xlabel="share of the latent", xlim=(0, None))
@@ -205,11 +205,11 @@ def draw_seeds(found: Findings, generator: Generator, path: Path) -> None:
     figure.savefig(path, dpi=_DPI)
 
 
-def draw_map(found: Findings, generator: Generator, path: Path, *, side: int = 9) -> None:
-    """The box over the three seeds that carry most, as a grid of outputs, written as a PNG.
+def draw_map(findings: Findings, generator: Generator, path: Path, *, side: int = 9) -> None:
+    """The box over the three seeds that add most to the score, as a grid of outputs, as a PNG.
 
     Args:
-        found: of a study whose trials share at least three seeds.
+        findings: of a study whose trials share at least three seeds.
         generator: makes the outputs.
         path: where to.
         side: outputs along an axis.
@@ -218,19 +218,19 @@ def draw_map(found: Findings, generator: Generator, path: Path, *, side: int = 9
         ArgumentError: fewer than three seeds, or side below 2.
         UnsupportedError: outputs that are not images.
     """
-    utility = _shared(found)
+    utility = _shared(findings)
     if len(utility.seeds) < 3:
-        raise ArgumentError(f"found: expected at least three shared seeds for a map, got {len(utility.seeds)}.")
+        raise ArgumentError(f"findings: expected at least three shared seeds for a map, got {len(utility.seeds)}.")
     three = np.sort(np.argsort(-utility.slope)[:3])  # in order of appearance, as the axes of a box of three are
-    bank = Bank(generator.prior, [utility.seeds[m] for m in three], tensors=found.history.tensors)
+    bank = Bank(generator.prior, [utility.seeds[m] for m in three], tensors=findings.history.tensors)
     space = SurrogateSpace(bank, np.eye(3))
-    outputs = _generate(generator, bank, space.coefficients(box_grid(side)), found.condition)
-    marked, inside = _marked(found, bank, space, side)
+    outputs = _generate(generator, bank, space.coefficients(box_grid(side)), findings.condition)
+    marked, inside = _marked(findings, bank, space, side)
     names = [f"#{m}" for m in three]
-    title = f"The box over seeds {', '.join(names)} of {found.name!r}"
+    title = f"The box over seeds {', '.join(names)} of {findings.name!r}"
     notes = (
         f"u0 runs right, u1 up. On the left edge is {names[0]}, on the right {names[1]} below and {names[2]} above.",
-        f"Framed, with their place: the best trials. Of the first 20, {inside} lie mostly between these seeds.",
+        f"Framed, with their rank: the best trials. Of the first 20, {inside} are made mostly of these seeds.",
     )
     font = ImageFont.load_default(size=15)
     far = MARGIN + side * (TILE + GAP)
@@ -241,11 +241,11 @@ def draw_map(found: Findings, generator: Generator, path: Path, *, side: int = 9
         corner = (MARGIN + i % side * (TILE + GAP), MARGIN + i // side * (TILE + GAP))
         sheet.paste(to_image(output).resize((TILE, TILE), Image.Resampling.NEAREST), corner)
     draw.text((MARGIN, 14), title, fill="#1c1e21", font=font)
-    for i, place in marked.items():
+    for i, rank in marked.items():
         x, y = MARGIN + i % side * (TILE + GAP), MARGIN + i // side * (TILE + GAP)
         draw.rectangle((x - 3, y - 3, x + TILE + 2, y + TILE + 2), outline=BEST, width=3)
-        draw.rectangle((x - 3, y - 3, x + 5 + 9 * len(str(place)), y + 15), fill=BEST)
-        draw.text((x + 1, y - 2), str(place), fill="#ffffff", font=font)
+        draw.rectangle((x - 3, y - 3, x + 5 + 9 * len(str(rank)), y + 15), fill=BEST)
+        draw.text((x + 1, y - 2), str(rank), fill="#ffffff", font=font)
     for line, note in enumerate(notes):
         draw.text((MARGIN, far + 10 + 24 * line), note, fill="#5c6269", font=font)
     sheet.save(path)
@@ -267,19 +267,19 @@ def box_grid(side: int) -> Array:
     return np.stack([across.ravel(), down.ravel()], axis=1)
 
 
-def _marked(found: Findings, bank: Bank, space: SurrogateSpace, side: int) -> tuple[dict[int, int], int]:
-    """Cells of the best trials that lie mostly between the three seeds, with their places; and how many these are."""
+def _marked(findings: Findings, bank: Bank, space: SurrogateSpace, side: int) -> tuple[dict[int, int], int]:
+    """Cells of the best trials that are made mostly of the three seeds, with their ranks; and how many these are."""
     cells: dict[int, int] = {}
     inside = 0
-    for place, row in enumerate(found.rows[:20], start=1):
-        weight = dict(found.history.terms[row])
+    for rank, row in enumerate(findings.rows[:20], start=1):
+        weight = dict(findings.history.terms[row])
         w = np.array([[max(weight.get(seed, 0.0), 0.0) for seed in bank.seeds]])
         if (w**2).sum() < 0.5 * sum(c**2 for c in weight.values()):
             continue
         inside += 1
         u = space.chart.coordinates(w)[0]
         column, line = (min(int(x * side), side - 1) for x in u)
-        cells.setdefault((side - 1 - line) * side + column, place)
+        cells.setdefault((side - 1 - line) * side + column, rank)
     return cells, inside
 
 
@@ -296,10 +296,10 @@ def _generate(generator: Generator, bank: Bank, rows: Any, condition: Condition)
     return outputs
 
 
-def _shared(found: Findings) -> SeedUtility:
-    if found.utility is None:
-        raise ArgumentError("found: expected a study whose trials share seeds, got one of plain draws.")
-    return found.utility
+def _shared(findings: Findings) -> SeedUtility:
+    if findings.utility is None:
+        raise ArgumentError("findings: expected a study whose trials share seeds, got one of plain draws.")
+    return findings.utility
 
 
 def _colour(utility: SeedUtility, m: int) -> str:

@@ -1,4 +1,4 @@
-"""Ctrl-C once to stop and give back what is running, twice to stop at once."""
+"""Ctrl-C once gives running trials back and stops; twice stops at once."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ INTERRUPTED = 130
 def interruptible(say: Callable[[str], None]) -> Iterator[None]:
     """Turn the first SIGINT or SIGTERM into a KeyboardInterrupt, and end the process at the second.
 
-    What the second leaves running is taken back by the next run.
+    Trials that are still running at the second are given back by the next run.
 
     Args:
-        say: told at the first that a second one stops at once.
+        say: called at the first, with the advice that a second one stops at once.
     """
     if threading.current_thread() is not threading.main_thread():  # signals can be handled there only
         yield
         return
-    asked = False
+    stopping = False
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        nonlocal stopping
+        if stopping:
             os._exit(INTERRUPTED)
-        asked = True
-        say("\nstopping: giving back what is running; Ctrl-C again stops at once")
+        stopping = True
+        say("\nstopping: giving running trials back; Ctrl-C again stops at once")
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,4 +1,4 @@
-"""The demo's two pictures: a contact sheet of both sides, and Optuna's history of both studies."""
+"""The demo's two pictures: a contact sheet and Optuna's optimisation history, each of both studies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHEET, HISTORY = "contact-sheet.png", "history.png"
 def draw_contact_sheet(
     search: optuna.Study, plain: optuna.Study, generator: Generator, settings: Settings, path: Path
 ) -> None:
-    """Write the best of both sides and the search's seeds as one PNG.
+    """Write the best of both studies and the search's seeds as one PNG.
 
     Args:
         search: the search's study, finished.
@@ -43,13 +43,13 @@ def draw_contact_sheet(
         _row(f"Plain draws: best of {n}", cost, portfolio(plain, generator, k=SHOWN)),
         Row(
             "Seeds of the search",
-            f"the best {len(seeds)} of its first {drawn} evaluations, plain draws too; later rounds combine them",
+            f"the best {len(seeds)} of its first {drawn} evaluations, which are plain draws; later rounds combine them",
             list(images),
             [f"{trial.values[0]:.3f}" for trial in seeds],
         ),
         _row(
             f"Search: best of {n}",
-            f"{drawn} plain draws, then {n - drawn} that learn from all before; {same} network evaluations",
+            f"{drawn} plain draws, then {n - drawn} proposals that learn from earlier ones; {same} network evaluations",
             portfolio(search, generator, k=SHOWN),
         ),
     ]
@@ -74,7 +74,7 @@ def draw_history(search: optuna.Study, plain: optuna.Study, path: Path) -> None:
     with plt.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         axes = plot_optimization_history([plain, search], target_name=METRIC)
-        axes.set_title("Right of the dashed line the search proposes", fontsize=12)
+        axes.set_title("Up to the dashed line the search draws at random, from there on it proposes", fontsize=12)
         axes.axvline(count_draws(search) - 0.5, color="0.3", linestyle="--", linewidth=1)
         for colour, dots, best in zip(COLOURS, axes.collections[::2], axes.lines, strict=False):
             dots.set(color=colour, alpha=0.6)

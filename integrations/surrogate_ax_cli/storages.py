@@ -1,4 +1,4 @@
-"""The Optuna storage that a sweep names: an SQLite file, a journal file, or the URL of a storage elsewhere.
+"""The Optuna storage that a sweep names, and its folder of pictures.
 
 | `storage:` | what is opened |
 |---|---|
@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import optuna
+from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
 
@@ -29,7 +30,7 @@ from surrogate_ax_cli.sweep_file import SweepFile
 from surrogate_ax_optuna import sqlite
 
 JOURNAL = ".log"
-READY_S = 5.0  # seconds that a gRPC proxy may take to answer
+GRPC_READY_S = 5.0  # seconds that a gRPC proxy may take to answer
 
 
 def storage_file(sweep: SweepFile) -> Path | None:
@@ -49,12 +50,25 @@ def snapshot_file(sweep: SweepFile) -> Path:
 
 
 def previews_folder(sweep: SweepFile) -> Path:
-    """Where pictures are kept: beside the studies' file, so that sweeps that share it share them."""
+    """The folder of pictures: beside the studies' file, so that sweeps that share the file share the folder."""
     beside = storage_file(sweep) or sweep.path
     return beside.with_name(f"{beside.stem}-previews")
 
 
-def shown(sweep: SweepFile) -> str:
+def find_previews(sweep: SweepFile) -> FileSystemArtifactStore | None:
+    """The pictures that are there already, None where there is no folder; writes nothing."""
+    folder = previews_folder(sweep)
+    return FileSystemArtifactStore(folder) if folder.is_dir() else None
+
+
+def make_previews(sweep: SweepFile) -> FileSystemArtifactStore | None:
+    """Where pictures are to go, the folder made if it is not there; None where the sweep keeps none."""
+    if sweep.previews:
+        previews_folder(sweep).mkdir(parents=True, exist_ok=True)
+    return find_previews(sweep) if sweep.previews else None
+
+
+def display_name(sweep: SweepFile) -> str:
     """The storage as a user would write it, without a password."""
     file = storage_file(sweep)
     return str(file) if file is not None else re.sub(r"://[^@/]*@", "://***@", str(sweep.storage))
@@ -67,18 +81,18 @@ def is_journal(sweep: SweepFile) -> bool:
 
 
 def find_storage(sweep: SweepFile) -> BaseStorage | None:
-    """The storage if it is there already, None if it has to be made; writes nothing.
+    """The storage if it is there already, None if there is none yet; writes nothing.
 
     Raises:
         ArgumentError: it cannot be reached, or is of something else.
     """
     file = storage_file(sweep)
     if file is None:
-        with _reached(sweep):
+        with _storage_errors(sweep):
             return _connect(str(sweep.storage)) if _has_studies(str(sweep.storage)) else None
     if file.is_dir():
         raise sweep.error("storage", f"expected a file, got the folder {file}.")
-    return make_storage(sweep) if _is_there(file) else None
+    return make_storage(sweep) if _exists(file) else None
 
 
 def make_storage(sweep: SweepFile) -> BaseStorage:
@@ -89,11 +103,11 @@ def make_storage(sweep: SweepFile) -> BaseStorage:
     """
     file = storage_file(sweep)
     if file is None:
-        with _reached(sweep):
+        with _storage_errors(sweep):
             return _connect(str(sweep.storage))
-    if not is_journal(sweep) and _is_there(file):
+    if not is_journal(sweep) and _exists(file):
         _check_tables(sweep, file)
-    with _reached(sweep):
+    with _storage_errors(sweep):
         if not is_journal(sweep):
             return sqlite(file)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -102,13 +116,13 @@ def make_storage(sweep: SweepFile) -> BaseStorage:
 
 def load_study(sweep: SweepFile, storage: BaseStorage) -> optuna.Study | None:
     """The sweep's study, None where the storage has none of that name."""
-    with _reached(sweep):
+    with _storage_errors(sweep):
         if sweep.name not in optuna.get_all_study_names(storage):
             return None
         return optuna.load_study(study_name=sweep.name, storage=storage)
 
 
-def _is_there(file: Path) -> bool:
+def _exists(file: Path) -> bool:
     return file.is_file() and file.stat().st_size > 0
 
 
@@ -116,7 +130,7 @@ def _connect(url: str) -> BaseStorage:
     if url.startswith("grpc://"):
         parts = urlsplit(url)
         proxy = GrpcStorageProxy(host=parts.hostname or "localhost", port=parts.port or 13000)
-        proxy.wait_server_ready(timeout=READY_S)
+        proxy.wait_server_ready(timeout=GRPC_READY_S)
         return proxy
     if url.startswith(("redis://", "rediss://")):
         return JournalStorage(JournalRedisBackend(url))
@@ -148,8 +162,8 @@ def _check_tables(sweep: SweepFile, file: Path) -> None:
 
 
 @contextmanager
-def _reached(sweep: SweepFile) -> Iterator[None]:
-    """What databases, drivers and networks raise, as one line about the storage."""
+def _storage_errors(sweep: SweepFile) -> Iterator[None]:
+    """Turn what databases, drivers and networks raise into one line about `storage:`."""
     try:
         yield
     except SurrogateError as error:
@@ -160,4 +174,6 @@ def _reached(sweep: SweepFile) -> Iterator[None]:
         else:
             reason = getattr(error.__cause__ or error, "orig", None) or error
         first = " ".join(str(reason).split())
-        raise sweep.error("storage", f"{shown(sweep)} cannot be opened ({type(error).__name__}: {first}).") from error
+        raise sweep.error(
+            "storage", f"{display_name(sweep)} cannot be opened ({type(error).__name__}: {first})."
+        ) from error

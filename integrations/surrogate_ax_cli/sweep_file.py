@@ -9,8 +9,8 @@
     metrics: {warmth: maximize}
     budget: 128                     # trials in all
 
-Nothing is imported or opened here but the file itself: `assembly` builds what it names. Keys and their meaning are the
-fields of `SweepFile`, which have the names of the Python arguments where there are such.
+Only the file itself is opened here, nothing is imported: `assembly` builds what it names. The keys are the fields of
+`SweepFile`; where a Python argument does the same, both have one name.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import Any, Literal, TypeVar
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
 from surrogate_ax.scoring.objective import Metric
-from surrogate_ax_cli import places
-from surrogate_ax_cli.places import Reader, YamlNode
+from surrogate_ax_cli import yaml_node
+from surrogate_ax_cli.yaml_node import Reader, YamlNode
 
 T = TypeVar("T")
 VERSION = 1
@@ -51,17 +51,22 @@ class Source:
 
 @dataclass(frozen=True)
 class ComponentSpec:
-    """Something chosen by its name.
+    """A sampler, pruner or policy as the file names it; `components` builds it.
 
     Args:
         name: as given.
-        arguments: its keyword arguments.
-        place: for errors that are found when it is built.
+        arguments: its keyword arguments, as given.
+        node: where it is written, for errors that are found when it is built.
     """
 
     name: str
     arguments: Mapping[str, Any]
-    place: YamlNode
+    node: YamlNode
+
+    def __str__(self) -> str:
+        """On one line, as a call: "tpe(n_startup_trials=4)"."""
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        return f"{self.name}({arguments})" if arguments else self.name
 
 
 @dataclass(frozen=True)
@@ -72,23 +77,23 @@ class SweepFile:
         path: the file; names of files in it are relative to its folder.
         name: of the study.
         generator: what makes the outputs.
-        call: its call arguments; the arguments of a factory.
+        call: fixed call arguments of a pipeline, or the arguments of a factory.
         conditions: call arguments that are searched.
         score: "package.module:function", found in the file's folder first.
         timeout: seconds that the score of one output may take, in a process of its own; None scores in this one.
         metrics: what the score returns, in order.
-        budget: ended trials in all; whole outputs' worth of them where the plan chooses the checkpoints.
+        budget: ended trials in all; where the plan chooses the checkpoints, their cost in whole outputs.
         batch: trials of one generator call.
         seed: of draws, policy and sampler.
-        sampler: proposes between the draws; None picks one.
-        pruner: judges rows at checkpoints; None picks one.
-        policy: chained from left to right; empty plans by the budget.
-        checkpoints: steps at which hopeless rows are stopped; None lets the plan choose.
+        sampler: proposes points inside the box: a sampler of Optuna's, or a model of Ax's; None picks one.
+        pruner: decides at the checkpoints which outputs are stopped; None picks one.
+        policy: one after the other; without any, the search is planned by the budget.
+        checkpoints: steps after which the least promising outputs are stopped; None lets the plan choose.
         overlap: whether outputs are scored while the next batch is generated.
         backend: "optuna" or "ax".
         storage: a file or the URL of an Optuna storage, None for a file beside this one.
         previews: whether a picture of each output is kept.
-        places: where the keys stand that the file has.
+        nodes: the values of the file by key, for errors with their lines.
     """
 
     path: Path
@@ -110,11 +115,11 @@ class SweepFile:
     backend: str = "optuna"
     storage: str | None = None
     previews: bool = True
-    places: Mapping[str, YamlNode] = field(default_factory=dict)
+    nodes: Mapping[str, YamlNode] = field(default_factory=dict)
 
     def at(self, key: str, message: str) -> str:
         """A message about a key, with its line where the file has it."""
-        return self.places[key].at(message) if key in self.places else f"{self.path}: {key}: {message}"
+        return self.nodes[key].at(message) if key in self.nodes else f"{self.path}: {key}: {message}"
 
     def error(self, key: str, message: str) -> ArgumentError:
         """An error about a key."""
@@ -127,155 +132,170 @@ def read_sweep(path: Path) -> SweepFile:
     Raises:
         ArgumentError: with file, line and key: no such file, another version, unknown or missing keys, wrong values.
     """
-    root = places.read_yaml(path)
+    root = yaml_node.read_yaml(path)
     given = dict(root.entries())
     if "version" not in given:
         raise root.error(f"version is missing. This release reads `version: {VERSION}`.")
-    version = places.whole(1)(given["version"])
+    version = yaml_node.whole_number(1)(given["version"])
     if version != VERSION:
         raise given["version"].error(
             f"the file is of version {version}, this release reads {VERSION}. Upgrade surrogate-ax, or write it anew."
         )
-    values = {"name": path.stem, **places.fields(_KEYS, needed=("generator", "score", "metrics", "budget"))(root)}
+    values = {"name": path.stem, **yaml_node.mapping(_KEYS, required=("generator", "score", "metrics", "budget"))(root)}
     values |= values.pop("score")
     del values["version"]
-    sweep = SweepFile(path=path, places=given, **values)
+    sweep = SweepFile(path=path, nodes=given, **values)
+    _check_together(sweep)
+    return sweep
+
+
+def _check_together(sweep: SweepFile) -> None:
+    """Refuse keys that are right one by one and contradict each other."""
     twice = sorted(sweep.call.keys() & sweep.conditions.keys())
     if twice:
         raise sweep.error("conditions", f"{twice[0]} is fixed under call and searched here. Keep one of them.")
-    if not any(metric.goal in ("maximize", "minimize") for metric in sweep.metrics):
+    optimised = [metric for metric in sweep.metrics if metric.goal in ("maximize", "minimize")]
+    if not optimised:
         raise sweep.error("metrics", "expected at least one to maximize or minimize.")
-    if sweep.checkpoints and len([m for m in sweep.metrics if m.goal in ("maximize", "minimize")]) > 1:
-        raise sweep.error("checkpoints", "rows are stopped by one metric; bound or track the others.")
+    if sweep.checkpoints and len(optimised) > 1:
+        raise sweep.error("checkpoints", "outputs are stopped by one metric to optimise; bound or track the others.")
     if sweep.checkpoints is None:
-        beside = [key for key in ("policy", "pruner", "overlap") if key in given and getattr(sweep, key)]
+        beside = [key for key in ("policy", "pruner", "overlap") if getattr(sweep, key)]
         if beside:
             raise sweep.error("checkpoints", f"auto plans the search, so it does not go with {' and '.join(beside)}.")
     if sweep.backend == "ax" and (sweep.checkpoints or sweep.pruner):
         key = "checkpoints" if sweep.checkpoints else "pruner"
         raise sweep.error(key, "needs `backend: optuna`, or `checkpoints: auto`.")
-    return sweep
 
 
-def _source(place: YamlNode) -> Source:
-    if isinstance(place.value(), str):
-        where = places.text(place)
+def _source(node: YamlNode) -> Source:
+    value = node.value()
+    if isinstance(value, str):
+        where = yaml_node.text(node)
         if where == EMBEDDED:
             return Source("embedded", where)
         return Source("function" if _FUNCTION.fullmatch(where) else "folder", where)
-    options = places.fields(_PIPELINE, needed=("folder",))(place)
+    if not isinstance(value, dict):
+        raise node.expected("embedded, a folder, package.module:function, or {folder: models/sd, device: cuda}")
+    options = yaml_node.mapping(_PIPELINE, required=("folder",))(node)
     return Source("folder", options.pop("folder"), options)
 
 
-def _function(place: YamlNode) -> str:
-    name = places.text(place)
+def _function(node: YamlNode) -> str:
+    name = yaml_node.text(node)
     if not _FUNCTION.fullmatch(name):
-        raise place.expected("package.module:function")
+        raise node.expected("package.module:function")
     return name
 
 
-def _score(place: YamlNode) -> dict[str, Any]:
+def _score(node: YamlNode) -> dict[str, Any]:
     """The fields `score` and `timeout`."""
-    if isinstance(place.value(), str):
-        return {"score": _function(place)}
-    read = places.fields({"function": _function, "timeout": _seconds}, needed=("function", "timeout"))(place)
+    value = node.value()
+    if isinstance(value, str):
+        return {"score": _function(node)}
+    if not isinstance(value, dict):
+        raise node.expected("package.module:function, or {function: package.module:function, timeout: 60}")
+    read = yaml_node.mapping({"function": _function, "timeout": _seconds}, required=("function", "timeout"))(node)
     return {"score": read["function"], "timeout": read["timeout"]}
 
 
-def _seconds(place: YamlNode) -> float:
-    seconds = places.number(place)
+def _seconds(node: YamlNode) -> float:
+    seconds = yaml_node.number(node)
     if not 0 < seconds < float("inf"):
-        raise place.expected("a positive number of seconds")
+        raise node.expected("a positive number of seconds")
     return seconds
 
 
-def _condition(place: YamlNode) -> Range | Choice:
-    value = place.value()
+def _condition(node: YamlNode) -> Range | Choice:
+    value = node.value()
     if isinstance(value, list):
-        return _made(place, Choice, values=places.plain(place))
+        return _construct(node, Choice, values=yaml_node.plain_value(node))
     if isinstance(value, dict):
-        return _made(place, Range, **places.fields(_RANGE, needed=("low", "high"))(place))
-    raise place.expected("a list of values, or {low: 1, high: 7, step: 0.5}; a fixed value stands under call")
+        return _construct(node, Range, **yaml_node.mapping(_RANGE, required=("low", "high"))(node))
+    raise node.expected("a list of values, or {low: 1, high: 7, step: 0.5}; a fixed value stands under call")
 
 
-def _conditions(place: YamlNode) -> Mapping[str, Range | Choice]:
-    return _made(place, check_searched, conditions={name: _condition(inner) for name, inner in place.entries()})
+def _conditions(node: YamlNode) -> Mapping[str, Range | Choice]:
+    return _construct(node, check_searched, conditions={name: _condition(child) for name, child in node.entries()})
 
 
-def _metrics(place: YamlNode) -> tuple[Metric, ...]:
-    return tuple(_metric(name, inner) for name, inner in place.entries())
+def _metrics(node: YamlNode) -> tuple[Metric, ...]:
+    return tuple(_metric(name, child) for name, child in node.entries())
 
 
-def _metric(name: str, place: YamlNode) -> Metric:
-    value = place.value()
+def _metric(name: str, node: YamlNode) -> Metric:
+    value = node.value()
     if value in ("maximize", "minimize", "track"):
-        return _made(place, Metric, name=name, goal=value)
+        return _construct(node, Metric, name=name, goal=value)
     if isinstance(value, dict) and len(value) == 1:
-        ((goal, bound),) = places.fields({"at_most": places.number, "at_least": places.number})(place).items()
-        return _made(place, Metric, name=name, goal=goal, bound=float(bound))
-    raise place.expected("maximize, minimize, track, {at_most: 1.0} or {at_least: 1.0}")
+        ((goal, bound),) = yaml_node.mapping({"at_most": yaml_node.number, "at_least": yaml_node.number})(node).items()
+        return _construct(node, Metric, name=name, goal=goal, bound=float(bound))
+    raise node.expected("maximize, minimize, track, {at_most: 1.0} or {at_least: 1.0}")
 
 
-def _made(place: YamlNode, make: Callable[..., T], **arguments: Any) -> T:
-    """What a function makes of arguments, its refusal at the place."""
+def _construct(node: YamlNode, make: Callable[..., T], **arguments: Any) -> T:
+    """Call a class or function of the core; what it refuses is an error of the node."""
     try:
         return make(**arguments)
     except ArgumentError as error:
-        raise place.error(str(error)) from None
+        raise node.error(str(error)) from None
 
 
-def _named(place: YamlNode) -> ComponentSpec:
-    if isinstance(place.value(), str):
-        return ComponentSpec(places.text(place), {}, place)
-    given = dict(place.entries())
+def _component(node: YamlNode) -> ComponentSpec:
+    value = node.value()
+    if isinstance(value, str):
+        return ComponentSpec(yaml_node.text(node), {}, node)
+    if not isinstance(value, dict):
+        raise node.expected("a name, or {name: ..., and its arguments}")
+    given = dict(node.entries())
     if "name" not in given:
-        raise place.error("name is missing. Write a name, or {name: ..., and its arguments}.")
-    others = {name: places.plain(inner) for name, inner in given.items() if name != "name"}
-    return ComponentSpec(places.text(given["name"]), others, place)
+        raise node.error("name is missing. Write a name, or {name: ..., and its arguments}.")
+    name = yaml_node.text(given.pop("name"))
+    return ComponentSpec(name, {key: yaml_node.plain_value(child) for key, child in given.items()}, node)
 
 
 def _or_auto(reader: Reader, auto: Any) -> Reader:
     """A reader that takes "auto" as well."""
-    return lambda place: auto if place.value() == AUTO else reader(place)
+    return lambda node: auto if node.value() == AUTO else reader(node)
 
 
-def _policy(place: YamlNode) -> tuple[ComponentSpec, ...]:
-    if isinstance(place.value(), list):
-        return places.listed(_named)(place)
-    return (_named(place),)
+def _policy(node: YamlNode) -> tuple[ComponentSpec, ...]:
+    if isinstance(node.value(), list):
+        return yaml_node.list_of(_component)(node)
+    return (_component(node),)
 
 
 _RANGE: Mapping[str, Reader] = {
-    "low": places.number,
-    "high": places.number,
-    "step": places.number,
-    "log": places.flag,
+    "low": yaml_node.number,
+    "high": yaml_node.number,
+    "step": yaml_node.number,
+    "log": yaml_node.boolean,
 }
 _PIPELINE: Mapping[str, Reader] = {
-    "folder": places.text,
-    "device": places.text,
-    "dtype": places.one_of("float32", "bfloat16", "float16"),
-    "variant": places.text,
-    "offload": places.flag,
-    "step_noise": places.flag,
+    "folder": yaml_node.text,
+    "device": yaml_node.text,
+    "dtype": yaml_node.one_of("float32", "bfloat16", "float16"),
+    "variant": yaml_node.text,
+    "offload": yaml_node.boolean,
+    "step_noise": yaml_node.boolean,
 }
 _KEYS: Mapping[str, Reader] = {
-    "version": places.whole(1),
-    "name": places.text,
+    "version": yaml_node.whole_number(1),
+    "name": yaml_node.text,
     "generator": _source,
-    "call": places.arguments,
+    "call": yaml_node.arguments,
     "conditions": _conditions,
     "score": _score,
     "metrics": _metrics,
-    "budget": places.whole(1),
-    "batch": places.whole(1),
-    "seed": places.whole(0),
-    "sampler": _or_auto(_named, None),
-    "pruner": _or_auto(_named, None),
+    "budget": yaml_node.whole_number(1),
+    "batch": yaml_node.whole_number(1),
+    "seed": yaml_node.whole_number(0),
+    "sampler": _or_auto(_component, None),
+    "pruner": _or_auto(_component, None),
     "policy": _or_auto(_policy, ()),
-    "checkpoints": _or_auto(places.listed(places.whole(1)), None),
-    "overlap": places.flag,
-    "backend": places.one_of("optuna", "ax"),
-    "storage": places.text,
-    "previews": places.flag,
+    "checkpoints": _or_auto(yaml_node.list_of(yaml_node.whole_number(1)), None),
+    "overlap": yaml_node.boolean,
+    "backend": yaml_node.one_of("optuna", "ax"),
+    "storage": yaml_node.text,
+    "previews": yaml_node.boolean,
 }

@@ -189,8 +189,8 @@ def test_the_seeds_shown_are_the_best_of_the_searchs_draws(blocks: FunctionGener
 
 
 def test_the_verdict_says_when_the_search_lost() -> None:
-    won = demo.table(demo.Side(0.2, 0.3, 3072, 4.0), demo.Side(0.25, 0.4, 3072, 4.0))
-    lost = demo.table(demo.Side(0.25, 0.3, 3072, 4.0), demo.Side(0.2, 0.4, 3072, 4.0))
+    won = demo.table(demo.Summary(0.2, 0.3, 3072, 4.0), demo.Summary(0.25, 0.4, 3072, 4.0))
+    lost = demo.table(demo.Summary(0.25, 0.3, 3072, 4.0), demo.Summary(0.2, 0.4, 3072, 4.0))
     assert "20% closer" in won
     assert "did not beat" in lost
 

@@ -12,7 +12,7 @@ import optuna
 import pytest
 
 from surrogate_ax import Evaluator
-from surrogate_ax_cli.storages import previews_folder, shown, storage_file
+from surrogate_ax_cli.storages import display_name, previews_folder, storage_file
 from surrogate_ax_cli.sweep_file import read_sweep
 from surrogate_ax_optuna import sqlite
 from surrogate_ax_optuna.trials import read_recipe
@@ -56,7 +56,7 @@ def test_the_same_command_shows_the_result_again(sweep: Sweep, calls: Calls) -> 
     again = sweep("sweep", "--json")
     assert (again.exit_code, again.stdout) == (0, first.stdout)
     assert calls() == before
-    assert "goes on to 12 trials" in again.stderr
+    assert "continues up to 12 trials" in again.stderr
     assert "The study goes on: 12 trials ended" in again.stderr
 
 
@@ -99,6 +99,10 @@ def test_conditions_and_several_metrics(sweep: Sweep) -> None:
         {"sampler": "{name: CmaEsSampler, n_startup_trials: 2}", "policy": "{name: o3, n: 6, seeds: 4}"},
         {"sampler": "nsga-ii", "policy": "[{name: draws, n: 4, axes: 3}, {name: evolve, axes: 3, size: 4}]"},
         {"overlap": "true", "seed": "3"},
+        {
+            "policy": "[{name: draws, n: 4, axes: 3}, {name: trust_region, axes: 3, size: 4, max_trials: 8}, "
+            "{name: spherical_bo, axes: 3, size: 4, anneal_over: 12}]"
+        },
     ],
 )
 def test_named_samplers_and_policies(sweep: Sweep, options: dict[str, str]) -> None:
@@ -133,11 +137,14 @@ def test_a_dry_run_tells_cost_and_plan_and_writes_nothing(sweep: Sweep, calls: C
     answer = sweep("sweep", "--dry-run", "--json")
     assert answer.exit_code == 0, answer.output
     plan = json.loads(answer.stdout)
-    assert plan["trials"] == {"budget": 12, "there": 0, "left": 12, "batch": 4}
+    assert plan["trials"] == {"budget": 12, "done": 0, "left": 12, "batch": 4}
     assert plan["nfe"] == 12
     assert plan["pilot"]["trials"] == 4
     assert plan["seconds"] == pytest.approx(3 * plan["pilot"]["seconds"])
-    assert plan["plan"] == ["4 plain draws", "8 proposals from everything told, in 2 rounds of 4 (K = 4 seeds)"]
+    assert plan["plan"] == [
+        "4 plain draws",
+        "8 proposals that learn from earlier trials, in 2 rounds of 4 (K = 4 seeds)",
+    ]
     assert calls() == [1, 4]
     assert sweep.files() == before
 
@@ -176,7 +183,24 @@ REFUSED = [
     ({"policy": "{name: o3, n: 8}"}, "policy: o3 needs seeds"),
     ({"policy": "{name: o3, n: 8, seeds: 100}"}, "o3: seeds: expected 2 to min(n, D) = 8, got 100"),
     ({"policy": "{name: draws, n: 8, axes: 4, prior: x}"}, "draws takes no argument 'prior' here"),
-    ({"policy": "[{name: caps, axes: 4}, {name: reseed, axes: 4}]"}, "caps goes on for ever"),
+    (
+        {"policy": "[{name: caps, axes: 4}, {name: reseed, axes: 4}]"},
+        "caps never ends, so that nothing can follow it. Put it last, or give it `max_trials:`, after which reseed",
+    ),
+    (
+        {"policy": "[{name: o3, n: 4, seeds: 4}, {name: reseed, axes: 4}]"},
+        "o3 never ends, so that nothing can follow it. Put it last.",
+    ),
+    ({"policy": "{name: shpere, axes: 4}"}, "no policy is called 'shpere'. Did you mean 'spherical_bo'?"),
+    ({"policy": "{name: cap, axes: 4}"}, "no policy is called 'cap'. Did you mean 'trust_region'?"),
+    ({"policy": "{name: trust-region, axes: 4}"}, "Did you mean 'trust_region'?"),
+    ({"policy": "zzz"}, "Known: draws, o3, spherical_bo, trust_region, reseed, evolve."),
+    ({"policy": "{name: sphere, axes: 4, untl: 8}"}, "It takes axes, size, sampled, fresh, anneal_over, max_trials."),
+    ({"policy": "{name: sphere, axes: 4, until: ten}"}, "until: expected int | None, got 'ten'"),
+    (
+        {"policy": "{name: sphere, axes: 4, until: 8, max_trials: 9}"},
+        "until and max_trials are one argument. Keep max_trials.",
+    ),
     ({"policy": "[{name: draws, n: 8, axes: 4}, {name: reseed, axes: 5}]"}, "the same number of axes in every step"),
     ({"score": "no_such_module:x"}, "s.yaml:3: score: found no module 'no_such_module'; searched {folder}, "),
     ({"score": "sweep_parts:darkr"}, "sweep_parts.py has no function 'darkr'. Did you mean 'darker'?"),
@@ -243,6 +267,28 @@ def test_a_study_that_was_begun_otherwise_is_refused(sweep: Sweep, changes: dict
     assert study_of().trials == before
 
 
+EARLIER = "[{name: draws, n: 4, axes: 3}, {name: caps, axes: 3, until: 6}, {name: sphere, axes: 3, narrow: 9}]"
+PRESENT = EARLIER.replace("caps", "trust_region").replace("until", "max_trials")
+PRESENT = PRESENT.replace("sphere", "spherical_bo").replace("narrow", "anneal_over")
+
+
+@pytest.mark.parametrize(("first", "second"), [(EARLIER, PRESENT), (PRESENT, EARLIER)])
+def test_earlier_and_present_names_of_policies_are_one(sweep: Sweep, first: str, second: str) -> None:
+    begun = sweep("sweep", policy=first, budget="8")
+    assert begun.exit_code == 0, begun.output
+    recorded = study_of().user_attrs["surrogate:sweep"]["policy"]
+    assert recorded == "draws(n=4, axes=3), then caps(axes=3, until=6), then sphere(axes=3, narrow=9)"
+    again = sweep("sweep", "--json", policy=second, budget="12")
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["trials"]["ended"] == 12
+    changed = sweep("sweep", policy=second.replace("9}", "8}"), budget="16")
+    assert changed.exit_code == 2
+    assert (
+        "was begun with 'draws(n=4, axes=3), then caps(axes=3, until=6), then sphere(axes=3, narrow=9)'"
+        in changed.stderr
+    )
+
+
 def test_two_sweeps_of_one_name_in_one_storage_collide(sweep: Sweep) -> None:
     sweep("sweep", file="a.yaml", storage="all.db")
     first = sweep("sweep", file="b.yaml", storage="all.db", seed="1")
@@ -267,7 +313,7 @@ def test_failures_have_their_exit_code_and_reason(sweep: Sweep) -> None:
     assert sweep.files() == ["s.yaml", "sweep_parts.py"]
     failed = sweep("sweep", generator="sweep_parts:failing")
     assert failed.exit_code == 1
-    assert "warning: it failed: RuntimeError: out of paint" in failed.stderr
+    assert "warning: the output failed: RuntimeError: out of paint" in failed.stderr
     assert "the last 8 trials all failed" in failed.stderr
     assert "Traceback" not in failed.output
 
@@ -282,16 +328,16 @@ def test_a_journal_file_is_warned_of(sweep: Sweep) -> None:
 
 
 def test_where_things_are(sweep: Sweep) -> None:
-    def places(**changes: str) -> tuple[str, str]:
+    def shown(**changes: str) -> tuple[str, str]:
         sweep.write(**changes)
         described = read_sweep(sweep.folder / "s.yaml")
-        return shown(described).removeprefix(f"{sweep.folder}/"), previews_folder(described).name
+        return display_name(described).removeprefix(f"{sweep.folder}/"), previews_folder(described).name
 
-    assert places() == ("s.db", "s-previews")
-    assert places(storage="runs/all.db") == ("runs/all.db", "all-previews")
-    assert places(storage="sqlite:///all.db") == ("all.db", "all-previews")
-    assert places(storage="postgresql://me:secret@host/db") == ("postgresql://***@host/db", "s-previews")
-    assert places(backend="ax", storage="x.json") == ("x.db", "x-previews")
+    assert shown() == ("s.db", "s-previews")
+    assert shown(storage="runs/all.db") == ("runs/all.db", "all-previews")
+    assert shown(storage="sqlite:///all.db") == ("all.db", "all-previews")
+    assert shown(storage="postgresql://me:secret@host/db") == ("postgresql://***@host/db", "s-previews")
+    assert shown(backend="ax", storage="x.json") == ("x.db", "x-previews")
     assert storage_file(read_sweep(sweep.folder / "s.yaml")) == sweep.folder / "x.db"
 
 
@@ -310,7 +356,7 @@ def test_where_things_are(sweep: Sweep) -> None:
 def test_the_embedded_model_refuses_before_anything_is_written(
     sweep: Sweep, changes: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Evaluator, "judge", lambda *_: pytest.fail("the model has run"))
+    monkeypatch.setattr(Evaluator, "score", lambda *_: pytest.fail("the model has run"))
     answer = sweep("sweep", generator="embedded", **changes)
     assert answer.exit_code == 2, answer.output
     assert message in answer.stderr

@@ -56,10 +56,10 @@ def test_interrupted_once_it_gives_back_and_goes_on(sweep: Sweep) -> None:
     assert stdout == ""
     study = optuna.load_study(study_name="s", storage=sqlite("s.db"))
     assert not study.get_trials(states=(TrialState.RUNNING,))
-    history = len(study.get_trials(states=(TrialState.COMPLETE,)))
-    again = sweep("sweep", "--json", generator="sweep_parts:slow", budget=str(history + 4))
+    done = len(study.get_trials(states=(TrialState.COMPLETE,)))
+    again = sweep("sweep", "--json", generator="sweep_parts:slow", budget=str(done + 4))
     counts = json.loads(again.stdout)["trials"]
-    assert (counts["ended"], counts["scored"], counts["running"]) == (history + 4, history + 4, 0)
+    assert (counts["ended"], counts["scored"], counts["running"]) == (done + 4, done + 4, 0)
 
 
 def test_interrupted_twice_it_ends_at_once(sweep: Sweep) -> None:
