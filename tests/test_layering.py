@@ -16,6 +16,7 @@ CLI = "surrogate_ax_cli"  # where things are put together; test_imports checks t
 CORE_LIBRARIES = {"numpy", "scipy", "torch", "safetensors"}
 # What one core module may import inside a function or for type checkers only, with an error that names the extra.
 CORE_OPTIONAL = {
+    "execution/progress.py": {"tqdm"},
     "media/previews.py": {"PIL"},
     "media/contact_sheet.py": {"PIL"},
     "media/clips.py": {"av"},

@@ -6,6 +6,7 @@ a ratio is one of sums over a run, and the median of the runs counts. Every line
 
     latents_large_ratio   u -> z of 64 points, K = 32, D = 262,144, over the bare matrix product of these shapes
     latents_small_ms      u -> z of 16 points, K = 8, D = 768, in milliseconds
+    candidates_ratio      an executor given 16 candidates at D = 65,536, over one given their latents
     study_memory_ratio    a study in memory over generating the same outputs, batch for batch, with the pipeline's call
     study_sqlite_ratio    a study in SQLite with a PNG of every output over the same
     study_sqlite_ms       what a trial of it takes beyond generation, in milliseconds; goal for a machine at rest
@@ -23,6 +24,7 @@ last tenth of them) over what it costs at the start (the second tenth; the first
     long_tpe_ratio        a box and TPE, with what Optuna's sampler takes
     long_plan_ratio       the default plan, without what its policy takes to choose rounds
     long_search_ratio     the default plan, all of it
+    long_6000_ratio       a box and a random sampler: a trial at 6,000 over a trial at 1,000
     resume_seconds        from opening the plan's study again, in a new process, to the first new batch; without imports
 
     python examples/benchmarks/overhead.py            # 256 trials, three runs of each: 10 to 20 minutes
@@ -80,6 +82,33 @@ def latents(quick: bool) -> None:
     report("latents_large_ratio", statistics.median(ours / bare for ours, bare in pairs), 1.2)
     pairs = latents_beside_product(8, 768, 16, 20 * repeats)
     report("latents_small_ms", statistics.median(ours for ours, _ in pairs) * 1e3, 1.0)
+
+
+def candidates(quick: bool) -> None:
+    from surrogate_ax import Evaluator, FunctionGenerator, Metric, Objective, SurrogateSpace
+    from surrogate_ax.execution.executor import Candidate, Synchronous
+    from surrogate_ax.latents.seeds import Draw
+
+    generator = FunctionGenerator(lambda z: z, (65_536,))
+    evaluator = Evaluator(generator, Objective(Metric("first"), score=lambda outputs, _: outputs[:, 0]))
+    bank = SurrogateSpace.sample(generator.prior, seeds=K, rng=0).bank
+
+    def rows(entropy: int) -> list[Any]:  # with fresh draws of their own, as children have
+        return [(*((seed, 0.3) for seed in bank.seeds), (Draw(entropy, i), 0.5)) for i in range(BATCH)]
+
+    def submit(terms: Any) -> None:
+        Synchronous(evaluator).submit([Candidate(i, row, {}, 0) for i, row in enumerate(terms)], bank)
+
+    def evaluate(terms: Any) -> None:
+        grown = bank.extend([seed for row in terms for seed, _ in row])
+        evaluator(grown.latents(grown.rows(terms)), [{}] * BATCH)
+
+    pairs = []
+    for repeat in range(8 if quick else 40):
+        runs = [(submit, rows(2 * repeat)), (evaluate, rows(2 * repeat + 1))]
+        spent = {run: seconds(lambda run=run, terms=terms: run(terms)) for run, terms in runs[:: (-1) ** repeat]}
+        pairs.append((spent[submit], spent[evaluate]))
+    report("candidates_ratio", statistics.median(ours / theirs for ours, theirs in pairs), 1.05)
 
 
 def latents_beside_product(k: int, d: int, n: int, repeats: int) -> list[tuple[float, float]]:
@@ -270,6 +299,7 @@ def peak_memory(quick: bool) -> None:
 # long studies
 
 LENGTH, BOX, ENTRIES = 1000, 8, 64
+FAR = 6000
 
 
 def long_search(
@@ -310,8 +340,11 @@ def long_search(
     optimize(study, generator, objective, total_trials=trials, **options)
 
 
-def long_of(kind: str, path: str) -> None:
-    """Run in a process of its own: print milliseconds a trial at the start and at the end, whole and without policy."""
+def long_of(kind: str, path: str, length: int = LENGTH) -> None:
+    """Run in a process of its own: print milliseconds a trial at the start and at the end, whole and without policy.
+
+    The start is the second tenth of the trials, or those around 1,000 of a longer study.
+    """
     trials: list[int] = [0]
     clocks, choosing, chosen = [time.process_time()], [0.0], 0.0
 
@@ -324,10 +357,11 @@ def long_of(kind: str, path: str) -> None:
         nonlocal chosen
         chosen += spent
 
-    long_search(kind, path, LENGTH, called, chose)
+    long_search(kind, path, length, called, chose)
     n = np.diff(trials)[1:]  # from the making of one batch to that of the next: told, chosen and asked
-    spent, policy, at = np.diff(clocks)[1:], np.diff(choosing)[1:], np.array(trials[1:-1]) / LENGTH
-    parts = [(at >= 0.1) & (at < 0.2), at >= 0.9]
+    spent, policy, at = np.diff(clocks)[1:], np.diff(choosing)[1:], np.array(trials[1:-1])
+    first, last = ((0.1, 0.2), 0.9) if length == LENGTH else ((750 / length, 1250 / length), 1 - 500 / length)
+    parts = [(at >= first[0] * length) & (at < first[1] * length), at >= last * length]
     for cost in (spent, spent - policy):
         print(*(f"{cost[part].sum() / n[part].sum() * 1e3:.3f}" for part in parts))
 
@@ -367,6 +401,9 @@ def long(quick: bool) -> None:
             report(f"long_{name}_ratio", own_end / own_start, 1.5)
             if kind == "plan":
                 report("long_search_ratio", end / start, 1.5)
+        start, end, *_ = printed(__file__, "--long-of", "random", f"{folder}/far.db", "--length", str(FAR))
+        print(f"# random, {FAR:,} trials: a trial takes {start:.1f} ms at 1,000 and {end:.1f} ms at {FAR:,}")
+        report("long_6000_ratio", end / start, 1.5)
         waited, worked = printed(__file__, "--resume-of", path)
         print(f"# resumed after {waited:.2f} s on the clock, at a load of {os.getloadavg()[0]:.1f}")
         report("resume_seconds", worked, 3.0)
@@ -380,7 +417,10 @@ def import_time(quick: bool) -> None:
     report("import_seconds", statistics.median(child("-c", IMPORT) for _ in range(3 if quick else 9)), 0.3)
 
 
-PARTS = {part.__name__: part for part in (latents, study_memory, study_sqlite, hand, peak_memory, import_time, long)}
+PARTS = {
+    part.__name__: part
+    for part in (latents, candidates, study_memory, study_sqlite, hand, peak_memory, import_time, long)
+}
 
 
 def main() -> None:
@@ -389,6 +429,7 @@ def main() -> None:
     parser.add_argument("--only", choices=sorted(PARTS), help="one part")
     parser.add_argument("--peak-of", choices=("plain", "memory", "sqlite"), help=argparse.SUPPRESS)
     parser.add_argument("--long-of", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--length", type=int, default=LENGTH, help=argparse.SUPPRESS)
     parser.add_argument("--resume-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -396,7 +437,7 @@ def main() -> None:
         peak_of(arguments.peak_of)
         return
     if arguments.long_of:
-        long_of(*arguments.long_of)
+        long_of(*arguments.long_of, arguments.length)
         return
     if arguments.resume_of:
         resume_of(arguments.resume_of)

@@ -1,1 +1,23 @@
 """What turns latents into outputs: the protocols, generators of functions, conditions, and recipes."""
+
+from surrogate_ax.generation.conditions import Choice, Condition, Range
+from surrogate_ax.generation.function_generator import FunctionGenerator
+from surrogate_ax.generation.multi_condition import MultiCondition
+from surrogate_ax.generation.protocols import Generated, Generator, Outputs, Steppable, Timed
+from surrogate_ax.generation.recipe import Recipe, recipe_latents, render
+
+__all__ = [
+    "Choice",
+    "Condition",
+    "FunctionGenerator",
+    "Generated",
+    "Generator",
+    "MultiCondition",
+    "Outputs",
+    "Range",
+    "Recipe",
+    "Steppable",
+    "Timed",
+    "recipe_latents",
+    "render",
+]

@@ -1,7 +1,7 @@
-"""What turns latents into outputs: the protocols, and a generator made of a plain function.
+"""What turns latents into outputs: the protocols.
 
-A generator is a black box with a prior. Further abilities (inversion, stepping, remaking latents where it runs) are
-separate protocols that a class has or has not, so that `isinstance` tells the truth.
+A generator is a black box with a prior. Further abilities, such as stopping between steps, are separate protocols that
+a class has or has not, so that `isinstance` tells the truth.
 n items a call; NFE (network function evaluations) are the cost unit: denoiser rows evaluated for an item, doubled
 under classifier-free guidance.
 """
@@ -17,7 +17,6 @@ from torch import Tensor
 from surrogate_ax.arrays import Array
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.latents.priors import Latents, Prior
-from surrogate_ax.latents.seeds import Terms
 
 Outputs = Sequence[Any] | Array | Tensor  # one entry an item, in order
 S = TypeVar("S")
@@ -60,15 +59,6 @@ class Generator(Protocol):
 
 
 @runtime_checkable
-class Invertible(Protocol):
-    """A generator that can find the latents of given items."""
-
-    def invert(self, items: Outputs, conditions: Sequence[Condition]) -> tuple[Latents, Array, Array]:
-        """Latents of n items, their reconstruction errors (n,) and NFE (n,)."""
-        ...
-
-
-@runtime_checkable
 class Steppable(Protocol[S]):
     """A generator that can stop between steps, drop or merge rows, and go on. S holds rows at one step.
 
@@ -102,15 +92,6 @@ class Steppable(Protocol[S]):
 
     def finish(self, state: S) -> Generated:
         """The final outputs; the NFE are those of the whole trajectory, the seconds those of this call."""
-        ...
-
-
-@runtime_checkable
-class FromTerms(Protocol):
-    """A generator that remakes latents where it runs: keys and coefficients travel, tensors do not."""
-
-    def generate_terms(self, terms: Sequence[Terms], conditions: Sequence[Condition]) -> Generated:
-        """As `generate`, from the terms of n recipes."""
         ...
 
 
