@@ -1,4 +1,4 @@
-"""What the trials of a study are to us: told, running, gone or lost; and their recipes.
+"""What the trials of a study are to us: ended, running, gone or lost; and their recipes.
 
 A failed trial is of one of three kinds:
 
@@ -26,7 +26,7 @@ RETRIES = "retry_history"  # of Optuna's RetryHeartbeatStaleTrialCallback: numbe
 
 
 def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Told trials in the order in which they ended, without those that were broken off before they had a result."""
+    """Ended trials in their order, without those that were broken off before they had a result."""
     return sorted(filter(is_told, study.get_trials(deepcopy=False)), key=when_ended)
 
 
@@ -44,7 +44,7 @@ def read_recipe(trial: FrozenTrial) -> Recipe:
 
 
 def is_told(trial: FrozenTrial) -> bool:
-    """Whether a trial was told: a value, a stop at a checkpoint, or a failure of its own."""
+    """Whether a trial ended with something of its own: a value, a stop at a checkpoint, or a failure of its own."""
     return trial.state.is_finished() and not is_gone(trial) and not is_lost(trial)
 
 

@@ -148,7 +148,7 @@ def configure_runner(
         objective: judges them.
         rng: seed of draws and policy.
         space: the box.
-        policy: gives the box, as its next turn.
+        policy: gives the box, in its next round.
         catch: exceptions of generator and score that fail single trials; `()` lets them through.
         previews: a folder; every output's picture is written there.
         snapshot: a JSON file, kept up to date after every batch.
@@ -156,7 +156,7 @@ def configure_runner(
         device: where latents are made: the generator's.
 
     Raises:
-        ArgumentError: space and policy together, a turn that has no box for Ax to search, or a model that knows
+        ArgumentError: space and policy together, a round that has no box for Ax to search, or a model that knows
             nothing of that box yet.
         MismatchError: the client was begun with another generator, space, objective or K (named).
     """
@@ -182,7 +182,7 @@ def configure_runner(
     round = _policy(policy, space, history, generator, host.axes, device)(history, ENOUGH, rng)
     if round is None or round.space.fresh == 1 or round.size <= len(round.proposals):
         raise ArgumentError(
-            "policy: its next turn leaves nothing for Ax to propose. Let `optimize` run it, or give a space."
+            "policy: its next round leaves nothing for Ax to propose. Let `optimize` run it, or give a space."
         )
     if sees_one_round(client) and len(history.terms) and history.ended(round.number) < BEGIN:
         raise ArgumentError(

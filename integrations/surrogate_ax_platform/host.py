@@ -1,4 +1,4 @@
-"""Ax as a host of the core loop: what was told, asking in batches, telling with previews.
+"""Ax as a host of the core loop: asking in batches, telling with previews.
 
 The client's own generation strategy proposes inside the box. Plain draws and proposals are attached as trials of
 their own; those that lie in the round's box keep their place in it, the others get a round outside the search space.

@@ -108,11 +108,11 @@ def optimize(
 ) -> None:
     """Search a generator's outputs through a client, one generator call a batch.
 
-    Without a space the search is planned by `surrogate_ax.plan`: plain draws, then rounds of exact points that learn
-    from all told, attached to the client as trials. Where `configure_experiment` was given a model, a client came with
-    a generation strategy of its own, or conditions are searched, the strategy proposes: half the budget are plain
+    Without a space the search is planned by `surrogate_ax.plan`: plain draws, then rounds of proposals that learn
+    from every trial, attached to the client as trials. Where `configure_experiment` was given a model, a client came
+    with a generation strategy of its own, or conditions are searched, the strategy proposes: half the budget are plain
     draws, the rest is the box over the best of them (O3). With a space, its seeds are evaluated first, then the
-    strategy searches the box; with a policy, the strategy proposes what its turns leave to it.
+    strategy searches the box; with a policy, the strategy proposes what its rounds leave to it.
 
     Args:
         client: configured by `configure_experiment`, or loaded; run it again to go on.

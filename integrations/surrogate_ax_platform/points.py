@@ -1,4 +1,4 @@
-"""Points that are made here instead of by Ax: of plain draws, of exact rows, and at random."""
+"""Points that are made here instead of by Ax: of plain draws, of proposals, and at random."""
 
 from __future__ import annotations
 

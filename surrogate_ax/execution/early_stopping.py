@@ -56,7 +56,7 @@ class EarlyStopping:
     """Evaluates candidates step by step, and stops rows at checkpoints.
 
     Args:
-        host: told of all estimates, and asked which rows to stop where there is no `keep_fraction`.
+        host: is given all estimates, and says which rows stop where there is no `keep_fraction`.
         evaluator: of a generator that can stop between steps.
         steps: the checkpoints, as numbers of steps done, increasing.
         batch_size: rows of one call, at most.

@@ -249,7 +249,7 @@ def begin_record(
 
 
 def check_extent(total_trials: int | None, budget: int | None, **own: object) -> None:
-    """Refuse a run that is not told how much to do, or twice, or a planned one with parts of one's own.
+    """Refuse a run without an extent, with two, or a planned one with parts of one's own.
 
     Args:
         total_trials: trials wanted.

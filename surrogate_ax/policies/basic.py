@@ -99,7 +99,7 @@ def chain(first: Policy, second: Policy) -> Policy:
 
     Args:
         first: must end by returning None, as `draws` does and the moving policies do with `max_trials`.
-        second: numbers its rounds after those told, as the moving policies do.
+        second: numbers its rounds after the last, as the moving policies do.
     """
 
     def policy(history: History, remaining: int, rng: int) -> Round | None:

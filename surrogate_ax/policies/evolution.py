@@ -1,7 +1,7 @@
 """Policies that move the box from round to round: recombination with fresh noise, new seeds, trust regions.
 
 Each looks at the rounds that are closed and numbers its own after them. `max_trials` ends a policy when that many
-trials have been told, so that `chain` can go on with another. Plain draws should come first,
+trials have ended, so that `chain` can go on with another. Plain draws should come first,
 `chain(draws(prior, 32, axes=8), evolve(prior, axes=8))`; with nothing to move from a policy draws a round itself.
 """
 
@@ -29,12 +29,12 @@ STALLED = 2  # rounds without a new best after which a policy looks elsewhere
 
 
 def next_round(history: History, size: int, max_trials: int | None) -> tuple[int, History] | None:
-    """The number of the round to run and what was told before it, or None when `max_trials` trials have been told.
+    """The number of the round to run and what was evaluated before it, or None when `max_trials` trials have ended.
 
     Args:
         history: what the host knows.
         size: of the policy's rounds.
-        max_trials: how many told trials are enough; None never ends.
+        max_trials: how many are enough; None never ends.
     """
     last = history.last
     closed = last < history.begin or history.ended(last) >= size
@@ -89,7 +89,7 @@ def evolve(
         axes: K of the box, spanned by the best; the host samples in it when other workers hold the children.
         size: children a round.
         b: share of fresh noise at first.
-        max_trials: told trials after which the policy ends.
+        max_trials: ended trials after which the policy ends.
         device: where latents are made.
     """
 
@@ -132,7 +132,7 @@ def reseed(
         axes: K.
         size: trials a round.
         kept: how many axes are the best so far; half of them if left out.
-        max_trials: told trials after which the policy ends.
+        max_trials: ended trials after which the policy ends.
         chart: of the box; Knothe-Rosenblatt if left out.
         device: where latents are made.
 
@@ -173,7 +173,7 @@ def trust_region(
         axes: K; the first is the best, half of the others are the next best.
         size: trials a round.
         theta: the first angle, in (0, π/2].
-        max_trials: told trials after which the policy ends.
+        max_trials: ended trials after which the policy ends.
         device: where latents are made.
     """
     Cap(theta)
@@ -198,17 +198,17 @@ def log_ranks(count: int) -> Array:
 
 
 def best_axes(history: History, bank: Bank, axes: int, rows: Any = None) -> Array:
-    """A frame (K, M) of given coefficient rows, then of the best told ones that are not among them.
+    """A frame (K, M) of given coefficient rows, then of the best evaluated ones that are not among them.
 
     Raises:
-        ArgumentError: fewer rows were told than the box has axes.
+        ArgumentError: fewer rows were evaluated than the box has axes.
     """
     frame = np.zeros((0, len(bank.seeds))) if rows is None else np.asarray(rows)[:axes]
     if len(frame) < axes:
         others = bank.rows(history.terms[i] for i in history.order[: axes - len(frame)]).toarray()
         frame = np.vstack([frame, others])
     if len(frame) < axes:
-        raise ArgumentError(f"axes: expected at most as many as the {len(history.terms)} rows told, got K = {axes}.")
+        raise ArgumentError(f"axes: expected at most the {len(history.terms)} rows evaluated, got K = {axes}.")
     return frame
 
 

@@ -1,11 +1,11 @@
 """A Gaussian process on the sphere of latents, which sees their cosines only.
 
 Latents in high dimension lie on a sphere, and a kernel of their cosine needs their Gram matrix only. A point is a unit
-combination x = Σ c_i x_i of the latents of told trials; its cosines with all of them are G c, and the gradient of
+combination x = Σ c_i x_i of the latents of ended trials; its cosines with all of them are G c, and the gradient of
 anything that depends on those cosines is again such a combination. So no latent is ever made here.
 
-Notation: n told rows; G (n, n) their cosines; y (n,) scores, larger is better; c (m, n) coefficients of m points, with
-c G cᵀ = 1; k(cos) = a · 8 cos + (1 - a) exp((cos - 1) / l²) the kernel, l the length scale, τ² the noise.
+Notation: n evaluated rows; G (n, n) their cosines; y (n,) scores, larger is better; c (m, n) coefficients of m points,
+with c G cᵀ = 1; k(cos) = a · 8 cos + (1 - a) exp((cos - 1) / l²) the kernel, l the length scale, τ² the noise.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Posterior:
-    """A Gaussian process given what was told.
+    """A Gaussian process given a history.
 
     Args:
         kernel: of its cosines.
-        gram: (n, n) cosines of the told rows.
+        gram: (n, n) cosines of the evaluated rows.
         inverse: (n, n) of the covariance of the scores, over `scale`.
         alpha: (n,) inverse times the centred scores.
         centre: mean of the scores.
@@ -104,7 +104,7 @@ def fit(gram: Array, y: Array) -> Posterior:
     """The process of largest marginal likelihood over a grid of a, l and τ².
 
     Args:
-        gram: (n, n) cosines of the told rows.
+        gram: (n, n) cosines of the evaluated rows.
         y: (n,) scores, larger is better.
     """
     centre = float(y.mean())

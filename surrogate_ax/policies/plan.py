@@ -38,7 +38,7 @@ class Plan:
         axes: K of the box, the same for the whole study.
         size: trials a round of "sphere".
         sampled: trials of such a round that the host's sampler proposes between the proposals.
-        anneal_over: told trials over which the share of fresh noise falls: first learn where, then refine.
+        anneal_over: ended trials over which the share of fresh noise falls: first learn where, then refine.
         checkpoint: step after which estimates are scored and only the best of a round go on; 0 for none.
         keep_fraction: share of a round that goes on.
         steps: T, of a whole trajectory.

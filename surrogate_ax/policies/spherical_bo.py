@@ -37,8 +37,8 @@ from surrogate_ax.policies.gaussian_process import Posterior, fit, maximize_acqu
 from surrogate_ax.policies.history import History, Policy, Round, as_proposals
 
 STARTS = 32  # points that are moved, at least
-ROWS = 200  # told rows that the process is fitted to, at most
-RECOMBINED = 48, 250  # told rows from which half of a round, and all of it, are children of the best rows' combination
+ROWS = 200  # evaluated rows that the process is fitted to, at most
+RECOMBINED = 48, 250  # evaluated rows from which half of a round, and all of it, recombines the best rows
 ODD, HALVINGS = 0.004, 5  # a child as odd as fewer draws than this takes more noise; bisections of how much
 WIDE, SPARED = (0.5, 0.9), 4  # range of b, for every fourth proposal, after two rounds without a new best
 APART = 0.97  # largest cosine between the proposals of a batch
@@ -65,9 +65,9 @@ def spherical_bo(
         size: trials a round.
         sampled: how many of them the host's sampler proposes inside the box; the others are exact proposals.
         fresh: range of b, the share of fresh noise: a proposal is √(1-b²) x + b ε.
-        anneal_over: told trials over which b falls from the end of its range to the beginning, since what is known
+        anneal_over: ended trials over which b falls from the end of its range to the beginning, since what is known
             grows and so does what noise costs; if left out, b is drawn evenly from the range.
-        max_trials: told trials after which the policy ends.
+        max_trials: ended trials after which the policy ends.
         device: where latents are made.
 
     Raises:
@@ -129,10 +129,8 @@ def _least_noise(bank: Bank, combined: Array, fresh: Array, b: Array) -> Array:
     """(m,) b, or the least share above it with which a latent does not stand out."""
     m, shapes = len(b), inner_shapes(bank.prior)
     both = np.vstack([combined, fresh])
-    latents, cosine = (
-        bank.directions(both),
-        bank.gram(both)[:m, m:].diagonal(),
-    )  # made once: a mixture of both is linear
+    # Made once, since a mixture of both is linear; without radii, which the norm of a draw would not have.
+    latents, cosine = bank.directions(both), bank.gram(both)[:m, m:].diagonal()
 
     def is_atypical(rows: Array, share: Array) -> Array:
         kept = np.sqrt(1 - share**2)
@@ -152,10 +150,10 @@ def _least_noise(bank: Bank, combined: Array, fresh: Array, b: Array) -> Array:
 
 
 def proposals(gram: Array, scores: Array, count: int, rng: np.random.Generator) -> Array:
-    """Unit combinations of told rows of large expected improvement.
+    """Unit combinations of evaluated rows of large expected improvement.
 
     Args:
-        gram: (n, n) cosines of the told rows.
+        gram: (n, n) cosines of the evaluated rows.
         scores: (n,) larger is better.
         count: how many proposals.
         rng: draws where the moves begin.
