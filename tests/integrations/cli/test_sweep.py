@@ -152,7 +152,7 @@ def test_a_dry_run_tells_cost_and_plan_and_writes_nothing(sweep: Sweep, calls: C
 def test_a_dry_run_of_a_sweep_that_was_begun(sweep: Sweep) -> None:
     sweep("sweep", budget="8")
     answer = sweep("sweep", "--dry-run", budget="20")
-    assert "20 in batches of 4; found 8 told" in answer.stdout
+    assert "20 in batches of 4; found 8 trials ended" in answer.stdout
     assert "about 12 NFE" in answer.stdout
     assert len(study_of().trials) == 8
 
