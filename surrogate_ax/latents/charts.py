@@ -137,7 +137,8 @@ class Cap:
         return np.asarray(np.clip(np.hstack([first[:, None], others]), EDGE, 1 - EDGE))
 
 
-CHARTS: dict[str, type[KnotheRosenblatt] | type[Angular]] = {chart.name: chart for chart in (KnotheRosenblatt, Angular)}
+# The charts without arguments, by the name that a space records.
+CHARTS: dict[str, Chart] = {chart.name: chart for chart in (KnotheRosenblatt(), Angular())}
 
 
 def chart_named(name: str) -> Chart:
@@ -152,7 +153,7 @@ def chart_named(name: str) -> Chart:
             return Cap(float(angle))
     if name not in CHARTS:
         raise ArgumentError(f"chart: expected one of {sorted(CHARTS)} or 'cap ANGLE', got {name!r}.")
-    return CHARTS[name]()
+    return CHARTS[name]
 
 
 def check_box(u: Array) -> Array:

@@ -534,7 +534,7 @@ def test_files_without_a_frame_are_refused(tmp_path):
 def test_an_unknown_chart_is_named(tmp_path):
     stored_space().save(tmp_path)
     change_json(tmp_path, chart="cone")
-    with pytest.raises(ArgumentError, match=r"chart: expected one of \['angular', 'knothe-rosenblatt'\] .* got 'cone'"):
+    with pytest.raises(ArgumentError, match=r"chart: expected one of \[.*'knothe-rosenblatt'.*\] .* got 'cone'"):
         SurrogateSpace.load(tmp_path, STANDARD)
 
 
