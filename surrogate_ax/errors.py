@@ -20,7 +20,7 @@ class ShapeError(ArgumentError):
 
 
 class SeedError(ArgumentError):
-    """Seeds do not behave like independent draws from the prior, or are not finite."""
+    """Seeds that do not behave like independent draws from the prior, or whose rows are missing, damaged or not finite."""
 
 
 class MissingSeedError(SeedError, KeyError):

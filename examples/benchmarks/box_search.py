@@ -1,5 +1,6 @@
 """One box searched by three Bayesian optimisers from the same points: ours, a plain Ax client, Optuna's GPSampler."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -10,7 +11,6 @@ from ax.api.configs import RangeParameterConfig
 from surrogate_ax import Generator, Metric, Objective, Policy, SurrogateSpace
 from surrogate_ax.policies.history import Round, as_proposals
 from surrogate_ax_platform import configure_experiment, optimize, records
-from surrogate_ax_platform.records import values_of
 
 Array = np.ndarray
 Score = Callable[[Array], Array]
@@ -51,7 +51,8 @@ def with_coefficients(
     configure_experiment(client, generator, objective, space=space, model="coefficients", rng=rng)
     policy = fixed_turn(Round(space, 0, total, as_proposals(space.bank, space.coefficients(begin))))
     optimize(client, generator, objective, total_trials=total, batch_size=BATCH, rng=rng, policy=policy)
-    return client, np.array([values_of(t, ["score"])[0] for t in records.trials(client._experiment)])
+    results = [trial.run_metadata.get(records.RESULT, {}) for trial in records.trials(client._experiment)]
+    return client, np.array([result.get("values", {}).get("score", math.nan) for result in results])
 
 
 def with_ax(generator: Generator, score: Score, space: SurrogateSpace, begin: Array, rng: int) -> Array:

@@ -18,7 +18,7 @@ import yaml
 
 from surrogate_ax.analysis.portfolio import choose
 from surrogate_ax.errors import ArgumentError, UnsupportedError
-from surrogate_ax.execution.records import SearchRecord
+from surrogate_ax.execution.records import SearchRecord, refuse_old_seeds
 from surrogate_ax.generation.protocols import Generated, Timed
 from surrogate_ax.generation.recipe import Recipe, render
 from surrogate_ax.media.previews import save_preview
@@ -62,6 +62,7 @@ def make_best(
         ArgumentError: no trial has succeeded, k or the limit out of range, or overrides that cannot be changed.
         GenerationError: the generator failed for one of them.
     """
+    refuse_old_seeds(record.trials)
     rows = choose(record.history, components.generator.prior, k=k, max_cosine=max_cosine)
     recipes = [record.trials[row].recipe for row in rows]
     try:

@@ -23,7 +23,7 @@ from surrogate_ax.arrays import Array
 from surrogate_ax.errors import MismatchError
 from surrogate_ax.execution.executor import Candidate
 from surrogate_ax.execution.loop import INTERRUPTED
-from surrogate_ax.execution.records import keep_seeds
+from surrogate_ax.execution.records import keep_seeds, refuse_old_seeds
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import Recipe
@@ -112,7 +112,9 @@ class OptunaHost:
 
         Interrupted and lost trials are as if never asked: their places are free.
         """
+        known = len(self._reader.ended)
         unended = self._reader.read(self._trials())
+        refuse_old_seeds(self._reader.ended[known:])
         return self._reader.history([round_of(trial) for trial in self._others(unended)])
 
     def ask(self, n: int, round: Round) -> Candidates:

@@ -10,6 +10,7 @@ import torch
 from optuna.trial import FrozenTrial
 
 from surrogate_ax.analysis.portfolio import choose
+from surrogate_ax.execution.records import refuse_old_seeds
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import Recipe, render
 from surrogate_ax.scoring.objective import Objective
@@ -64,6 +65,7 @@ def portfolio(
         SeedError: a stored seed is not where it should be.
     """
     record = read_record(study, objective, seeds=seeds)
+    refuse_old_seeds(record.trials)
     chosen = [record.trials[row] for row in choose(record.history, generator.prior, k=k, max_cosine=max_cosine)]
     trials = study.get_trials(deepcopy=False)
     recipes = [trial.recipe for trial in chosen]

@@ -57,8 +57,8 @@ class StudyReader:
         """
         unsettled = trials[self._settled :]
         fresh = [trial for trial in unsettled if trial.state.is_finished() and trial.number not in self._read]
-        self._read.update(trial.number for trial in fresh)
         self._builder.extend([(when_ended(trial)[0], self._ended(trial)) for trial in fresh if is_told(trial)])
+        self._read.update(trial.number for trial in fresh)
         unended = [trial for trial in unsettled if not trial.state.is_finished()]
         self._settled = unended[0].number if unended else len(trials)
         self._read = {number for number in self._read if number >= self._settled}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import InMemoryStorage
+from optuna.storages import InMemoryStorage, RDBStorage
 
 from surrogate_ax.latents.seed_store import FolderSeedStore, MemorySeedStore, SeedStore
 from surrogate_ax_optuna.attributes import SEEDS_ATTR
@@ -38,8 +38,24 @@ def study_seeds(study: optuna.Study, seeds: Seeds = None) -> SeedStore | None:
     if isinstance(storage, InMemoryStorage):
         kept: MemorySeedStore = vars(storage).setdefault("_surrogate_seeds", MemorySeedStore())
         return kept
-    file = str(getattr(storage, "url", "")).partition("sqlite:///")[2]
-    return FolderSeedStore(Path(file).with_name(f"{Path(file).stem}-seeds")) if file else None
+    file = _sqlite_file(storage)
+    return None if file is None else FolderSeedStore(file.with_name(f"{_stem(file)}-seeds"))
+
+
+def _sqlite_file(storage: Any) -> Path | None:
+    """The database file of a storage on SQLite."""
+    if not isinstance(storage, RDBStorage) or not storage.url.startswith("sqlite"):
+        return None
+    from sqlalchemy.engine import make_url  # where it is used: a study in memory can do without its 16 MB
+
+    database = make_url(storage.url).database or ""
+    path = database.removeprefix("file:").partition("?")[0] if database.startswith("file:") else database
+    return Path(path) if path and ":memory:" not in path else None
+
+
+def _stem(file: Path) -> str:
+    """The name of a database file, without an ending that says no more than that it is one."""
+    return file.stem if file.suffix in (".db", ".sqlite", ".sqlite3") else file.name
 
 
 def remember_seeds(study: optuna.Study, seeds: Seeds) -> None:

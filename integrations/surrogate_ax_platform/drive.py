@@ -174,10 +174,7 @@ def configure_runner(
         axes=host.axes,
         host_proposes=host_proposes(client),
     )
-    recorded = recorded_search(client)
-    if space is None and recorded is not None:  # the box is that of the search, whatever has moved it
-        session.facts["space"] = recorded["space"]
-    record = session.begin(recorded, study="client: its experiment")
+    record = session.begin(recorded_search(client), study="client: its experiment", inside=space is None)
     history = host.history()
     round = _policy(policy, space, history, generator, host.axes, device)(history, ENOUGH, rng)
     if round is None or round.space.fresh == 1 or round.size <= len(round.proposals):

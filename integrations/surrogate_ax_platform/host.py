@@ -26,7 +26,7 @@ from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, GenerationError
 from surrogate_ax.execution.executor import Candidate
 from surrogate_ax.execution.loop import INTERRUPTED
-from surrogate_ax.execution.records import keep_seeds
+from surrogate_ax.execution.records import keep_seeds, refuse_old_seeds
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.seed_store import SeedStore
@@ -99,7 +99,10 @@ class AxHost:
 
     def history(self) -> History:
         """Ended trials in the order in which they ended; running ones are the caller's, or will be reclaimed."""
-        return self._reader.read(self._experiment)
+        known = len(self._reader.ended)
+        history = self._reader.read(self._experiment)
+        refuse_old_seeds(self._reader.ended[known:])
+        return history
 
     def ask(self, n: int, round: Round) -> Sequence[Candidate[Ticket]]:
         """Trials left by a dead worker, proposals of the round that nobody has run yet, then what Ax proposes.
@@ -122,7 +125,7 @@ class AxHost:
             else:
                 candidates.extend(self._attach(round, self._point(round), n) for _ in range(wanted))
         except BaseException:
-            self.give_back(candidates)
+            self._give_back([candidate.ticket for candidate in candidates])
             raise
         if not candidates:
             raise GenerationError("client: Ax's generation strategy proposed no trial, and none is running.")
@@ -219,7 +222,7 @@ class AxHost:
             return round.point(params, Draw(self._entropy, trial.index))
         except ArgumentError as error:
             raise ArgumentError(
-                f"client: trial {trial.index} lies outside the box ({error}). Mark it abandoned to go on."
+                f"client: trial {trial.index} lies outside the box ({error}). Mark it failed to go on."
             ) from error
 
     def _proposals_left(self, round: Round) -> list[int]:

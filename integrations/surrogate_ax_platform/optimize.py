@@ -171,10 +171,10 @@ def optimize(
     )
     record = session.begin(recorded_search(client), study="client: its experiment")
     store = client_seeds(client, seeds, snapshot=snapshot)
-    if space is not None:
-        keep_seeds(store, space.bank, advice=ADVICE)
     if snapshot is not None:
         check_snapshot(client, snapshot)
+    if space is not None:
+        keep_seeds(store, space.bank, advice=ADVICE)
     host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, seeds=store)
     remember_seeds(client, store)
     record_search(client, record)  # after every check, so that what is refused leaves no trace

@@ -7,7 +7,7 @@ the step where it was stopped, if it was), `surrogate:passed` (estimates of the 
 name of its picture).
 Experiment (properties): `surrogate:experiment` (what it was begun with), `surrogate:spaces` (the frame of each round),
 `surrogate:round` (the round in play), `surrogate:gram` (inner products of stored seeds with the seeds of the frames),
-`surrogate:chosen` (whether the user chose the generation strategy).
+`surrogate:chosen` (whether the user chose the generation strategy), `surrogate:seeds` (folder of stored seeds).
 """
 
 from __future__ import annotations
@@ -120,13 +120,6 @@ def read_trial(trial: Trial, objective: Objective) -> EndedTrial:
     return EndedTrial(trial.index, read_recipe(trial), round_of(trial), kept.get(RESULT, {}), estimates)
 
 
-def values_of(trial: Trial, names: Sequence[str]) -> list[float]:
-    """Values of metrics on an ended trial, NaN where it has none."""
-    return EndedTrial(trial.index, read_recipe(trial), round_of(trial), trial.run_metadata.get(RESULT, {})).values(
-        names
-    )
-
-
 class ExperimentReader:
     """Reads the ended trials of an experiment, each once.
 
@@ -143,9 +136,9 @@ class ExperimentReader:
     def read(self, experiment: Experiment) -> History:
         """The history of all that has ended; running trials are the caller's, or will be reclaimed."""
         fresh = [trial for trial in ended_trials(experiment) if trial.index not in self._read]
-        self._read.update(trial.index for trial in fresh)
         rows = [(trial.run_metadata.get(ORDER, math.inf), read_trial(trial, self._objective)) for trial in fresh]
         self._builder.extend(rows)
+        self._read.update(trial.index for trial in fresh)
         return self._builder.build()
 
     @property

@@ -37,6 +37,13 @@ def client_seeds(client: Client, seeds: Seeds = None, *, snapshot: Path | str | 
     return kept
 
 
+def save_seeds(client: Client, snapshot: Path | str) -> None:
+    """Put the seeds that a client keeps in memory beside its snapshot, which would forget them."""
+    kept: MemorySeedStore | None = vars(client).get("_surrogate_seeds")
+    if kept is not None and len(kept):
+        FolderSeedStore(beside(snapshot)).add(kept)
+
+
 def remember_seeds(client: Client, store: SeedStore | None) -> None:
     """Note the folder of a client's seeds in its experiment."""
     if isinstance(store, FolderSeedStore):

@@ -12,7 +12,7 @@ from ax.exceptions.core import AxError
 
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.latents.seed_store import FolderSeedStore
-from surrogate_ax_platform.seeds import beside, remember_seeds
+from surrogate_ax_platform.seeds import beside, remember_seeds, save_seeds
 
 
 def save_client(client: Client, path: Path | str) -> None:
@@ -20,7 +20,7 @@ def save_client(client: Client, path: Path | str) -> None:
 
     Args:
         client: with an experiment.
-        path: the JSON file.
+        path: the JSON file; stored seeds that the client keeps in memory are written into a folder beside it.
 
     Raises:
         ArgumentError: the file cannot be written.
@@ -30,6 +30,7 @@ def save_client(client: Client, path: Path | str) -> None:
     new = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        save_seeds(client, path)
         client.save_to_json_file(str(new))
         with new.open("rb+") as file:
             os.fsync(file.fileno())

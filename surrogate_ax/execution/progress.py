@@ -66,5 +66,7 @@ def _tqdm() -> Any:
     try:
         from tqdm.auto import tqdm
     except ImportError as error:
-        raise MissingExtraError("A progress bar needs tqdm: pip install tqdm, or pass progress=False.") from error
+        raise MissingExtraError(
+            "A progress bar needs tqdm: pip install 'surrogate-ax[optuna]' or [ax]. Or pass progress=False."
+        ) from error
     return tqdm

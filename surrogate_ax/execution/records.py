@@ -108,6 +108,21 @@ def keep_seeds(store: SeedStore | None, bank: Bank, *, advice: str) -> None:
     store.add(tensors)
 
 
+def refuse_old_seeds(trials: Sequence[EndedTrial]) -> None:
+    """Refuse trials with stored seeds of an earlier version of recipes: their rows mean other latents by now.
+
+    Raises:
+        MismatchError: naming the first of them and its version; a report and `render` take them still.
+    """
+    for trial in trials:
+        if trial.recipe.version != RECIPE_VERSION:
+            raise MismatchError(
+                f"study: trial {trial.number} holds stored seeds by version {trial.recipe.version} of recipes, whose "
+                f"latents lost their radius; this release searches by version {RECIPE_VERSION}. `render` still remakes "
+                "its output; begin a new study."
+            )
+
+
 class HistoryBuilder:
     """A history that grows with the trials that end: each is read once.
 
@@ -136,9 +151,7 @@ class HistoryBuilder:
         if rows and self._when and rows[0][0] < self._when[-1]:  # ended earlier than what is known, and seen later
             rows = sorted([*zip(self._when, self._trials, strict=True), *rows], key=lambda row: row[0])
             self._trials, self._when = [], []
-            self._history = dataclasses.replace(
-                self._history.rows(np.zeros(0, dtype=np.int64)), tensors=self._history.tensors
-            )
+            self._history = self._history.rows(np.zeros(0, dtype=np.int64))
         self._append([trial for _, trial in rows])
         self._when += [when for when, _ in rows]
 
@@ -153,13 +166,6 @@ class HistoryBuilder:
     def _append(self, trials: Sequence[EndedTrial]) -> None:
         if not trials:
             return
-        for trial in trials:
-            if trial.recipe.version != RECIPE_VERSION:
-                raise MismatchError(
-                    f"study: trial {trial.number} holds stored seeds by version {trial.recipe.version} of recipes, "
-                    f"whose latents lost their radius; this release searches by version {RECIPE_VERSION}. `render` "
-                    "still remakes its output; begin a new study."
-                )
         self._trials = [*self._trials, *trials]
         h, names, n = self._history, self._names, len(trials)
         values = _columns(names, [trial.values(names) for trial in trials])

@@ -34,7 +34,7 @@ from surrogate_ax.policies.proposer import Proposer
 from surrogate_ax.scoring.evaluator import Evaluator
 from surrogate_ax.scoring.objective import Objective
 
-RECORD_VERSION = 2  # of what a study records of the search; 1 is an Ax experiment's of before, with fewer facts
+RECORD_VERSION = 2  # of what a study records of the search; an earlier Ax experiment has 1, with fewer facts
 
 
 class Session:
@@ -95,12 +95,13 @@ class Session:
         if overlap:
             check_overlap(checkpoints)
         self.conditions = check_searched(conditions or {})
-        self.facts = search_facts(objective, space=space, policy=policy, conditions=self.conditions, rng=rng)
+        self._facts = search_facts(objective, space=space, policy=policy, conditions=self.conditions, rng=rng)
         self._rng, self._batch_size, self._device, self._overlap = rng, batch_size, device, overlap
         self._own_policy = fixed(space) if space else policy
         self._budget, self._cohort_size = budget, batch_size
         self.total_trials = total_trials or budget or 0
         self._checkpoints, self._keep_fraction = tuple(checkpoints), keep_fraction
+        self.proposer: Proposer  # from `begin` on
         self._plan = plan(
             budget or total_trials or 0,
             dim=generator.prior.dim,
@@ -109,17 +110,20 @@ class Session:
             steps=None if budget is None or overlap else stoppable_steps(generator, objective),
         )
 
-    def begin(self, recorded: Mapping[str, Any] | None, *, study: str) -> dict[str, Any]:
-        """The record of the search: as its first trial has begun it, or new.
+    def begin(self, recorded: Mapping[str, Any] | None, *, study: str, inside: bool = False) -> dict[str, Any]:
+        """The record of the search: as its first trial has begun it, or new. `executor` and `run` come after it.
 
         Args:
             recorded: what the study has recorded, None where no trial stands.
             study: what it is called, for messages.
+            inside: whether this run goes on inside a box that the search has come to, whatever has moved it and with
+                whatever seed.
 
         Raises:
             MismatchError: another generator, space, objective or conditions (named).
         """
-        record = begin_record(recorded, self.facts, self.evaluator.generator, self._plan, study=study)
+        facts = {k: v for k, v in self._facts.items() if not (inside and recorded and k in ("space", "rng"))}
+        record = begin_record(recorded, facts, self.evaluator.generator, self._plan, study=study)
         self._plan = Plan.from_json(record["plan"])
         if self._budget is not None:
             spent = self._plan.spend(self._budget, stops=not self._overlap)
@@ -235,16 +239,16 @@ def begin_record(
     if recorded is None:
         made = {"version": RECORD_VERSION, "generator": dict(generator.fingerprint), "plan": planned.to_json()}
         return made | dict(facts)
-    if recorded.get("version") not in (1, RECORD_VERSION):
+    if recorded.get("version") not in (1, RECORD_VERSION) or "plan" not in recorded:
         raise MismatchError(
             f"{study}: made by version {recorded.get('version')} of this record, this release reads {RECORD_VERSION}."
         )
-    check_fingerprint(recorded["generator"], generator, what="study")
+    check_fingerprint(recorded["generator"], generator, what="search")
     differing = [
         f"{name}: {recorded[name]} -> {fact}" for name, fact in facts.items() if recorded.get(name, fact) != fact
     ]
     if differing:
-        raise MismatchError(f"{study} was begun with other parts. {'; '.join(differing)}. Use a new study.")
+        raise MismatchError(f"{study} was begun with other parts. {'; '.join(differing)}. Begin a new one.")
     return dict(recorded)
 
 

@@ -65,10 +65,11 @@ class SeedRows:
             return seed
         if isinstance(seed, Stored):
             if seed.sha256 not in self._given and seed.sha256 not in self._tensors:
-                where = f" in {self._tensors!r}" if isinstance(self._tensors, SeedStore) else ""
-                raise SeedError(
-                    f"seeds: no tensor is given for {seed}{where}. Pass it in `tensors`, or load the space that has it."
-                )
+                if isinstance(self._tensors, SeedStore):
+                    advice = f"in {self._tensors!r}. Pass the store or folder that has it as `seeds`."
+                else:
+                    advice = "given. Pass a store or folder that has it as `seeds`, or its row in a bank's `tensors`."
+                raise SeedError(f"seeds: there is no tensor of {seed} {advice}")
             return seed
         row = stored_row(seed, dim=self.dim)
         sha256 = row_sha256(row)

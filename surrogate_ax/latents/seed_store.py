@@ -7,6 +7,7 @@ asked for, and checked against its name. Files are safetensors: numbers only, no
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import uuid
@@ -174,7 +175,8 @@ class FolderSeedStore(SeedStore):
         except OSError as error:
             raise StorageError(f"seeds: {sha256} could not be written into {self.folder} ({error}).") from error
         finally:
-            beside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the error to show is the one above
+                beside.unlink(missing_ok=True)
 
 
 def seed_store(where: SeedStore | Path | str | None) -> SeedStore:

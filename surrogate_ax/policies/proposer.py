@@ -1,7 +1,7 @@
 """What a search evaluates next: from its history and what is pending to a round, its proposals and points of its box.
 
 A proposer is pure: equal histories give equal rounds, on resume and in every worker. It holds no generator, and a
-planned one is JSON, so a process without the model can propose.
+planned one is JSON, so that a process without the model can propose: it reads the JSON, and the study's history.
 """
 
 from __future__ import annotations

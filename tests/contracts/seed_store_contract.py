@@ -83,7 +83,10 @@ class SeedStoreContract:
         names = store.put(given)
         bank = Bank(Gaussian((D,)), [Draw(0, 0)], tensors=store).extend([Stored(name) for name in names])
         torch.testing.assert_close(bank.inner(np.eye(3))[1:], torch.stack(given), rtol=0, atol=0)
-        with pytest.raises(SeedError, match=f"(?s)no tensor is given for Stored.*{MISSING}.* in .*Store.*Pass it in"):
+        message = f"(?s)there is no tensor of Stored.*{MISSING}.* in .*Store.*Pass the store"
+        with pytest.raises(SeedError, match=message):
+            SeedError, match=f"(?s)there is no tensor of Stored.*{MISSING}.* in .*Store.*Pass the store"
+        ):
             bank.extend([Stored(MISSING)])
 
     def test_an_empty_store_is_true(self, store: SeedStore):

@@ -9,7 +9,14 @@ import pytest
 
 from surrogate_ax import Gaussian, Metric, Objective, Recipe, SurrogateSpace
 from surrogate_ax.errors import ArgumentError, MismatchError
-from surrogate_ax.execution.records import EndedTrial, HistoryBuilder, SearchRecord, SearchStatus, keep_seeds
+from surrogate_ax.execution.records import (
+    EndedTrial,
+    HistoryBuilder,
+    SearchRecord,
+    SearchStatus,
+    keep_seeds,
+    refuse_old_seeds,
+)
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seed_store import MemorySeedStore
 from surrogate_ax.latents.seeds import Draw, Stored
@@ -76,8 +83,9 @@ def test_a_history_does_not_change_when_more_ends():
 
 def test_old_rows_of_stored_seeds_are_refused_by_version():
     old = Recipe(((Stored("0" * 64), 1.0),), {}, {}, 1, version=1)
+    assert len(_built([(1.0, _ended(5, 1.0, recipe=old))]).terms) == 1  # a report shows them still
     with pytest.raises(MismatchError, match=r"trial 5 holds stored seeds by version 1 .* version 2"):
-        _built([(1.0, _ended(5, 1.0, recipe=old))])
+        refuse_old_seeds([_ended(4, 1.0), _ended(5, 1.0, recipe=old)])
 
 
 def test_a_record_sums_up():

@@ -269,7 +269,7 @@ def test_an_item_that_fails_stops_the_rendering_with_its_reason():
 
 def test_a_stored_seed_needs_its_tensor():
     generator = Scaled()
-    with pytest.raises(SeedError, match="seeds: no tensor is given for Stored"):
+    with pytest.raises(SeedError, match="seeds: there is no tensor of Stored"):
         render(recipe_of(generator, terms=((Stored("0" * 64), 1.0),)), generator)
 
 

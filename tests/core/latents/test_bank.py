@@ -347,7 +347,7 @@ def test_a_bank_is_remade_from_its_seeds_and_tensors(mixed):
 
 
 def test_a_stored_seed_without_its_tensor_is_named():
-    with pytest.raises(SeedError, match=r"seeds: no tensor is given for Stored.*Pass it in `tensors`"):
+    with pytest.raises(SeedError, match=r"seeds: there is no tensor of Stored.*as `seeds`, or its row in"):
         Bank(PRIOR, [Stored("0" * 64, "photo")])
 
 

@@ -60,7 +60,7 @@ def test_the_bank_of_what_was_told_holds_its_seeds_in_order():
     bank = made.bank(PRIOR)
     assert bank.seeds == (Draw(1, 7), Draw(1, 2), stored.seeds[-1])
     assert bank.rows(made.terms).toarray().tolist() == [[0.6, 0.8, 0], [0, 0, 1], [1, 0, 0]]
-    with pytest.raises(SeedError, match="no tensor is given"):
+    with pytest.raises(SeedError, match="there is no tensor of"):
         history([1, 2, 3], terms=terms).bank(PRIOR)
 
 

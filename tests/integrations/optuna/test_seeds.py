@@ -22,6 +22,7 @@ from surrogate_ax.errors import ArgumentError, MismatchError, SeedError
 from surrogate_ax.policies.spherical_bo import spherical_bo
 from surrogate_ax_optuna import optimize, portfolio, read_record, sqlite
 from surrogate_ax_optuna.seed_artifacts import ArtifactSeedStore
+from surrogate_ax_optuna.seeds import study_seeds
 from surrogate_ax_optuna.trials import read_recipe
 
 K, RADIUS = 4, 1.18  # |z|²/D = 1.39, as exact inversions have it
@@ -151,10 +152,35 @@ def test_old_recipes_with_stored_seeds_are_refused_by_version(make_study, genera
     frozen.set_user_attr("surrogate:recipe", record)
     old = make_study()
     old.add_trial(frozen)
-    with pytest.raises(MismatchError, match=r"stored seeds by version 1"):
-        read_record(old, objective)
+    old.set_user_attr("surrogate:study", study.user_attrs["surrogate:study"])
+    for search in (
+        lambda: portfolio(old, generator, seeds=tmp_path / "study-seeds"),
+        lambda: _search(old, generator, objective, space=space),
+    ):
+        with pytest.raises(MismatchError, match=r"stored seeds by version 1"):
+            search()
+    assert len(read_record(old).trials) == 1
     outputs, _ = render(read_recipe(frozen), generator, seeds=space.bank.tensors)
     assert float(outputs.square().mean()) == pytest.approx(1, abs=1e-5)  # as it was: without its radius
+
+
+@pytest.mark.parametrize(
+    ("address", "folder"),
+    [
+        ("study.db", "study-seeds"),
+        ("v1.2", "v1.2-seeds"),
+        ("study.sqlite?timeout=30", "study-seeds"),
+        ("file:{here}/uri.db?uri=true", "uri-seeds"),
+    ],
+)
+def test_the_folder_lies_beside_the_database(tmp_path, address, folder):
+    address = address.format(here=tmp_path) if "{here}" in address else f"{tmp_path}/{address}"
+    study = optuna.create_study(storage=optuna.storages.RDBStorage(f"sqlite:///{address}"))
+    assert study_seeds(study).folder == tmp_path / folder
+
+
+def test_a_database_in_memory_has_no_folder():
+    assert study_seeds(optuna.create_study(storage=optuna.storages.RDBStorage("sqlite:///:memory:"))) is None
 
 
 def test_in_memory_they_live_with_the_storage(make_study, generator, objective, space):

@@ -14,7 +14,7 @@ from surrogate_ax.errors import ArgumentError
 from surrogate_ax_botorch import CoefficientKernel
 from surrogate_ax_platform import generation_strategy, load_client, optimize, records
 from surrogate_ax_platform.coefficients import geometry
-from surrogate_ax_platform.records import values_of
+from tests.integrations.platform.values import values_of
 
 K = 4
 

@@ -14,7 +14,7 @@ from ax.utils.testing.mock import mock_botorch_optimize_context_manager
 from surrogate_ax import Gaussian, Metric, Objective, SurrogateSpace, draws
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax_platform import configure_runner, load_client, optimize, records
-from surrogate_ax_platform.records import values_of
+from tests.integrations.platform.values import values_of
 
 D, K = 32, 4
 pytestmark = pytest.mark.filterwarnings("ignore::ax.exceptions.core.AxParameterWarning")

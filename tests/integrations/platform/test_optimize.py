@@ -24,8 +24,8 @@ from surrogate_ax_platform import (
     records,
     save_client,
 )
-from surrogate_ax_platform.records import values_of
 from tests.contracts.euler_flow import EulerFlow
+from tests.integrations.platform.values import values_of
 
 K = 4
 
@@ -300,8 +300,10 @@ def test_early_stopping_ends_rows_at_a_checkpoint():
     assert np.isnan(history.values["total"]).sum() == statuses.count("EARLY_STOPPED")
     assert np.isfinite(history.estimates["total"]).sum() == statuses.count("EARLY_STOPPED")
     simple = FunctionGenerator(lambda z: z, (32,))
+    client = Client()
+    configure_experiment(client, simple, goal)
     with pytest.raises(UnsupportedError):
-        optimize(Client(), simple, goal, total_trials=4, rng=0, checkpoints=(3,))
+        optimize(client, simple, goal, total_trials=4, rng=0, checkpoints=(3,))
 
 
 def test_a_budget_is_spent_in_more_trials_most_of_them_stopped():

@@ -8,8 +8,8 @@ from ax.utils.testing.mock import mock_botorch_optimize_context_manager
 from surrogate_ax import Gaussian, draws, o3
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax_platform import load_client, optimize, records
-from surrogate_ax_platform.records import values_of
 from tests.contracts.euler_flow import EulerFlow
+from tests.integrations.platform.values import values_of
 
 K = 4
 OPTIONS = {"batch_size": 4, "rng": 0}
