@@ -20,7 +20,7 @@ class ShapeError(ArgumentError):
 
 
 class SeedError(ArgumentError):
-    """Seeds that do not behave like independent draws from the prior, or whose rows are missing, damaged or not finite."""
+    """Seeds unlike independent draws from the prior, or whose rows are missing, damaged or not finite."""
 
 
 class MissingSeedError(SeedError, KeyError):

@@ -85,8 +85,6 @@ class SeedStoreContract:
         torch.testing.assert_close(bank.inner(np.eye(3))[1:], torch.stack(given), rtol=0, atol=0)
         message = f"(?s)there is no tensor of Stored.*{MISSING}.* in .*Store.*Pass the store"
         with pytest.raises(SeedError, match=message):
-            SeedError, match=f"(?s)there is no tensor of Stored.*{MISSING}.* in .*Store.*Pass the store"
-        ):
             bank.extend([Stored(MISSING)])
 
     def test_an_empty_store_is_true(self, store: SeedStore):
