@@ -25,7 +25,18 @@ from surrogate_ax_platform import (
     save_client,
 )
 from surrogate_ax_platform.host import Ticket
-from tests.contracts.host_case import CONDITIONS, GENERATOR, OBJECTIVE, Asked, Conditions, K
+from tests.contracts.host_case import (
+    CONDITIONS,
+    GENERATOR,
+    OBJECTIVE,
+    Asked,
+    Conditions,
+    K,
+    ask,
+    evaluated,
+    report,
+    turn,
+)
 from tests.contracts.host_contract import HostContract
 from tests.contracts.shared_host_contract import PreviewContract
 
@@ -166,6 +177,18 @@ class TestSnapshot(HostContract, PreviewContract):
     @pytest.fixture
     def case(self, case_of: Callable[[type[AxCase]], AxCase]) -> AxCase:
         return case_of(SnapshotCase)
+
+
+def test_a_value_counts_for_ax_whatever_a_dead_process_has_estimated(case_of: Callable[[type[AxCase]], AxCase]) -> None:
+    case = case_of(AxCase)
+    host = case.open()
+    report(host, ask(host, 1, turn()), 5, [0.5])
+    host = case.open()
+    asked = ask(host, 1, turn())
+    report(host, asked, 2, [0.75])  # a checkpoint before that of the process before
+    host.tell(asked, evaluated(asked, 3.0))
+    found = case.load()._experiment.lookup_data().df.set_index("metric_name")["mean"]
+    assert found["score"] == 3.0
 
 
 @pytest.mark.filterwarnings("ignore::ax.exceptions.core.AxParameterWarning", "ignore::sqlalchemy.exc.SAWarning")
