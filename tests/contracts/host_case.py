@@ -47,7 +47,7 @@ PROPOSALS = (
     Proposal(AXES[0], {"steps": 5, "prompt": "a hen"}),
     Proposal(((Draw(9, 9), 1.0),), {"steps": 4}),  # outside the box
     Proposal(SPACE.bank.terms([[3.0, 4.0, 0.0]])[0]),
-    Proposal(AXES[2], {"prompt": "a dog"}),
+    Proposal(AXES[0], {"prompt": "a dog"}),  # the first point again, under another condition
 )
 
 
