@@ -150,7 +150,7 @@ class Undecided(ListHost):
     """Answers for the whole batch."""
 
     def should_stop(self, candidates: Sequence[Candidate[int]]) -> np.ndarray:
-        return super().should_stop(candidates).any(keepdims=True)
+        return np.array([super().should_stop(candidates).any()])
 
 
 class Private(ListHost):

@@ -31,8 +31,12 @@ Conditions = Mapping[str, Range | Choice]
 K, D = 3, 12
 PRIOR = Gaussian((D,))
 GENERATOR = FunctionGenerator(lambda z, conditions: z, PRIOR, conditional=True)
-OBJECTIVE = Objective(Metric("score"), Metric("cost", "at_most", 1.0), Metric("length", "track"), score=dict)
-SEVERAL = Objective(Metric("score"), Metric("loss", "minimize"), Metric("length", "track"), score=dict)
+OBJECTIVE = Objective(
+    Metric("score"), Metric("cost", "at_most", 1.0), Metric("length", "track"), score=lambda outputs, conditions: {}
+)
+SEVERAL = Objective(
+    Metric("score"), Metric("loss", "minimize"), Metric("length", "track"), score=lambda outputs, conditions: {}
+)
 CONDITIONS: Conditions = {"steps": Range(2, 5), "prompt": Choice(["a cat", "a dog", "a hen"])}
 EVERY_KIND: Conditions = {
     **CONDITIONS,
@@ -81,7 +85,7 @@ class Case(Protocol):
         """A new host, as another process makes one. Where workers cannot share a study, earlier hosts have ended."""
         ...
 
-    def kill(self, host: Host[Any]) -> None:
+    def kill(self, host: Any) -> None:
         """Let it look as if the process of a host had been killed."""
         ...
 

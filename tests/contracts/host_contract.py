@@ -63,7 +63,7 @@ class HostContract:
         assert host.reclaim() == 0, "no worker died"
 
     def test_candidates_are_of_the_round_and_recorded_when_ask_returns(self, case: Case) -> None:
-        asked = ask(case.open(), 4, turn(HALF, number=2, proposals=PROPOSALS[:2]))
+        asked = ask(case.open(), 3, turn(HALF, number=2, proposals=PROPOSALS[:2]))
         bank = SPACE.bank.extend([seed for terms in terms_of(asked) for seed, _ in terms])
         norms = np.diag(bank.gram(bank.rows(terms_of(asked))))
         np.testing.assert_allclose(norms, 1, atol=1e-9, err_msg="rows have unit norm")
@@ -77,9 +77,9 @@ class HostContract:
     @pytest.mark.parametrize("space", [SPACE, HALF], ids=["box", "half"])
     def test_points_lie_in_the_box_where_their_parameters_say(self, case: Case, space: SurrogateSpace) -> None:
         round = turn(space)
-        asked = ask(case.open(), 3, round)
-        assert len(set(terms_of(asked))) == 3, "points differ"
-        assert len(set(draws_of(asked))) == (3 if space.fresh else 0), "a draw of its own a point, where there is one"
+        asked = ask(case.open(), 2, round)
+        assert len(set(terms_of(asked))) == 2, "points differ"
+        assert len(set(draws_of(asked))) == (2 if space.fresh else 0), "a draw of its own a point, where there is one"
         for candidate, found in zip(asked, case.asked(asked), strict=True):
             draw = candidate.terms[-1][0]
             assert isinstance(draw, Draw)
@@ -89,7 +89,7 @@ class HostContract:
     @pytest.mark.parametrize("space", [SPACE, PLAIN], ids=["box", "draws"])
     def test_searched_conditions_are_values_of_their_kind(self, case: Case, space: SurrogateSpace) -> None:
         case = case.another(conditions=EVERY_KIND)
-        candidates = ask(case.open(), 4, turn(space, proposals=PROPOSALS[2:3]))
+        candidates = ask(case.open(), 3, turn(space, proposals=PROPOSALS[2:3]))
         for candidate, recorded in zip(candidates, case.asked(candidates), strict=True):
             condition, params = candidate.condition, recorded.params
             for found in (condition, recorded.recipe.condition, {name: params[name] for name in condition}):
@@ -183,9 +183,9 @@ class HostContract:
             message = "in the order of ending: stopped, done, failed, without estimates"
             expected = {2: [-1.0, 0.5, 0.25, np.nan], 3: [np.nan, 0.75, np.nan, np.nan]}
             check_columns(history.checkpoint_estimates, expected, message)
-            estimates = {"score": -1.0, "cost": -0.25, "length": 100.0}
-            expected = {name: [value, np.nan, np.nan, np.nan] for name, value in estimates.items()}
-            check_columns(history.estimates, expected, "estimates are those of what was stopped")
+            stopped = {"score": -1.0, "cost": -0.25, "length": 100.0}
+            of_stopped = {name: [value, np.nan, np.nan, np.nan] for name, value in stopped.items()}
+            check_columns(history.estimates, of_stopped, "estimates are those of what was stopped")
             for name, column in history.values.items():
                 assert np.isnan(column).tolist() == [True, False, True, False], f"a stopped item has no {name}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
@@ -45,7 +46,7 @@ class ListStudy:
     ended: list[int] = field(default_factory=list)
     dead: list[ListHost] = field(default_factory=list)
     axes: int | None = None
-    lock: RLock = field(default_factory=RLock)
+    lock: AbstractContextManager[Any] = field(default_factory=RLock)
 
 
 class ListHost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import socket
@@ -70,13 +71,15 @@ class OptunaCase:
     ) -> None:
         self._storages, self._folder, self._objective, self._conditions = storages, folder, objective, conditions
         self._opened: list[OptunaHost] = []
+        self._others: list[OptunaCase] = []
         self._name = f"study {next(NAMES)}"
-        goals = [metric.goal for metric in objective.optimised]
+        goals: list[Any] = [metric.goal for metric in objective.optimised]
         optuna.create_study(storage=storages[0], study_name=self._name, directions=goals)
         self._reader = self._study(storages[2])
 
     def another(self, objective: Objective = OBJECTIVE, conditions: Conditions = CONDITIONS) -> OptunaCase:
-        return OptunaCase(self._storages, self._folder, objective, conditions)
+        self._others.append(OptunaCase(self._storages, self._folder, objective, conditions))
+        return self._others[-1]
 
     def open(self, *, rng: int = 0, previews: Any = None) -> OptunaHost:
         storage = self._storages[len(self._opened) % 2]
@@ -116,6 +119,8 @@ class OptunaCase:
         """End the threads of all hosts."""
         for host in self._opened:
             host._leases.close()
+        for case in self._others:
+            case.close()
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +139,8 @@ def port(folder: Path) -> Iterator[int]:
     arguments = [sys.executable, "-c", SERVE, str(folder / "proxied.db"), str(port)]
     with subprocess.Popen(arguments, env=environment) as server:
         try:
-            GrpcStorageProxy(host="127.0.0.1", port=port).wait_server_ready(timeout=60)
+            with contextlib.closing(GrpcStorageProxy(host="127.0.0.1", port=port)) as proxy:
+                proxy.wait_server_ready(timeout=60)
             yield port
         finally:
             server.terminate()

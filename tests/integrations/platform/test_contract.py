@@ -12,7 +12,7 @@ from ax.api.client import Client
 from ax.api.configs import StorageConfig
 from ax.early_stopping.strategies import ThresholdEarlyStoppingStrategy
 
-from surrogate_ax import Objective
+from surrogate_ax import Objective, save_preview
 from surrogate_ax.execution.executor import Candidate
 from surrogate_ax.policies.history import History
 from surrogate_ax_platform import (
@@ -105,10 +105,8 @@ class AxCase:
         return [Asked(records.read_recipe(trial), records.parameters_of(trial)) for trial in found]
 
     def open_showing(self, stored: Callable[[], None]) -> AxHost:
-        save = records.save_preview
-
         def saved(*arguments: Any, **options: Any) -> Path:
-            path = save(*arguments, **options)
+            path = save_preview(*arguments, **options)
             stored()
             return path
 
