@@ -243,8 +243,8 @@ class HostContract:
     def test_candidates_of_a_dead_worker_are_asked_again_first_as_they_were(self, case: Case) -> None:
         first, round = case.open(), turn(HALF, proposals=PROPOSALS[:2])
         asked = ask(first, 4, round)
-        first.tell(asked[:1], evaluated(asked[:1], 1.0))
-        report(first, asked[1:2], 2, [0.5])
+        first.tell(asked[3:], evaluated(asked[3:], 1.0))
+        report(first, asked[:1], 2, [0.5])
         case.kill(first)
         second = case.open(rng=1)
         assert second.reclaim() == 3, "what a dead worker ran is counted"
@@ -252,14 +252,14 @@ class HostContract:
         assert not second.history().running, "the rest runs nowhere"
         later = turn(HALF, number=1, proposals=PROPOSALS[:1])
         again = [*ask(second, 1, later), *ask(second, 3, later)]
-        assert terms_of(again) == [*terms_of(asked[1:]), PROPOSALS[0].terms], "they come first, as they were"
-        assert [c.condition for c in again[:3]] == [c.condition for c in asked[1:]], "with their conditions"
+        assert terms_of(again) == [*terms_of(asked[:3]), PROPOSALS[0].terms], "they come first, as they were"
+        assert [c.condition for c in again[:3]] == [c.condition for c in asked[:3]], "with their conditions"
         assert [c.round for c in again] == [0, 0, 0, 1], "in their own round"
         assert [found.recipe.terms for found in case.asked(again)] == terms_of(again), "and with recipes"
         report(second, again[:1], 2, [0.75])
         second.tell(again, evaluated(again, 2.0, 3.0, 4.0, 5.0))
         for history in (second.history(), case.history()):
-            assert list(history.terms) == terms_of([*asked, again[3]]), "each is told once"
+            assert list(history.terms) == terms_of([asked[3], *again]), "each is told once, behind what was told before"
             assert history.checkpoint_estimates[2][1] == 0.75, "its estimates are those of who ran it last"
             assert history.values["score"].tolist() == [1.0, 2.0, 3.0, 4.0, 5.0], "by who ran it last"
         assert case.open().reclaim() == 0, "nothing is left"
