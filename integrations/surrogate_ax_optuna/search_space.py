@@ -107,10 +107,10 @@ def write_result(trial: optuna.Trial, evaluations: Evaluations, i: int) -> None:
     if i in evaluations.reasons:
         trial.set_user_attr(REASON_ATTR, evaluations.reasons[i])
         return
+    trial.set_user_attr(RESULT_ATTR, result_record(evaluations, i))  # first: it is refused where a trial has ended
     for metric in evaluations.objective.bounded:
         excess = evaluations.values[metric.name][i] - metric.bound
         trial.set_constraint(metric.name, float(excess if metric.goal == "at_most" else -excess))
-    trial.set_user_attr(RESULT_ATTR, result_record(evaluations, i))
 
 
 def objective_values(evaluations: Evaluations, i: int) -> list[float]:

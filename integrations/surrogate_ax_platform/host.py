@@ -262,7 +262,7 @@ class AxHost:
             self.client.mark_trial_early_stopped(trial.index)
         else:
             values = {name: float(column[i]) for name, column in ev.values.items()}
-            self.client.complete_trial(trial.index, raw_data=values, progression=self._end)
+            self.client.complete_trial(trial.index, raw_data=values, progression=records.end_of(trial, self._end))
 
     def record(self, ticket: Ticket, ev: Evaluations, i: int) -> TrialStatus:
         """Note in a trial's metadata what came of it, its picture first.

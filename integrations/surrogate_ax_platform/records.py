@@ -203,6 +203,17 @@ def note_estimate(trial: Trial, step: int, values: Mapping[str, float]) -> None:
     trial.update_run_metadata({PASSED: {**trial.run_metadata.get(PASSED, {}), str(step): dict(values)}})
 
 
+def end_of(trial: Trial, end: int | None) -> int | None:
+    """The progression of a trial's result, which Ax takes for its value: behind every estimate, a dead process's too.
+
+    Args:
+        trial: running.
+        end: the progression of results of this process, None where nothing is estimated.
+    """
+    passed = [int(step) + 1 for step in trial.run_metadata.get(PASSED, {})]
+    return max([*passed, end or 0]) or None
+
+
 def space_to_json(space: SurrogateSpace) -> dict[str, Any]:
     """A round's frame as terms, with what says which space it is; latents are not needed to place points."""
     rows = [[[*seed_to_json(seed), c] for seed, c in terms] for terms in space.bank.terms(space.frame)]
