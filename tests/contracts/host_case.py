@@ -110,7 +110,7 @@ class ShowingCase(Case, Protocol):
         ...
 
 
-def turn(
+def round_with(
     space: SurrogateSpace = SPACE, *, number: int = 0, size: int = 16, proposals: Sequence[Proposal] = ()
 ) -> Round:
     return Round(space, number, size, proposals)

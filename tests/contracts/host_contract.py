@@ -39,8 +39,8 @@ from tests.contracts.host_case import (
     draws_of,
     evaluated,
     report,
+    round_with,
     terms_of,
-    turn,
 )
 
 
@@ -63,7 +63,7 @@ class HostContract:
         assert host.reclaim() == 0, "no worker died"
 
     def test_candidates_are_of_the_round_and_recorded_when_ask_returns(self, case: Case) -> None:
-        asked = ask(case.open(), 3, turn(HALF, number=2, proposals=PROPOSALS[:2]))
+        asked = ask(case.open(), 3, round_with(HALF, number=2, proposals=PROPOSALS[:2]))
         bank = SPACE.bank.extend([seed for terms in terms_of(asked) for seed, _ in terms])
         norms = np.diag(bank.gram(bank.rows(terms_of(asked))))
         np.testing.assert_allclose(norms, 1, atol=1e-9, err_msg="rows have unit norm")
@@ -76,7 +76,7 @@ class HostContract:
 
     @pytest.mark.parametrize("space", [SPACE, HALF], ids=["box", "half"])
     def test_points_lie_in_the_box_where_their_parameters_say(self, case: Case, space: SurrogateSpace) -> None:
-        round = turn(space)
+        round = round_with(space)
         asked = ask(case.open(), 2, round)
         assert len(set(terms_of(asked))) == 2, "points differ"
         assert len(set(draws_of(asked))) == (2 if space.fresh else 0), "a draw of its own a point, where there is one"
@@ -89,7 +89,7 @@ class HostContract:
     @pytest.mark.parametrize("space", [SPACE, PLAIN], ids=["box", "draws"])
     def test_searched_conditions_are_values_of_their_kind(self, case: Case, space: SurrogateSpace) -> None:
         case = case.another(conditions=EVERY_KIND)
-        candidates = ask(case.open(), 3, turn(space, proposals=PROPOSALS[2:3]))
+        candidates = ask(case.open(), 3, round_with(space, proposals=PROPOSALS[2:3]))
         for candidate, recorded in zip(candidates, case.asked(candidates), strict=True):
             condition, params = candidate.condition, recorded.params
             for found in (condition, recorded.recipe.condition, {name: params[name] for name in condition}):
@@ -102,7 +102,7 @@ class HostContract:
             assert condition["prompt"] in ("a cat", "a dog", "a hen"), "a choice is one of its values"
 
     def test_proposals_come_first_and_once_as_they_are(self, case: Case) -> None:
-        host, round = case.open(), turn(proposals=PROPOSALS)
+        host, round = case.open(), round_with(proposals=PROPOSALS)
         asked = ask(host, 2, round)
         host.tell(asked, evaluated(asked, 1.0, 2.0))
         more = ask(host, 1, round)
@@ -117,28 +117,28 @@ class HostContract:
 
     def test_every_round_has_proposals_of_its_own(self, case: Case) -> None:
         host = case.open()
-        first = ask(host, 2, turn(proposals=PROPOSALS[:2]))
+        first = ask(host, 2, round_with(proposals=PROPOSALS[:2]))
         host.tell(first, evaluated(first, 1.0, 2.0))
-        second = ask(host, 2, turn(number=1, proposals=PROPOSALS[:2]))
+        second = ask(host, 2, round_with(number=1, proposals=PROPOSALS[:2]))
         assert terms_of(second) == terms_of(first), "proposals of another round are not taken for those of this one"
         host.tell(second, evaluated(second, 3.0, 4.0))
         assert host.history().round.tolist() == [0, 0, 1, 1], "each is counted in its own round"
 
     def test_plain_draws_are_new_every_time(self, case: Case) -> None:
         host = case.open()
-        asked = ask(host, 2, turn(PLAIN))
+        asked = ask(host, 2, round_with(PLAIN))
         host.tell(asked, evaluated(asked, 1.0, 2.0))
-        asked += (more := ask(host, 2, turn(PLAIN, number=1)))
+        asked += (more := ask(host, 2, round_with(PLAIN, number=1)))
         host.tell(more[:1], evaluated(more[:1], 3.0))
         host.give_back(more[1:])
-        asked += ask(case.open(), 2, turn(PLAIN, number=1))
+        asked += ask(case.open(), 2, round_with(PLAIN, number=1))
         kept = [*asked[:3], *asked[4:]]
         assert all(len(terms) == 1 and terms[0][1] == 1.0 for terms in terms_of(kept)), "a draw is one seed"
         assert len(set(draws_of(kept))) == len(kept), "draws differ, in later rounds and other processes too"
 
     def test_equal_seeds_give_equal_draws(self, case: Case) -> None:
         first, second, third = (
-            draws_of(ask(place.open(rng=rng), 2, turn(PLAIN)))
+            draws_of(ask(place.open(rng=rng), 2, round_with(PLAIN)))
             for place, rng in ((case, 4), (case.another(), 4), (case.another(), 5))
         )
         assert first == second, "equal seeds give equal draws"
@@ -146,9 +146,9 @@ class HostContract:
 
     def test_what_is_told_stands_in_the_order_of_ending(self, case: Case) -> None:
         host = case.open()
-        a, b, c = ask(host, 3, turn())
+        a, b, c = ask(host, 3, round_with())
         host.tell([b, a], evaluated([b, a], 4.0, 1.0))
-        (d,) = ask(host, 1, turn(number=1))
+        (d,) = ask(host, 1, round_with(number=1))
         host.tell([d], evaluated([d], 3.0))
         host.tell([c], evaluated([c], 2.0))
         for history in (host.history(), case.history()):
@@ -161,7 +161,7 @@ class HostContract:
 
     def test_a_failed_item_counts_and_has_no_values(self, case: Case) -> None:
         host = case.open()
-        asked = ask(host, 3, turn(size=3))
+        asked = ask(host, 3, round_with(size=3))
         host.tell(asked, evaluated(asked, 1.0, 2.0, 3.0, failed=[1]))
         for history in (host.history(), case.history()):
             assert history.ended(0) == 3, "a failed item counts"
@@ -170,7 +170,7 @@ class HostContract:
 
     def test_estimates_are_kept_and_decide_what_is_stopped(self, case: Case) -> None:
         host = case.open()
-        asked = ask(host, 4, turn(size=4))
+        asked = ask(host, 4, round_with(size=4))
         a, b, c, d = asked
         report(host, [a, b, c], 2, [0.5, -1.0, 0.25])
         stop = np.asarray(host.should_stop([a, b, c]))
@@ -191,7 +191,7 @@ class HostContract:
 
     def test_another_process_finds_the_same_history(self, case: Case) -> None:
         host = case.open()
-        asked = ask(host, 4, turn(HALF, proposals=PROPOSALS[:1]))
+        asked = ask(host, 4, round_with(HALF, proposals=PROPOSALS[:1]))
         report(host, asked[:2], 2, [-1.0, 0.5])
         for at, kinds in (([2], {}), ([0, 3], {"stopped": [0], "failed": [1]}), ([1], {})):
             some = [asked[i] for i in at]
@@ -202,7 +202,7 @@ class HostContract:
     def test_several_metrics_are_optimised(self, case: Case) -> None:
         case = case.another(SEVERAL)
         host = case.open()
-        asked = ask(host, 2, turn())
+        asked = ask(host, 2, round_with())
         values = {"score": np.array([1.0, 2.0]), "loss": np.array([3.0, 4.0]), "length": np.array([5.0, 6.0])}
         host.report_estimates(asked, 2, values)
         told = evaluated(asked, 0.0, 0.0)
@@ -213,7 +213,7 @@ class HostContract:
 
     def test_telling_twice_changes_nothing(self, case: Case) -> None:
         host = case.open()
-        asked = ask(host, 2, turn(size=2))
+        asked = ask(host, 2, round_with(size=2))
         host.tell(asked, evaluated(asked, 1.0, 2.0, failed=[1]))
         before = host.history()
         host.tell(asked, evaluated(asked, 3.0, 4.0))
@@ -222,7 +222,7 @@ class HostContract:
             check_same(history, before, "what was told stands, and is not given back")
 
     def test_what_is_given_back_was_never_asked(self, case: Case) -> None:
-        host, round = case.open(), turn(size=4, proposals=PROPOSALS[:3])
+        host, round = case.open(), round_with(size=4, proposals=PROPOSALS[:3])
         asked = ask(host, 4, round)
         host.give_back([asked[1], asked[3]])
         host.give_back([asked[3]])
@@ -241,7 +241,7 @@ class HostContract:
         assert case.open().reclaim() == 0, "what was given back is not taken for a dead worker's"
 
     def test_candidates_of_a_dead_worker_are_asked_again_first_as_they_were(self, case: Case) -> None:
-        first, round = case.open(), turn(HALF, proposals=PROPOSALS[:2])
+        first, round = case.open(), round_with(HALF, proposals=PROPOSALS[:2])
         asked = ask(first, 4, round)
         first.tell(asked[3:], evaluated(asked[3:], 1.0))
         report(first, asked[:1], 2, [0.5])
@@ -250,7 +250,7 @@ class HostContract:
         assert second.reclaim() == 3, "what a dead worker ran is counted"
         assert len(second.history().terms) == 1, "what it told stands"
         assert not second.history().running, "the rest runs nowhere"
-        later = turn(HALF, number=1, proposals=PROPOSALS[:1])
+        later = round_with(HALF, number=1, proposals=PROPOSALS[:1])
         again = [*ask(second, 1, later), *ask(second, 3, later)]
         assert terms_of(again) == [*terms_of(asked[:3]), PROPOSALS[0].terms], "they come first, as they were"
         assert [c.condition for c in again[:3]] == [c.condition for c in asked[:3]], "with their conditions"
@@ -265,7 +265,7 @@ class HostContract:
         assert case.open().reclaim() == 0, "nothing is left"
 
     def test_a_candidate_survives_several_workers(self, case: Case) -> None:
-        round = turn(HALF, size=2, proposals=PROPOSALS[:1])
+        round = round_with(HALF, size=2, proposals=PROPOSALS[:1])
         seen = []
         for _ in range(3):
             host = case.open()
@@ -285,8 +285,8 @@ class HostContract:
 
     def test_the_number_of_axes_is_for_life(self, case: Case) -> None:
         host = case.open()
-        ask(host, 1, turn())
-        other = turn(SurrogateSpace.sample(PRIOR, seeds=K + 1, rng=0), number=1)
+        ask(host, 1, round_with())
+        other = round_with(SurrogateSpace.sample(PRIOR, seeds=K + 1, rng=0), number=1)
         for opened in (host, case.open()):
             with pytest.raises(MismatchError, match=rf"K = {K}\b.*K = {K + 1}\b"):
                 opened.ask(1, other)
@@ -295,7 +295,7 @@ class HostContract:
         inner = torch.randn(K, D, generator=torch.Generator().manual_seed(0))
         space = SurrogateSpace.from_latents(PRIOR, PRIOR.from_inner(inner), rng=0, repair=True)
         host, (axis, *_) = case.open(), space.bank.terms(np.eye(K))
-        asked = ask(host, 2, turn(space, proposals=[Proposal(axis)]))
+        asked = ask(host, 2, round_with(space, proposals=[Proposal(axis)]))
         host.tell(asked, evaluated(asked, 1.0, 2.0))
         for history in (host.history(), case.history()):
             assert list(history.terms) == terms_of(asked), "terms of stored seeds are kept"

@@ -35,7 +35,7 @@ from tests.contracts.host_case import (
     ask,
     evaluated,
     report,
-    turn,
+    round_with,
 )
 from tests.contracts.host_contract import HostContract
 from tests.contracts.shared_host_contract import PreviewContract
@@ -180,9 +180,9 @@ class TestSnapshot(HostContract, PreviewContract):
 def test_a_value_counts_for_ax_whatever_a_dead_process_has_estimated(case_of: Callable[[type[AxCase]], AxCase]) -> None:
     case = case_of(AxCase)
     host = case.open()
-    report(host, ask(host, 1, turn()), 5, [0.5])
+    report(host, ask(host, 1, round_with()), 5, [0.5])
     host = case.open()
-    asked = ask(host, 1, turn())
+    asked = ask(host, 1, round_with())
     report(host, asked, 2, [0.75])  # a checkpoint before that of the process before
     host.tell(asked, evaluated(asked, 3.0))
     found = case.load()._experiment.lookup_data().df.set_index("metric_name")["mean"]
