@@ -10,7 +10,16 @@ from typing import Any
 
 from surrogate_ax.execution.executor import Candidate
 from surrogate_ax.execution.loop import Host
-from tests.contracts.host_case import PROPOSALS, Case, ShowingCase, ask, evaluated, report, terms_of
+from tests.contracts.host_case import (
+    PROPOSALS,
+    Case,
+    ShowingCase,
+    ask,
+    evaluated,
+    report,
+    round_with,
+    terms_of,
+)
 
 
 class SharedContract:
