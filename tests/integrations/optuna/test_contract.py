@@ -23,10 +23,12 @@ from optuna.storages.journal import JournalFileBackend
 
 from surrogate_ax import Objective
 from surrogate_ax.execution.executor import Candidate
+from surrogate_ax.latents.seed_store import FolderSeedStore
 from surrogate_ax.policies.history import History
 from surrogate_ax_optuna import OptunaHost, read_record, sqlite
 from surrogate_ax_optuna import lease as lease_module
 from surrogate_ax_optuna.attributes import LEASE_ATTR, PREVIEW_ATTR
+from surrogate_ax_optuna.seeds import study_seeds
 from surrogate_ax_optuna.trials import read_recipe
 from tests.contracts.host_case import CONDITIONS, GENERATOR, OBJECTIVE, Asked, Conditions
 from tests.contracts.host_contract import HostContract
@@ -60,7 +62,7 @@ class Pictures(FileSystemArtifactStore):
 class OptunaCase:
     """Studies of one storage, which hosts and the reader open one by one."""
 
-    keeps_seeds = False
+    keeps_seeds = True
 
     def __init__(
         self,
@@ -83,8 +85,10 @@ class OptunaCase:
 
     def open(self, *, rng: int = 0, previews: Any = None) -> OptunaHost:
         storage = self._storages[len(self._opened) % 2]
-        options = {"conditions": self._conditions, "rng": rng, "previews": previews}
-        self._opened.append(OptunaHost(self._study(storage), GENERATOR, self._objective, **options))
+        study = self._study(storage)
+        options: dict[str, Any] = {"conditions": self._conditions, "rng": rng, "previews": previews}
+        options["seeds"] = study_seeds(study) or FolderSeedStore(self._folder / "seeds")  # as `seeds=` names one
+        self._opened.append(OptunaHost(study, GENERATOR, self._objective, **options))
         return self._opened[-1]
 
     def _study(self, storage: BaseStorage) -> optuna.Study:

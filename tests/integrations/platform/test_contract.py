@@ -14,6 +14,7 @@ from ax.early_stopping.strategies import ThresholdEarlyStoppingStrategy
 
 from surrogate_ax import Objective, save_preview
 from surrogate_ax.execution.executor import Candidate
+from surrogate_ax.latents.seed_store import FolderSeedStore
 from surrogate_ax.policies.history import History
 from surrogate_ax_platform import (
     AxHost,
@@ -25,6 +26,7 @@ from surrogate_ax_platform import (
     save_client,
 )
 from surrogate_ax_platform.host import Ticket
+from surrogate_ax_platform.seeds import client_seeds
 from tests.contracts.host_case import (
     CONDITIONS,
     GENERATOR,
@@ -47,7 +49,7 @@ MANY = 10**6  # trials before a model would take over, which is fitted for secon
 class AxCase:
     """An experiment in memory: a process that opens it would have to be this one."""
 
-    keeps_seeds = False
+    keeps_seeds = True
 
     def __init__(
         self,
@@ -91,6 +93,7 @@ class AxCase:
             ThresholdEarlyStoppingStrategy(metric_threshold=0.0, min_progression=0, min_curves=0)
         )
         options: dict[str, Any] = {"rng": rng, "previews": previews, "snapshot": self.snapshot}
+        options["seeds"] = client_seeds(client, snapshot=self.snapshot) or FolderSeedStore(self._folder / "seeds")
         return AxHost(client, GENERATOR, self._objective, **options)
 
     def kill(self, host: AxHost) -> None:
