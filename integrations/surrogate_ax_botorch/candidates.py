@@ -36,7 +36,7 @@ from torch import Tensor
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
 from surrogate_ax.latents.bank import Bank
-from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.latents.space import SurrogateSpace, coordinate_names
 from surrogate_ax.policies.history import History
 from surrogate_ax_botorch.geometry import Box, Geometry, Placed
 from surrogate_ax_botorch.kernel import CoefficientKernel
@@ -176,7 +176,7 @@ class _Columns:
         self._ordered: dict[str, tuple[int, Range]] = {}
         self._categorical: dict[str, tuple[int, Choice]] = {}
         at = 0
-        for name in sorted([*(f"u{k}" for k in range(axes - 1)), *conditions]):
+        for name in sorted([*coordinate_names(axes), *conditions]):
             searched = conditions.get(name)
             if isinstance(searched, Choice):
                 self._categorical[name] = (at, searched)
@@ -193,7 +193,7 @@ class _Columns:
 
     def rows(self, unit: Tensor) -> Tensor:
         """Rows (..., q) for the kernel, of points (..., p) on [0, 1] in the present round."""
-        parts = [unit[..., [self._box[f"u{k}"] for k in range(self.axes - 1)]], torch.zeros_like(unit[..., :1])]
+        parts = [unit[..., [self._box[name] for name in coordinate_names(self.axes)]], torch.zeros_like(unit[..., :1])]
         parts += [unit[..., at : at + 1] for at, _ in self._ordered.values()]
         for at, choice in self._categorical.values():
             parts.append(unit[..., at : at + len(choice.values)].argmax(dim=-1, keepdim=True).double())

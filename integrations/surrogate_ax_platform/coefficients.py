@@ -29,6 +29,7 @@ from botorch.utils.datasets import SupervisedDataset
 
 from surrogate_ax.arrays import Array
 from surrogate_ax.latents.seeds import Seed
+from surrogate_ax.latents.space import coordinate_names
 from surrogate_ax_botorch import Box, CoefficientKernel, Geometry, Placed
 from surrogate_ax_platform import records
 from surrogate_ax_platform.rounds import RoundSpec
@@ -116,7 +117,7 @@ def geometry(experiment: Experiment) -> Geometry:
         params = records.parameters_of(trial)
         number = int(params[ROUND])
         if records.RECIPE in trial.run_metadata and (number < 0 or boxes[number].fresh > 0):
-            u = [float(params[f"u{k}"]) for k in range(_axes(params) - 1)]
+            u = [float(params[name]) for name in coordinate_names(_axes(params))]
             placed.append(Placed(number, u, records.read_recipe(trial).terms))
     measured = properties.get(records.GRAM)
     return Geometry(boxes, placed, present=current, gram=(lambda seeds: _gram(seeds, measured)) if measured else None)
@@ -164,7 +165,7 @@ def _kernel_arguments(
     column = {name: names.index(name) for name in scales}
     return {
         "geometry": geometry,
-        "box": [names.index(f"u{k}") for k in range(geometry.axes - 1)],
+        "box": [names.index(name) for name in coordinate_names(geometry.axes)],
         "round": names.index(ROUND),
         "ordered": {column[name]: scale for name, scale in scales.items() if scale is not None},
         "categorical": [column[name] for name, scale in scales.items() if scale is None],
