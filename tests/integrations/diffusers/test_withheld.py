@@ -83,7 +83,7 @@ def test_an_estimate_that_is_withheld_is_not_scored_and_its_row_goes_on(made: An
     assert {i for i, estimate in enumerate(estimates) if estimate is None} == withheld
     host = Patient()
     executor: Any = EarlyStopping(host, Evaluator(generator, OBJECTIVE, catch=()), (3,), batch_size=N)
-    bank = Bank(generator.prior, list(generator.prior.to_inner(draw(generator, N))))
+    bank = Bank(generator.prior, list(generator.prior.to_inner(draw(generator, N), rng=0)))
     executor.submit([Candidate(i, ((seed, 1.0),), {}, 0) for i, seed in enumerate(bank.seeds)], bank)
     ((candidates, evaluations),) = executor.collect(wait=True)
     early = generator.estimate(generator.advance(generator.start(draw(generator, N), [{}] * N), 3))

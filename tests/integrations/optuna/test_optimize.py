@@ -473,11 +473,11 @@ def test_another_space_on_resume_is_refused(make_study, make_generator, objectiv
 def test_what_a_box_is_made_of_is_named_where_it_differs(make_study, make_generator, objective):
     study, generator = make_study(), make_generator()
     run(study, generator, objective, space=_space(generator), total_trials=8)
-    with pytest.raises(MismatchError, match=r"space: space-\w+ -> space-\w+; bank: bank-\w+ -> bank-\w+\. Use"):
+    with pytest.raises(MismatchError, match=r"space: space-\w+ -> space-\w+; bank: bank-\w+ -> bank-\w+\. Begin"):
         run(study, generator, objective, space=_space(generator, rng=1))
     angular = dataclasses.replace(_space(generator), chart=Angular())
     with pytest.raises(
-        MismatchError, match=r"space: space-\w+ -> space-\w+; chart: knothe-rosenblatt -> angular\. Use"
+        MismatchError, match=r"space: space-\w+ -> space-\w+; chart: knothe-rosenblatt -> angular\. Begin"
     ):
         run(study, generator, objective, space=angular)
 
