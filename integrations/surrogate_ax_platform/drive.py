@@ -157,8 +157,9 @@ def configure_runner(
 
     Raises:
         ArgumentError: space and policy together, a round that has no box for Ax to search, or a model that knows
-            nothing of that box yet.
+            nothing of that box yet, or stored seeds without a place to keep them.
         MismatchError: the client was begun with another generator, space, objective or K (named).
+        StorageError: a stored seed could not be written.
     """
     store = client_seeds(client, seeds, snapshot=snapshot)
     host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, seeds=store)

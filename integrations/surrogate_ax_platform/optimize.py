@@ -144,10 +144,13 @@ def optimize(
 
     Raises:
         ArgumentError: space and policy together, both or neither of total_trials and budget, a count below 1, a
-            budget beside parts that it plans, checkpoints outside the trajectory, or checkpoints together with overlap.
+            budget beside parts that it plans, checkpoints outside the trajectory or together with overlap, or stored
+            seeds without a place to keep them.
         UnsupportedError: checkpoints for a generator that cannot stop between steps.
-        MismatchError: the client was begun with another generator, space, objective or K (named).
+        MismatchError: the client was begun with another generator, space, objective or K (named), or a search without
+            a space with another `rng`.
         GenerationError: everything fails; the first reason is given.
+        StorageError: a stored seed could not be written.
 
     Reference: arXiv 2509.23800 (surrogate spaces).
     """
