@@ -235,7 +235,8 @@ class PipelineGenerator:
             check_repeats(self._pipe, alone, self._short_outputs(rows[:1], condition)[0], half=half)
             self._unchecked["repeats"] = False
         if pair:  # not before there are two: room for a second row may be lacking
-            check_rows(self._pipe, alone, self._short_outputs(rows[:2], condition)[0], half=half)
+            rough = half or self._device.type != "cpu"
+            check_rows(self._pipe, alone, self._short_outputs(rows[:2], condition)[0], rough=rough)
             self._unchecked["rows"] = False
 
     def _short_outputs(self, rows: Tensor, condition: Condition) -> list[Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import dis
 import linecache
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from functools import cache, lru_cache
 from types import CodeType, FunctionType
 from typing import Any
@@ -55,8 +55,7 @@ def names_written(tree: ast.AST) -> frozenset[str]:
     return frozenset(name for node in ast.walk(tree) for name in _written(node))
 
 
-@cache
-def stored_attributes(kind: Hashable, *, also: tuple[str, ...] = ()) -> frozenset[str]:
+def stored_attributes(kind: type, *, also: tuple[str, ...] = ()) -> frozenset[str]:
     """Attributes that methods of a class assign after its objects were made, found in the methods' bytecode.
 
     Methods called `set_...` are those by which users change settings, and do not count.
@@ -65,14 +64,8 @@ def stored_attributes(kind: Hashable, *, also: tuple[str, ...] = ()) -> frozense
         kind: the class.
         also: methods of such names that count.
     """
-    methods = [
-        method
-        for base in getattr(kind, "__mro__", ())
-        for name, method in vars(base).items()
-        if isinstance(method, FunctionType) and (name in also or not name.startswith(("__init__", "set_")))
-    ]
-    stored = (i.argval for method in methods for i in dis.get_instructions(method) if i.opname == "STORE_ATTR")
-    return frozenset(stored)
+    known: Any = kind
+    return _stored(known, also)
 
 
 def _written(node: ast.AST) -> Iterator[str]:
@@ -90,6 +83,18 @@ def _base(node: ast.AST) -> Iterator[str]:
         node = node.value
     if isinstance(node, ast.Name):
         yield node.id
+
+
+@cache
+def _stored(kind: Any, also: tuple[str, ...]) -> frozenset[str]:
+    methods = [
+        method
+        for base in kind.__mro__
+        for name, method in vars(base).items()
+        if isinstance(method, FunctionType) and (name in also or not name.startswith(("__init__", "set_")))
+    ]
+    stored = (i.argval for method in methods for i in dis.get_instructions(method) if i.opname == "STORE_ATTR")
+    return frozenset(stored)
 
 
 @lru_cache(maxsize=16)

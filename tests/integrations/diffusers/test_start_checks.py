@@ -101,10 +101,10 @@ def test_a_step_cache_takes_stopping_away_and_is_named() -> None:
 
 def test_rows_that_a_cache_couples_are_warned_of_by_name(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        check_rows(cached(), np.ones(4), np.full(4, 1.01), half=False)
+        check_rows(cached(), np.ones(4), np.full(4, 1.01), rough=False)
     assert "FBCHeadBlock in transformer decides for a whole batch" in caplog.text
     caplog.clear()
-    check_rows(cached(), np.ones(4), np.full(4, 1 + 1e-5), half=False)
+    check_rows(cached(), np.ones(4), np.full(4, 1 + 1e-5), rough=False)
     assert caplog.text == ""
 
 
