@@ -142,7 +142,10 @@ def _whole(value: Any) -> bool:
 
 def _static(generator: object, name: str) -> Any:
     """An attribute as it was defined, without running a property, which may cost a call of the model."""
-    return inspect.getattr_static(generator, name, _ABSENT)
+    found = inspect.getattr_static(generator, name, _ABSENT)
+    if found is _ABSENT and hasattr(generator, name):  # handed on by a wrapper's __getattr__
+        return getattr(generator, name)
+    return found
 
 
 def _listed(names: list[str]) -> str:

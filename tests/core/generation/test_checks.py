@@ -88,6 +88,23 @@ def test_parts_of_steppable_of_another_kind_are_named(name, value, message):
         Evaluator(flow, OBJECTIVE)
 
 
+class Wrapped:
+    """Hands everything on to another generator."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+def test_a_wrapper_has_what_it_hands_on():
+    assert Evaluator(Wrapped(Own()), OBJECTIVE)({"latents": torch.zeros(2, 2)}).reasons == {}
+    Evaluator(Wrapped(EulerFlow(4, 2)), OBJECTIVE)
+    with pytest.raises(ArgumentError, match="prior: expected a Prior, got tuple"):
+        Evaluator(Wrapped(Own(prior=(2,))), OBJECTIVE)
+
+
 def test_what_only_shares_a_name_with_steppable_is_taken():
     Evaluator(Own(steps=20, nfe=8), OBJECTIVE)
     Evaluator(EulerFlow(4, 2), OBJECTIVE)
