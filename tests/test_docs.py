@@ -102,7 +102,7 @@ def _check_function(names: dict[str, Any]) -> None:
 def _check_budget(names: dict[str, Any]) -> None:
     states, most = _states(names), 16 * 8  # denoiser rows of 16 whole outputs
     assert states.count("PRUNED") > states.count("COMPLETE") > 0
-    assert sum(trial.user_attrs["surrogate:result"]["nfe"] for trial in names["study"].trials) <= most
+    assert sum(attributes(trial)["surrogate:result"]["nfe"] for trial in names["study"].trials) <= most
 
 
 def _check_stopped(names: dict[str, Any]) -> None:

@@ -155,7 +155,7 @@ def kill_self() -> None:
 
 def watch(storage: Any, notes: Notes) -> None:
     """Note what is asked of a storage, once it has done it."""
-    create, attribute, state = storage.create_new_trial, storage.set_trial_user_attr, storage.set_trial_state_values
+    create, attribute, state = storage.create_new_trial, storage.set_trial_system_attr, storage.set_trial_state_values
 
     def created(*given: Any, **named: Any) -> Any:
         trial_id = create(*given, **named)
@@ -173,7 +173,7 @@ def watch(storage: Any, notes: Notes) -> None:
         return changed
 
     storage.create_new_trial = created
-    storage.set_trial_user_attr = written
+    storage.set_trial_system_attr = written
     storage.set_trial_state_values = lambda trial_id, state, values=None: ended(trial_id, state, values)
 
 
@@ -327,9 +327,9 @@ class Study:
         first = {trial.number: trial.system_attrs.get(RETRIES, [trial.number])[0] for trial in trials}
         by_first = Counter(first[trial.number] for trial in history)
         rows = Counter(
-            (trial.user_attrs["surrogate:round"], trial.user_attrs["surrogate:exact"])
+            (attributes(trial)["surrogate:round"], attributes(trial)["surrogate:exact"])
             for trial in history
-            if "surrogate:exact" in trial.user_attrs
+            if "surrogate:exact" in attributes(trial)
         )
         orphans = [trial for trial in trials if is_lost(trial)]
         same = {(first[trial.number], recipe(trial), str(sorted(trial.params.items()))) for trial in history}
@@ -346,7 +346,7 @@ class Study:
 
 def recipe(trial: Any) -> str:
     """The coefficient row and condition of a trial; not the size of its batch, which may differ when it is repeated."""
-    written = trial.user_attrs["surrogate:recipe"]
+    written = attributes(trial)["surrogate:recipe"]
     return json.dumps([written["terms"], written["condition"]])
 
 

@@ -29,7 +29,7 @@ from surrogate_ax_cli.assembly import check_words
 from surrogate_ax_cli.palette import METRIC, palette_objective
 from surrogate_ax_diffusers import PipelineGenerator, load_avatars, pipeline_generator
 from surrogate_ax_optuna import optimize, sqlite
-from surrogate_ax_optuna.attributes import REASON_ATTR, RESULT_ATTR
+from surrogate_ax_optuna.attributes import REASON_ATTR, RESULT_ATTR, attributes
 from surrogate_ax_optuna.trials import ended_trials
 
 PROMPT = "dark glasses, no hat, happy mouth"
@@ -135,7 +135,7 @@ def run(
 
 def summarise(study: optuna.Study) -> Summary:
     """Best, median and cost of a study."""
-    results = [trial.user_attrs[RESULT_ATTR] for trial in study.get_trials(states=(TrialState.COMPLETE,))]
+    results = [attributes(trial)[RESULT_ATTR] for trial in study.get_trials(states=(TrialState.COMPLETE,))]
     values = [result["values"][METRIC] for result in results]
     nfe = round(sum(result["nfe"] for result in results))
     return Summary(min(values), statistics.median(values), nfe, study.user_attrs[SECONDS_ATTR])

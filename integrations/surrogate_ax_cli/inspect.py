@@ -27,7 +27,7 @@ from surrogate_ax.latents.space import SurrogateSpace, is_coordinate
 from surrogate_ax.latents.typicality import LEVEL, Support, bank_support
 from surrogate_ax.policies.history import History
 from surrogate_ax_optuna import read_record, sqlite
-from surrogate_ax_optuna.attributes import STUDY_ATTR
+from surrogate_ax_optuna.attributes import STUDY_ATTR, study_attributes
 from surrogate_ax_optuna.trials import ended_trials
 
 EMBEDDED = "embedded"
@@ -103,7 +103,7 @@ def open_generator(spec: str, study: optuna.Study) -> Generator:
         ArgumentError: nothing of that name, or not a generator.
         MismatchError: the study records no generator, or another one.
     """
-    recorded = study.user_attrs.get(STUDY_ATTR)
+    recorded = study_attributes(study).get(STUDY_ATTR)
     if recorded is None:
         raise MismatchError(f"study {study.study_name!r}: `optimize` did not make it, so it records no generator.")
     generator = _embedded(recorded["generator"]) if spec == EMBEDDED else _call_factory(spec)

@@ -31,7 +31,7 @@ from optuna.storages import BaseStorage
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import FrozenTrial
 
-from surrogate_ax_optuna.attributes import LEASE_ATTR
+from surrogate_ax_optuna.attributes import LEASE_ATTR, attributes
 
 INTERVAL, GRACE = 20, 120  # seconds between beats, and without one until a trial is abandoned
 _logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Leases:
             if self._heartbeat is not None:
                 self._heartbeat.record_heartbeat(trial_id)
             else:
-                self._storage.set_trial_user_attr(trial_id, LEASE_ATTR, self.payload())
+                self._storage.set_trial_system_attr(trial_id, LEASE_ATTR, self.payload())
         except UpdateFinishedTrialError:  # told a moment ago, or taken away: then what comes of it is dropped
             with self._lock:
                 self._held.discard(trial_id)
@@ -136,7 +136,7 @@ def heartbeat_of(storage: BaseStorage) -> BaseHeartbeat | None:
 
 
 def _deadline(trial: FrozenTrial) -> float:
-    lease = trial.user_attrs.get(LEASE_ATTR)
+    lease = attributes(trial).get(LEASE_ATTR)
     if lease is not None:
         return float(lease["until"])
     start: datetime.datetime | None = trial.datetime_start  # made by an earlier release
@@ -157,7 +157,7 @@ def _beaten(study: optuna.Study) -> set[int]:
 
 def owner_of(trial: FrozenTrial) -> str:
     """Who leased a trial, as machine/process/start/number; empty for a trial without a lease."""
-    return str(trial.user_attrs.get(LEASE_ATTR, {}).get("owner", ""))
+    return str(attributes(trial).get(LEASE_ATTR, {}).get("owner", ""))
 
 
 def _process() -> str:

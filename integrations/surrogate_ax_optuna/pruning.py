@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 
 from surrogate_ax.arrays import Array
 from surrogate_ax.scoring.objective import Objective
-from surrogate_ax_optuna.attributes import ESTIMATES_ATTR
+from surrogate_ax_optuna.attributes import ESTIMATES_ATTR, attributes, set_attribute
 
 
 def report_to_pruner(
@@ -44,11 +44,11 @@ def report_to_pruner(
     for i, trial in enumerate(trials):
         trial.report(float(reported[i]), step)
         if excess[i] > 0:
-            kept = trial.user_attrs.get(ESTIMATES_ATTR, {})
-            trial.set_user_attr(ESTIMATES_ATTR, {**kept, str(step): float(estimates[i])})
+            kept = attributes(trial).get(ESTIMATES_ATTR, {})
+            set_attribute(trial, ESTIMATES_ATTR, {**kept, str(step): float(estimates[i])})
 
 
 def checkpoint_estimates(trial: FrozenTrial) -> dict[int, float]:
     """Estimates of the optimised metric by step: what was reported, or kept beside it."""
-    kept = trial.user_attrs.get(ESTIMATES_ATTR, {})
+    kept = attributes(trial).get(ESTIMATES_ATTR, {})
     return trial.intermediate_values | {int(step): value for step, value in kept.items()}

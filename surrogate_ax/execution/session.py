@@ -56,7 +56,8 @@ class Session:
         catch: exceptions of generator and score that fail single trials.
         device: where latents are made.
         axes: K, where the host's parameters are fixed already.
-        host_proposes: whether the host's optimiser is to propose in a planned search, which then is O3.
+        host_proposes: whether the host's optimiser is to propose in a planned search, which then gives it boxes.
+        planned_trials: trials over which a planned search goes from exploring to refining; `total_trials` if left out.
 
     Raises:
         ArgumentError: space and policy together, both or neither of total_trials and budget, a count below 1, a budget
@@ -84,6 +85,7 @@ class Session:
         device: torch.device | str = "cpu",
         axes: int | None = None,
         host_proposes: bool = False,
+        planned_trials: int | None = None,
     ) -> None:
         self.evaluator = Evaluator(generator, objective, catch=catch)
         check_counts(batch_size=batch_size)
@@ -103,10 +105,11 @@ class Session:
         self._checkpoints, self._keep_fraction = tuple(checkpoints), keep_fraction
         self.proposer: Proposer  # from `begin` on
         self._plan = plan(
-            budget or total_trials or 0,
+            budget or planned_trials or total_trials or 0,
             dim=generator.prior.dim,
             axes=axes,
-            searched=bool(self.conditions) or host_proposes,
+            searched=bool(self.conditions),
+            proposes=host_proposes,
             steps=None if budget is None or overlap else stoppable_steps(generator, objective),
         )
 
@@ -130,7 +133,8 @@ class Session:
             self.total_trials, self._checkpoints, self._keep_fraction = spent
             self._cohort_size = self._plan.cohort_size
         self.proposer = self._make_proposer()
-        return record
+        planned = self._own_policy is None
+        return ({"search": self.proposer.to_json()} if planned else {}) | record  # as it was begun
 
     def _make_proposer(self) -> Proposer:
         """Where the search goes on.
@@ -141,7 +145,9 @@ class Session:
         total, rng, prior = self.total_trials, self._rng, self.evaluator.generator.prior
         if self._own_policy is not None:
             return Proposer(self._own_policy, total, rng)
-        return Proposer.planned(self._plan, prior, total_trials=total, rng=rng, device=self._device)
+        return Proposer.planned(
+            self._plan, prior, total_trials=total, rng=rng, conditions=self.conditions, device=self._device
+        )
 
     def executor(self, host: Host[Any], *, in_generations: bool = False) -> Executor:
         """How candidates are evaluated.

@@ -39,7 +39,8 @@ class Plan:
         axes: K of the box, the same for the whole study.
         size: trials a round of "sphere" or "boxes".
         sampled: trials of such a round that the host's sampler proposes between the proposals.
-        anneal_over: ended trials over which the share of fresh noise falls: first learn where, then refine.
+        anneal_over: ended trials over which the share of fresh noise falls: first learn where, then refine. None where
+            nobody says how long the search is: the share is drawn evenly from its range.
         checkpoint: step after which estimates are scored and only the best of a round go on; 0 for none.
         keep_fraction: share of a round that goes on.
         steps: T, of a whole trajectory.
@@ -50,7 +51,7 @@ class Plan:
     axes: int
     size: int
     sampled: int
-    anneal_over: int
+    anneal_over: int | None
     checkpoint: int = 0
     keep_fraction: float = 1.0
     steps: int = 1
@@ -126,6 +127,7 @@ def plan(
     searched: bool = False,
     steps: int | None = None,
     proposes: bool = False,
+    endless: bool = False,
 ) -> Plan:
     """Draws, seeds and rounds for a budget.
 
@@ -140,6 +142,7 @@ def plan(
         steps: T, for a generator that can stop between steps: the budget then counts whole outputs, and most outputs
             are stopped, so that there are more trials (`Plan.trials`).
         proposes: whether the host's sampler is to propose, behind the draws every point: in boxes that move.
+        endless: whether the search may go on for ever: the budget sizes draws and rounds only.
 
     Raises:
         ArgumentError: a budget below 1, or fewer than two axes.
@@ -154,11 +157,13 @@ def plan(
     first = max(2, axes or 2, min(DRAWS, budget // 3))
     size = max(4, min(8, budget // 6))
     axes = axes or max(2, min(AXES, first, dim))
-    whole = Plan("boxes" if proposes else "sphere", first, axes, size, size if proposes else 0, budget)
+    whole = Plan(
+        "boxes" if proposes else "sphere", first, axes, size, size if proposes else 0, None if endless else budget
+    )
     if steps is None or steps < FEWEST:
         return whole
     stopping = replace(whole, checkpoint=round(CHECKPOINT * steps), keep_fraction=KEPT, steps=steps)
-    return replace(stopping, anneal_over=stopping.trials(budget))
+    return replace(stopping, anneal_over=None if endless else stopping.trials(budget))
 
 
 def survivors(n: int, keep_fraction: float) -> int:

@@ -24,7 +24,7 @@ from surrogate_ax.execution.records import SearchStatus
 from surrogate_ax.policies.history import Round, as_proposals
 from surrogate_ax_optuna import OptunaHost, sqlite, status
 from surrogate_ax_optuna import lease as lease_module
-from surrogate_ax_optuna.attributes import LEASE_ATTR, PROPOSAL_ATTR, REASON_ATTR, RECIPE_ATTR, ROUND_ATTR
+from surrogate_ax_optuna.attributes import LEASE_ATTR, PROPOSAL_ATTR, REASON_ATTR, RECIPE_ATTR, ROUND_ATTR, attributes
 from surrogate_ax_optuna.claims import FIRST
 from surrogate_ax_optuna.host import TRIES
 from surrogate_ax_optuna.lease import Leases, has_ended
@@ -80,7 +80,7 @@ def _tell(host: OptunaHost, candidates: Any, generator: Any, objective: Any, spa
 def _orphan(study: optuna.Study, host: OptunaHost, owned_by: str = NOBODY) -> None:
     """Let a host's trials look as if their process had been killed."""
     for trial_id in host._leases.held:
-        study._storage.set_trial_user_attr(trial_id, LEASE_ATTR, {"owner": owned_by, "until": time.time() + 60})
+        study._storage.set_trial_system_attr(trial_id, LEASE_ATTR, {"owner": owned_by, "until": time.time() + 60})
     host.close()
 
 
@@ -101,7 +101,7 @@ def test_a_trial_is_leased_from_its_creation_on(study, make_host, space, monkeyp
     begun = [attributes[LEASE_ATTR]["until"] - lease_module.GRACE for attributes in created]
     assert all(before - 0.01 < moment < time.time() + 0.01 for moment in begun)
     assert [(attributes[ROUND_ATTR], attributes[PROPOSAL_ATTR]) for attributes in created] == [(3, 0), (3, 1)]
-    assert [trial.user_attrs[LEASE_ATTR] for trial in study.trials] == [
+    assert [attributes(trial)[LEASE_ATTR] for trial in study.trials] == [
         attributes[LEASE_ATTR] for attributes in created
     ]
 
@@ -133,12 +133,12 @@ def test_a_killed_processs_trials_are_run_again_as_they_were(study, make_host, m
     assert [candidate.condition for candidate in again[:4]] == [candidate.condition for candidate in asked]
     for old, new in zip(study.trials[:4], study.trials[4:8], strict=True):
         assert new.params == old.params
-        assert new.user_attrs.get(PROPOSAL_ATTR) == old.user_attrs.get(PROPOSAL_ATTR)
-        recipe = Recipe.from_json(new.user_attrs[RECIPE_ATTR])
-        assert recipe.terms == Recipe.from_json(old.user_attrs[RECIPE_ATTR]).terms
+        assert attributes(new).get(PROPOSAL_ATTR) == attributes(old).get(PROPOSAL_ATTR)
+        recipe = Recipe.from_json(attributes(new)[RECIPE_ATTR])
+        assert recipe.terms == Recipe.from_json(attributes(old)[RECIPE_ATTR]).terms
         assert recipe.batch == 6
         assert new.system_attrs == {FIRST: old.number, RETRIES: [old.number]}
-    assert [PROPOSAL_ATTR in trial.user_attrs for trial in study.trials[8:]] == [False] * 2  # no exact row twice
+    assert [PROPOSAL_ATTR in attributes(trial) for trial in study.trials[8:]] == [False] * 2  # no exact row twice
     _tell(second, again, make_generator(conditional=True), objective, space)
     assert [trial.number for trial in ended_trials(study)] == [4, 5, 6, 7, 8, 9]
     assert status(study).again == 0
@@ -182,7 +182,7 @@ def test_a_trial_that_kills_every_process_counts_as_failed_in_the_end(study, mak
     last = make_host(study)
     assert last.reclaim() == 1
     (failed,) = ended_trials(study)
-    assert failed.user_attrs[REASON_ATTR] == "its process was killed at each of 5 tries"
+    assert attributes(failed)[REASON_ATTR] == "its process was killed at each of 5 tries"
     assert status(study).failed == 1
     assert last.ask(1, _round(space))[0].terms != asked[0].terms
 
@@ -209,7 +209,7 @@ def test_without_the_owners_process_at_hand_the_deadline_decides(study, make_hos
     assert second.reclaim() == 0
     trial_ids = [trial._trial_id for trial in study.trials]
     for trial_id in trial_ids:
-        study._storage.set_trial_user_attr(trial_id, LEASE_ATTR, {"owner": ELSEWHERE, "until": time.time() - 1})
+        study._storage.set_trial_system_attr(trial_id, LEASE_ATTR, {"owner": ELSEWHERE, "until": time.time() - 1})
     heartbeat = lease_module.heartbeat_of(study._storage)
     if heartbeat is None:
         assert second.reclaim() == 2
@@ -225,7 +225,7 @@ def test_a_trial_killed_before_its_first_heartbeat_is_taken_back(make_study, mak
     monkeypatch.setattr(Leases, "hold", lambda self, trial_id: None)
     first.ask(1, _round(space))
     lease = {"owner": ELSEWHERE, "until": time.time() - 1}
-    study._storage.set_trial_user_attr(study.trials[0]._trial_id, LEASE_ATTR, lease)
+    study._storage.set_trial_system_attr(study.trials[0]._trial_id, LEASE_ATTR, lease)
     assert make_host(study).reclaim() == 1
 
 
@@ -259,14 +259,14 @@ def test_elsewhere_the_beat_moves_the_deadline_and_lets_go_of_ended_trials(make_
     study = make_study()
     host = make_host(study)
     one, two = host.ask(2, _round(space))
-    first = study.trials[0].user_attrs[LEASE_ATTR]["until"]
+    first = attributes(study.trials[0])[LEASE_ATTR]["until"]
     study.tell(two.ticket, state=TrialState.FAIL)
     deadline = time.monotonic() + 20
-    while (study.trials[0].user_attrs[LEASE_ATTR]["until"] == first or len(host._leases.held) > 1) and (
+    while (attributes(study.trials[0])[LEASE_ATTR]["until"] == first or len(host._leases.held) > 1) and (
         time.monotonic() < deadline
     ):
         time.sleep(0.02)
-    assert study.trials[0].user_attrs[LEASE_ATTR]["until"] > first
+    assert attributes(study.trials[0])[LEASE_ATTR]["until"] > first
     assert host._leases.held == {one.ticket._trial_id}
 
 
@@ -275,20 +275,20 @@ def test_a_beat_that_fails_is_tried_again(make_study, make_host, space, monkeypa
     study = make_study()
     host = make_host(study)
     host.ask(1, _round(space))
-    first = study.trials[0].user_attrs[LEASE_ATTR]["until"]
+    first = attributes(study.trials[0])[LEASE_ATTR]["until"]
     failures = [OSError("no answer"), OSError("no answer")]
-    write = type(study._storage).set_trial_user_attr
+    write = type(study._storage).set_trial_system_attr
 
     def failing(self: Any, trial_id: int, key: str, value: Any) -> None:
         if failures:
             raise failures.pop()
         write(self, trial_id, key, value)
 
-    monkeypatch.setattr(type(study._storage), "set_trial_user_attr", failing)
+    monkeypatch.setattr(type(study._storage), "set_trial_system_attr", failing)
     deadline = time.monotonic() + 20
-    while study.trials[0].user_attrs[LEASE_ATTR]["until"] == first and time.monotonic() < deadline:
+    while attributes(study.trials[0])[LEASE_ATTR]["until"] == first and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert study.trials[0].user_attrs[LEASE_ATTR]["until"] > first
+    assert attributes(study.trials[0])[LEASE_ATTR]["until"] > first
     assert "no answer" in caplog.text
 
 
@@ -354,7 +354,7 @@ def test_optunas_own_retry_is_taken_up_with_its_recipe(make_study, make_host, sp
     second = make_host(study)
     one, two = second.ask(2, _round(space, number=3))
     assert (one.ticket.number, one.terms, one.round) == (1, asked.terms, 2)
-    assert study.trials[1].user_attrs[LEASE_ATTR]["owner"] == second._leases.owner
+    assert attributes(study.trials[1])[LEASE_ATTR]["owner"] == second._leases.owner
     assert (two.ticket.number, two.round) == (2, 3)
 
 
@@ -373,7 +373,7 @@ def test_a_point_of_the_users_queue_is_taken_back_from_a_process_killed_before_i
     host = make_host(study)
     host.ask(1, _round(space))
     study.enqueue_trial({"u0": 0.25, "u1": 0.5, "u2": 0.75})
-    write, done = study._storage.set_trial_user_attr, []
+    write, done = study._storage.set_trial_system_attr, []
 
     def killed(trial_id: int, key: str, value: Any) -> None:
         if done:
@@ -381,7 +381,7 @@ def test_a_point_of_the_users_queue_is_taken_back_from_a_process_killed_before_i
         write(trial_id, key, value)
         done.append(key)
 
-    monkeypatch.setattr(study._storage, "set_trial_user_attr", killed)
+    monkeypatch.setattr(study._storage, "set_trial_system_attr", killed)
     with pytest.raises(KeyboardInterrupt):
         host.ask(1, _round(space))
     monkeypatch.undo()
@@ -481,8 +481,8 @@ def test_two_processes_share_a_study_to_its_exact_end(tmp_path):
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert len({row["process"] for row in rows}) == 2
     assert sum(row["n"] for row in rows) == 40  # nothing was generated twice, or for nothing
-    recipes = [json.dumps(trial.user_attrs[RECIPE_ATTR]["terms"]) for trial in ended]
+    recipes = [json.dumps(attributes(trial)[RECIPE_ATTR]["terms"]) for trial in ended]
     assert len(set(recipes)) == 40
-    exact = [(t.user_attrs[ROUND_ATTR], t.user_attrs[PROPOSAL_ATTR]) for t in ended if PROPOSAL_ATTR in t.user_attrs]
+    exact = [(attributes(t)[ROUND_ATTR], attributes(t)[PROPOSAL_ATTR]) for t in ended if PROPOSAL_ATTR in attributes(t)]
     assert len(set(exact)) == len(exact) > 0
     storage.engine.dispose()

@@ -14,7 +14,7 @@ from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.policies.plan import survivors
 from surrogate_ax_optuna import OptunaHost, optimize, portfolio
-from surrogate_ax_optuna.attributes import PREVIEW_ATTR, REASON_ATTR, RESULT_ATTR
+from surrogate_ax_optuna.attributes import PREVIEW_ATTR, REASON_ATTR, RESULT_ATTR, attributes
 from surrogate_ax_optuna.pruning import checkpoint_estimates, report_to_pruner
 from surrogate_ax_optuna.sampler import in_generations
 from tests.contracts.euler_flow import EulerFlow
@@ -52,13 +52,13 @@ def test_optunas_own_pruners_stop_rows_and_costs_are_true(make_study, pruner, ch
     assert len(stopped) + len(done) == 48
     assert len(stopped) > 4
     assert len(done) > 4
-    assert sum(trial.user_attrs[RESULT_ATTR]["nfe"] for trial in study.trials) == sum(flow.sizes)
+    assert sum(attributes(trial)[RESULT_ATTR]["nfe"] for trial in study.trials) == sum(flow.sizes)
     for trial in stopped:
-        result = trial.user_attrs[RESULT_ATTR]
+        result = attributes(trial)[RESULT_ATTR]
         assert result["stopped"] == result["nfe"] == max(trial.intermediate_values) in checkpoints
         assert trial.value == result["values"]["sum"] == trial.intermediate_values[result["stopped"]]
     for trial in done:
-        assert trial.user_attrs[RESULT_ATTR]["nfe"] == 8
+        assert attributes(trial)[RESULT_ATTR]["nfe"] == 8
         assert set(trial.intermediate_values) == set(checkpoints)
 
 
@@ -130,7 +130,7 @@ def test_the_default_search_learns_from_stopped_trials(make_study):
 def test_the_search_goes_on_from_what_was_finished(make_study):
     study, flow = make_study(TPESampler(seed=0)), EulerFlow()
     _search(study, flow, n=40, policy=o3(flow.prior, 20, seeds=5))
-    rounds = {trial.user_attrs["surrogate:round"] for trial in study.trials}
+    rounds = {attributes(trial)["surrogate:round"] for trial in study.trials}
     assert rounds == {0, 1}
     history = OptunaHost(study, flow, OBJECTIVE).history()
     half = history.first(0, 20)
@@ -170,7 +170,7 @@ def test_stopped_trials_keep_the_picture_of_their_estimate(make_study, tmp_path)
     study = make_study()
     _search(study, Pictures(), n=24, previews=FileSystemArtifactStore(tmp_path))
     assert TrialState.PRUNED in _states(study)
-    assert all(PREVIEW_ATTR in trial.user_attrs for trial in study.trials)
+    assert all(PREVIEW_ATTR in attributes(trial) for trial in study.trials)
     assert len(list(tmp_path.iterdir())) == 24
 
 
@@ -186,7 +186,7 @@ def test_an_interruption_gives_back_all_rows_and_the_study_goes_on(make_study):
     with pytest.raises(KeyboardInterrupt):
         _search(study, EulerFlow(watch=watch))
     assert TrialState.RUNNING not in _states(study)
-    given_back = [t for t in study.trials if t.user_attrs.get(REASON_ATTR) == INTERRUPTED]
+    given_back = [t for t in study.trials if attributes(t).get(REASON_ATTR) == INTERRUPTED]
     assert given_back
     ended = len(study.trials) - len(given_back)
     flow = EulerFlow()
@@ -217,7 +217,7 @@ def test_constraints_and_tracked_metrics_go_along(make_study):
     objective = Objective(*metrics, score=score)
     optimize(study, flow, objective, total_trials=40, batch_size=8, rng=0, progress=False, checkpoints=(3,))
     assert TrialState.PRUNED in _states(study)
-    assert all(set(t.user_attrs[RESULT_ATTR]["values"]) == {"sum", "first", "last"} for t in study.trials)
+    assert all(set(attributes(t)[RESULT_ATTR]["values"]) == {"sum", "first", "last"} for t in study.trials)
 
 
 @pytest.mark.parametrize(("goal", "sign"), [("maximize", -1), ("minimize", 1)])
@@ -246,7 +246,7 @@ def test_rows_that_break_a_bound_do_not_stop_those_that_keep_it(make_study):
     options = {"total_trials": 64, "batch_size": 8, "rng": 0, "progress": False, "checkpoints": (4,)}
     optimize(study, flow, objective, policy=draws(flow.prior, 64, axes=3), **options)
     stopped = np.array([trial.state == TrialState.PRUNED for trial in study.trials])
-    breaks = np.array([trial.user_attrs[RESULT_ATTR]["values"]["first"] > 0 for trial in study.trials])
+    breaks = np.array([attributes(trial)[RESULT_ATTR]["values"]["first"] > 0 for trial in study.trials])
     assert stopped[breaks][8:].mean() > 0.9
     assert stopped[~breaks].mean() < 0.7
     history = OptunaHost(study, flow, objective).history()

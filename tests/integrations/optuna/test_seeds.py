@@ -147,12 +147,12 @@ def test_a_damaged_seed_is_named(make_study, generator, objective, space, tmp_pa
 def test_old_recipes_with_stored_seeds_are_refused_by_version(make_study, generator, objective, space, tmp_path):
     study = make_study(storage=sqlite(tmp_path / "study.db"), study_name="items")
     _search(study, generator, objective, space=space, total_trials=5)
-    record = dict(study.trials[0].user_attrs["surrogate:recipe"], version=1)
+    record = dict(attributes(study.trials[0])["surrogate:recipe"], version=1)
     frozen = study.trials[0]
     frozen.set_user_attr("surrogate:recipe", record)
     old = make_study()
     old.add_trial(frozen)
-    old.set_user_attr("surrogate:study", study.user_attrs["surrogate:study"])
+    old.set_user_attr("surrogate:study", study_attributes(study)["surrogate:study"])
     for search in (
         lambda: portfolio(old, generator, seeds=tmp_path / "study-seeds"),
         lambda: _search(old, generator, objective, space=space),
