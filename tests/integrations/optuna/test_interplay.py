@@ -72,11 +72,13 @@ def test_pareto_plots_and_best_trials_of_two_metrics():
     "ignore::optuna.exceptions.ExperimentalWarning", "ignore:.*deprecated in v4.9:FutureWarning"
 )
 def test_the_terminator_looks_at_a_box():
+    import optuna.terminator as terminators
+
     study = create_study(HALVES, sampler=TPESampler(seed=0))
     seen = []
-    terminator = optuna.terminator.Terminator(
-        improvement_evaluator=optuna.terminator.BestValueStagnationEvaluator(max_stagnation_trials=4),
-        error_evaluator=optuna.terminator.StaticErrorEvaluator(0),
+    terminator = terminators.Terminator(
+        improvement_evaluator=terminators.BestValueStagnationEvaluator(max_stagnation_trials=4),
+        error_evaluator=terminators.StaticErrorEvaluator(0),
         min_n_trials=12,
     )
 
