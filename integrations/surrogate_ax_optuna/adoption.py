@@ -1,8 +1,8 @@
 """Trials that `optimize` did not make: what they evaluated, where that can be told from their parameters.
 
-A trial that a loop by hand has asked lies in a round of the search. One that a user added or told without a round lies
-in the box, where the box is fixed for the study and the trial has its coordinates. Others stay in the study, and the
-search neither counts them nor learns from them.
+A trial that a user added or told lies in the box, where the box is fixed for the study and the trial has its
+coordinates. Others, without a recipe and without a box that their coordinates are of, stay in the study, and the search
+neither counts them nor learns from them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.seeds import Draw
 from surrogate_ax.latents.space import SurrogateSpace, coordinate_names
 from surrogate_ax.policies.history import Round
-from surrogate_ax_optuna.search import Searches
-from surrogate_ax_optuna.trials import is_foreign
+from surrogate_ax_optuna.attributes import RECIPE_ATTR, attributes
 
 _logger = logging.getLogger(__name__)
 
@@ -46,13 +45,10 @@ class Adoption:
     ) -> None:
         self._study, self._round = study, None if space is None else Round(space, 0, 1)
         self._conditions, self._generator, self._entropy = conditions, generator, entropy
-        self._searches, self._said = Searches(), 0
+        self._said = 0
 
     def recipe(self, trial: FrozenTrial) -> Recipe | None:
         """What a trial has evaluated; None where nobody can tell."""
-        search = self._searches.of(self._study)
-        if search is not None and (recipe := search.recipe(trial)) is not None:
-            return recipe
         if self._round is None or not self._lies_in_the_box(trial):
             return None
         terms = self._round.point(trial.params, Draw(self._entropy, trial.number))
@@ -61,7 +57,7 @@ class Adoption:
 
     def counts(self, trial: FrozenTrial) -> bool:
         """Whether a trial that ended is one of the search."""
-        return not is_foreign(trial) or self._lies_in_the_box(trial)
+        return RECIPE_ATTR in attributes(trial) or self._lies_in_the_box(trial)
 
     def say(self, passed_over: Sequence[int]) -> None:
         """Name the trials that the search passes over, each once."""
@@ -69,7 +65,7 @@ class Adoption:
             self._said = len(passed_over)
             _logger.warning(
                 "study %r: trials %s were not made by this search and lie in no box of it, so it neither counts them "
-                "nor learns from them. They stay in the study.",
+                "nor learns from them. They stay in the study. `suggest_latents` gives a trial of yours its place.",
                 self._study.study_name,
                 ", ".join(map(str, passed_over)),
             )

@@ -268,7 +268,8 @@ class OptunaHost:
 
     def _check_axes(self, round: Round, trials: Sequence[FrozenTrial]) -> None:
         if self._axes is None:
-            asked = next((trial for trial in trials if RECIPE_ATTR in attributes(trial) and not is_gone(trial)), None)
+            ours = (trial for trial in trials if RECIPE_ATTR in attributes(trial) and not is_gone(trial))
+            asked = next((trial for trial in ours if any(map(is_coordinate, trial.params))), None)
             self._axes = 1 + sum(map(is_coordinate, asked.params)) if asked else round.space.axes
         if round.space.axes != self._axes:
             raise MismatchError(

@@ -8,8 +8,9 @@ that the user fixed or enqueued count.
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -18,9 +19,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from surrogate_ax.errors import MismatchError
-from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.seeds import Draw, Terms, draw_entropy
-from surrogate_ax.latents.space import coordinate_names
 from surrogate_ax.policies.history import Round
 from surrogate_ax.policies.proposer import Proposer
 from surrogate_ax.scoring.objective import recorded_objective
@@ -46,7 +45,9 @@ class Search:
         self.proposer = Proposer.from_json(record[SEARCH])
         self.seed = draw_entropy(self.proposer.rng, "parameters")
         self._entropy = draw_entropy(self.proposer.rng, "trials")
-        self._reader = StudyReader(recorded_objective(record["metrics"]), study_seeds(study), decode=self.recipe)
+        # A trial without a recipe was never made: a user has told it without `suggest_latents`.
+        self._reader = StudyReader(recorded_objective(record["metrics"]), study_seeds(study), decode=lambda trial: None)
+        self._trials = functools.partial(all_trials, study)
         self._rounds: dict[int, Round] = {}
         self._now: Round | None = None
 
@@ -56,14 +57,9 @@ class Search:
         plan = self.proposer.plan
         return distributions(plan.axes if plan else 2, self.proposer.conditions)
 
-    def open(self, trials: Sequence[FrozenTrial], number: int) -> Round:
-        """The round that a new trial belongs to.
-
-        Args:
-            trials: all of the study.
-            number: of the trial.
-        """
-        unended = self._reader.read(trials)
+    def open(self, number: int) -> Round:
+        """The round that a new trial, of a number, belongs to."""
+        unended = self._reader.read(self._trials())
         running = [round_of(trial) for trial in unended if is_running(trial) and trial.number != number]
         found = self.proposer.round(self._reader.history(running), self._now)
         self._now = found or self._now
@@ -75,6 +71,7 @@ class Search:
     def round(self, number: int) -> Round:
         """A round that some trial belongs to, made again from the trials before it where another process opened it."""
         if number not in self._rounds:
+            self._reader.read(self._trials())
             made = self.proposer.policy(self._reader.history().before(number), 1, self.proposer.rng)
             if made is None or made.number != number:
                 raise MismatchError(f"study: its round {number} does not follow from the trials that ended before it.")
@@ -84,15 +81,6 @@ class Search:
     def terms(self, trial: FrozenTrial) -> Terms:
         """The coefficient row that a trial's parameters name."""
         return self.round(round_of(trial)).point(trial.params, Draw(self._entropy, trial.number), box_of(trial))
-
-    def recipe(self, trial: FrozenTrial) -> Recipe | None:
-        """What a trial that a user evaluated and told by hand has evaluated; None where it lies in no round."""
-        names = coordinate_names(self.proposer.plan.axes if self.proposer.plan else 2)
-        if ROUND_ATTR not in attributes(trial) or any(name not in trial.params for name in names):
-            return None
-        condition = {name: trial.params[name] for name in self.proposer.conditions if name in trial.params}
-        prior = self.proposer.prior
-        return Recipe(self.terms(trial), condition, {"prior": prior.fingerprint if prior else ""}, 1)
 
 
 class Searches:
@@ -134,12 +122,12 @@ def claim(study: Study, trial: FrozenTrial, search: Search) -> Claim:
     if ROUND_ATTR in known:  # the host's own, or a trial that was enqueued with a round
         i = known.get(PROPOSAL_ATTR)
         return Claim(round_of(trial), box=box_of(trial)) if i is None else exact(search.round(round_of(trial)), int(i))
-    round = search.open(_all(study), trial.number)
+    round = search.open(trial.number)
     _write(storage, trial, ROUND_ATTR, round.number)
     fixed = trial.system_attrs.get("fixed_params", {})
     tried = set[int]()
     while not fixed:  # an enqueued point is evaluated where it lies
-        taken = {_proposal(other) for other in _all(study) if other.number != trial.number and not is_gone(other)}
+        taken = {_proposal(other) for other in all_trials(study) if other.number != trial.number and not is_gone(other)}
         free = (i for i in range(len(round.proposals)) if (round.number, i) not in taken and i not in tried)
         i = next(free, None)
         if i is None:
@@ -147,7 +135,7 @@ def claim(study: Study, trial: FrozenTrial, search: Search) -> Claim:
         _write(storage, trial, PROPOSAL_ATTR, i)
         if not any(
             _proposal(other) == (round.number, i) and (other.number < trial.number or other.state.is_finished())
-            for other in _all(study)
+            for other in all_trials(study)
             if other.number != trial.number and not is_gone(other)
         ):
             found = exact(round, i)
@@ -169,7 +157,7 @@ def _write(storage: BaseStorage, trial: FrozenTrial, name: str, value: Any) -> N
     trial.system_attrs[name] = value  # the caller's copy
 
 
-def _all(study: Study) -> list[FrozenTrial]:
+def all_trials(study: Study) -> list[FrozenTrial]:
     """All trials, whatever a pruner's bracket shows."""
     return _storage(study).get_all_trials(study._study_id, deepcopy=False)
 

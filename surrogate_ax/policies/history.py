@@ -182,7 +182,7 @@ class Round:
         """Where a proposal lies: the number of its box, and u (K-1,), a corner of that box."""
         axis = self._axes[i]
         if axis is not None:
-            return 0, self.space.chart.coordinates(np.eye(self.space.axes)[[axis]])[0]
+            return 0, corner(axis, self.space.axes)
         before = sum(other is None for other in self._axes[:i])
         return 1 + before // self.space.axes, corner(before % self.space.axes, self.space.axes)
 
@@ -216,9 +216,8 @@ class Round:
         frame[:, : self.space.frame.shape[1]] = self.space.frame
         if self.space.fresh > 0 or not len(rows):
             return [None] * len(rows)
-        reached = np.abs(
-            self.space.chart.weights(self.space.chart.coordinates(np.eye(len(frame)))) - np.eye(len(frame))
-        )
+        corners = np.array([corner(axis, len(frame)) for axis in range(len(frame))])
+        reached = np.abs(self.space.chart.weights(corners) - np.eye(len(frame)))  # a cap has one of them only
         same = (np.abs(rows[:, None] - frame[None]).max(axis=2) < SAME) & (reached.max(axis=1) < SAME)
         return [int(np.argmax(row)) if row.any() else None for row in same]
 
