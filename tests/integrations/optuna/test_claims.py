@@ -338,6 +338,7 @@ def test_trials_of_other_origin_are_neither_waited_for_nor_touched(study, make_h
     assert study.trials[0].state == TrialState.RUNNING
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_optunas_own_retry_is_taken_up_with_its_recipe(make_study, make_host, space, tmp_path):
     storage = RDBStorage(f"sqlite:///{tmp_path}/study.db")
     study = make_study(storage=storage)
