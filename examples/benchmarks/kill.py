@@ -88,7 +88,7 @@ def search(folder: Path, port: int | None, aim: Aim | None, fault: str | None = 
     from optuna.artifacts import FileSystemArtifactStore
 
     from surrogate_ax import FunctionGenerator, Metric, Objective
-    from surrogate_ax_optuna import optimize
+    from surrogate_ax_optuna import SurrogateSampler, optimize
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     notes = Notes(folder / "notes", aim)
@@ -114,7 +114,7 @@ def search(folder: Path, port: int | None, aim: Aim | None, fault: str | None = 
         study_name="killed",
         storage=storage,
         direction="maximize",
-        sampler=optuna.samplers.RandomSampler(seed=0),
+        sampler=SurrogateSampler(),
         load_if_exists=True,
     )
     watch(study._storage, notes)
@@ -320,6 +320,7 @@ class Study:
 
     def audit(self) -> Counter[str]:
         """What is wrong with the ended study."""
+        from surrogate_ax_optuna.attributes import attributes
         from surrogate_ax_optuna.trials import RETRIES, is_lost, is_told
 
         trials = self.look()
@@ -346,6 +347,8 @@ class Study:
 
 def recipe(trial: Any) -> str:
     """The coefficient row and condition of a trial; not the size of its batch, which may differ when it is repeated."""
+    from surrogate_ax_optuna.attributes import attributes
+
     written = attributes(trial)["surrogate:recipe"]
     return json.dumps([written["terms"], written["condition"]])
 

@@ -49,6 +49,11 @@ class SweepComponents:
     device: str
 
     @property
+    def planned(self) -> bool:
+        """Whether the plan proposes every trial of a new study."""
+        return self.policy is None and self.plan.kind == "sphere"
+
+    @property
     def evaluator(self) -> Evaluator:
         """Evaluates batches; an item that fails does not fail the batch."""
         return Evaluator(self.generator, self.objective)
@@ -75,7 +80,8 @@ def assemble(sweep: SweepFile) -> SweepComponents:
     # Conditions are proposed by the host's sampler, and so is everything where the file names a model of Ax's.
     host_proposes = bool(sweep.conditions) or (sweep.backend == "ax" and sweep.sampler is not None)
     steps = stoppable_steps(generator, objective) if sweep.checkpoints is None and not sweep.overlap else None
-    planned = plan(sweep.budget, dim=generator.prior.dim, searched=host_proposes, steps=steps)
+    in_boxes = sweep.sampler is not None
+    planned = plan(sweep.budget, dim=generator.prior.dim, searched=host_proposes, proposes=in_boxes, steps=steps)
     axes = axes_of(sweep.policy[0]) if policy else planned.axes
     return SweepComponents(generator, objective, policy, planned, planned.trials(sweep.budget), axes, device)
 

@@ -45,6 +45,7 @@ def estimate(sweep: SweepFile, components: SweepComponents, record: SearchRecord
         "seed": sweep.seed,
         "plan": _plan(sweep, components),
         "sampler": str(sweep.sampler) if sweep.sampler else AUTO,
+        "proposes": _who_proposes(sweep, components),
         "conditions": {name: _values(searched) for name, searched in sweep.conditions.items()},
         "checkpoints": list(checkpoints),
         "keep_fraction": components.plan.keep_fraction if sweep.checkpoints is None else None,
@@ -62,7 +63,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         f"study {plan['study']!r}, backend {plan['backend']}, seed {plan['seed']}",
         f"  trials      {trials['budget']} in batches of {trials['batch']}{done}",
         *(f"  {'plan' if i == 0 else '':11} {step}" for i, step in enumerate(plan["plan"])),
-        f"  sampler     {plan['sampler']}",
+        f"  sampler     {plan['sampler']}: {plan['proposes']}",
     ]
     for name, values in plan["conditions"].items():
         lines.append(f"  searched    {name}: {values}")
@@ -91,11 +92,22 @@ def _plan(sweep: SweepFile, components: SweepComponents) -> list[str]:
         return steps
     if plan.kind == "o3":
         return [*steps, f"{rest} trials in the box over the best {plan.axes} of them (1 round, K = {plan.axes})"]
-    rounds = -(-rest // plan.size)
-    return [
-        *steps,
-        f"{rest} proposals that learn from earlier trials, in {rounds} rounds of {plan.size} (K = {plan.axes} seeds)",
-    ]
+    rounds = f"{-(-rest // plan.size)} rounds of {plan.size} (K = {plan.axes} seeds)"
+    if plan.kind == "boxes":
+        return [*steps, f"{rest} points of boxes that learn from earlier trials, in {rounds}"]
+    return [*steps, f"{rest} proposals that learn from earlier trials, in {rounds}"]
+
+
+def _who_proposes(sweep: SweepFile, components: SweepComponents) -> str:
+    """Who says where the trials lie."""
+    if components.planned:
+        return "the planned search proposes"
+    named = "the model" if sweep.backend == "ax" else "the sampler"
+    if sweep.policy:
+        return f"the policy proposes, and {named} what it leaves open"
+    if components.plan.kind == "boxes":
+        return f"{named} proposes, in boxes that move"
+    return f"{named} proposes behind the draws, in one box"
 
 
 def _values(searched: Range | Choice) -> str:

@@ -30,7 +30,7 @@ class OptunaSweep:
     def __init__(self, sweep: SweepFile, components: SweepComponents) -> None:
         self._sweep = sweep
         self._components = components
-        self._sampler = make_sampler(sweep.sampler, sweep.seed)
+        self._sampler = make_sampler(sweep.sampler, sweep.seed, planned=components.planned)
         self._pruner = make_pruner(sweep.pruner)
 
     def load_record(self) -> SearchRecord | None:

@@ -38,7 +38,7 @@ from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.adoption import Adoption
 from surrogate_ax_optuna.attributes import LEASE_ATTR, REASON_ATTR, RECIPE_ATTR, ROUND_ATTR, attributes, set_attribute
 from surrogate_ax_optuna.claims import Claim, Ledger
-from surrogate_ax_optuna.lease import Leases, abandoned, owner_of
+from surrogate_ax_optuna.lease import Leases, fail_abandoned, owner_of
 from surrogate_ax_optuna.pruning import report_to_pruner
 from surrogate_ax_optuna.record import StudyReader
 from surrogate_ax_optuna.results import tell_results
@@ -47,9 +47,8 @@ from surrogate_ax_optuna.sampler import RoundSampler, for_batches, for_round
 from surrogate_ax_optuna.search_samplers import fixed_parameters, proposing
 from surrogate_ax_optuna.search_space import distributions
 from surrogate_ax_optuna.seeds import ADVICE, study_seeds
-from surrogate_ax_optuna.trials import RETRIES, is_gone, is_leased, read_recipe, round_of
+from surrogate_ax_optuna.trials import is_gone, is_leased, read_recipe, round_of
 
-TRIES = 5  # at which a trial's process may be killed before the trial counts as failed
 Candidates = Sequence[Candidate[optuna.Trial]]
 
 
@@ -217,8 +216,8 @@ class OptunaHost:
         trial = storage.get_trial(trial_id)
         known = attributes(trial)
         number = int(known.get(ROUND_ATTR, round.number))
-        storage.set_trial_system_attr(trial_id, ROUND_ATTR, number)  # first: after a kill it is taken back
-        storage.set_trial_system_attr(trial_id, LEASE_ATTR, self._leases.payload())
+        storage.set_trial_system_attr(trial_id, LEASE_ATTR, self._leases.payload())  # first: after a kill it ends
+        storage.set_trial_system_attr(trial_id, ROUND_ATTR, number)
         self._leases.hold(trial_id)
         self._read_trials()
         return Claim(number, repeats=trial if RECIPE_ATTR in known else None)
@@ -314,16 +313,5 @@ class OptunaHost:
         tell_results(trials, evaluations, self._previews, told=self._leases.release)
 
     def reclaim(self) -> int:
-        """Fail trials whose process was killed, without a reason: `ask` then has them run again.
-
-        One whose process was killed at every one of `TRIES` tries is given a reason, and so counts as failed: it may be
-        what kills them.
-        """
-        others, taken = self._others(self._trials()), 0
-        for trial in abandoned(self.study, others):
-            with contextlib.suppress(UpdateFinishedTrialError):  # another worker, or its own after all, was first
-                if len(trial.system_attrs.get(RETRIES, ())) >= TRIES - 1:
-                    reason = f"its process was killed at each of {TRIES} tries"
-                    self.study._storage.set_trial_system_attr(trial._trial_id, REASON_ATTR, reason)
-                taken += self.study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        return taken
+        """Fail trials whose process was killed, without a reason: `ask` then has them run again."""
+        return fail_abandoned(self.study, self._others(self._trials()))

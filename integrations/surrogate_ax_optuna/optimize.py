@@ -213,7 +213,7 @@ def _say_who_proposes(
 ) -> None:
     """Warn where a study goes on as it was begun, and its sampler would have it otherwise."""
     plan = session.proposer.plan
-    if plan is None or (plan.kind == "boxes") != isinstance(planned, SurrogateSampler):
+    if plan is None or plan.kind == "o3" or (plan.kind == "boxes") != isinstance(planned, SurrogateSampler):
         return
     begun = "in boxes for a sampler" if plan.kind == "boxes" else "as a planned search"
     _logger.warning(

@@ -19,7 +19,7 @@ from surrogate_ax.execution.session import begin_record, search_facts
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.latents.priors import Latents, Prior
-from surrogate_ax.policies.plan import plan
+from surrogate_ax.policies.plan import Plan, plan
 from surrogate_ax.policies.proposer import Proposer
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.attributes import STUDY_ATTR, set_study_attribute, study_attributes
@@ -116,5 +116,6 @@ def begin_search(
     record = begin_record(recorded, facts, generator, planned, study=f"study {study.study_name!r}")
     if recorded is not None and SEARCH in recorded:
         return
-    proposer = Proposer.planned(planned, prior, total_trials=total or ENDLESS, rng=rng, conditions=conditions)
+    begun = Plan.from_json(record["plan"])  # by an earlier release, which recorded no proposer, or by this run
+    proposer = Proposer.planned(begun, prior, total_trials=total or ENDLESS, rng=rng, conditions=conditions)
     set_study_attribute(study, STUDY_ATTR, {SEARCH: proposer.to_json()} | record)

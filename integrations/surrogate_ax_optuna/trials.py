@@ -60,7 +60,7 @@ def is_running(trial: FrozenTrial) -> bool:
 
 def is_leased(trial: FrozenTrial) -> bool:
     """Whether a worker of `optimize` runs a trial: one that a loop by hand has asked is never taken away from it."""
-    return is_running(trial) and LEASE_ATTR in attributes(trial)
+    return trial.state == TrialState.RUNNING and LEASE_ATTR in attributes(trial)
 
 
 def is_gone(trial: FrozenTrial) -> bool:

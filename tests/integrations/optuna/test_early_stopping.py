@@ -13,8 +13,8 @@ from surrogate_ax import Generated, Metric, Objective, SurrogateSpace, draws, fi
 from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.policies.plan import survivors
-from surrogate_ax_optuna import OptunaHost, optimize, portfolio
-from surrogate_ax_optuna.attributes import PREVIEW_ATTR, REASON_ATTR, RESULT_ATTR, attributes
+from surrogate_ax_optuna import OptunaHost, SurrogateSampler, optimize, portfolio
+from surrogate_ax_optuna.attributes import PREVIEW_ATTR, REASON_ATTR, RESULT_ATTR, attributes, study_attributes
 from surrogate_ax_optuna.pruning import checkpoint_estimates, report_to_pruner
 from surrogate_ax_optuna.sampler import in_generations
 from tests.contracts.euler_flow import EulerFlow
@@ -108,8 +108,9 @@ def _by_end(study):
     return sorted(study.trials, key=lambda trial: (trial.datetime_complete, trial.number))
 
 
-def test_the_default_search_learns_from_stopped_trials(make_study):
-    study, flow = make_study(), EulerFlow()
+@pytest.mark.parametrize("sampler", [SurrogateSampler(), TPESampler(seed=0)], ids=["planned", "in boxes"])
+def test_a_search_learns_from_stopped_trials(make_study, sampler):
+    study, flow = make_study(sampler), EulerFlow()
     optimize(
         study,
         flow,
@@ -273,9 +274,12 @@ def test_a_share_of_each_batch_goes_on_whatever_the_pruner_would_say(make_study)
         assert sorted(done) == sorted(np.argsort(-estimates)[:2].tolist())
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 16])
-def test_a_budget_is_spent_in_more_trials_most_of_them_stopped(make_study, batch_size):
-    study, flow = make_study(CmaEsSampler(seed=0)), EulerFlow()
+@pytest.mark.parametrize(
+    ("sampler", "batch_size"),
+    [(SurrogateSampler(), 1), (SurrogateSampler(), 3), (SurrogateSampler(), 16), (CmaEsSampler(seed=0), 3)],
+)
+def test_a_budget_is_spent_in_more_trials_most_of_them_stopped(make_study, sampler, batch_size):
+    study, flow = make_study(sampler), EulerFlow()
     optimize(study, flow, OBJECTIVE, budget=40, rng=0, progress=False, batch_size=batch_size)
     planned = plan(40, dim=16, steps=8)
     assert (planned.checkpoint, planned.keep_fraction) == (3, 0.25)
@@ -302,7 +306,7 @@ def test_a_small_budget_is_kept_to_in_small_batches(make_study, batch_size):
 
 
 def test_a_budget_goes_on_as_it_was_begun(make_study):
-    whole, broken, flow = make_study(), make_study(), EulerFlow()
+    whole, broken, flow = make_study(SurrogateSampler()), make_study(SurrogateSampler()), EulerFlow()
     options = {"budget": 30, "rng": 3, "progress": False, "batch_size": 8}
     optimize(whole, flow, OBJECTIVE, **options)
 
@@ -365,7 +369,7 @@ def test_bad_budgets_and_shares_are_refused(make_study, options, message):
     with pytest.raises(ArgumentError, match=message):
         optimize(study, EulerFlow(), OBJECTIVE, rng=0, **options)
     assert study.trials == []
-    assert study.user_attrs == {}
+    assert study_attributes(study) == {}
 
 
 # --- refusals: before anything runs, and without a trace
@@ -383,4 +387,4 @@ def test_what_cannot_have_checkpoints_is_refused(make_study, make_generator):
         optimize(pareto, EulerFlow(), two, total_trials=8, rng=0, checkpoints=(3,))
     for each in (study, pareto):
         assert each.trials == []
-        assert each.user_attrs == {}
+        assert study_attributes(each) == {}

@@ -12,6 +12,7 @@ from optuna.study import MaxTrialsCallback
 
 from surrogate_ax import Gaussian, Policy, chain, draws, spherical_bo
 from surrogate_ax.policies.evolution import evolve, reseed, trust_region
+from surrogate_ax.policies.moving_boxes import moving_boxes
 from surrogate_ax_optuna import optimize, sqlite
 from surrogate_ax_optuna.attributes import ROUND_ATTR, attributes
 from surrogate_ax_optuna.trials import read_recipe
@@ -21,6 +22,7 @@ PRIOR = Gaussian((32,))
 POLICIES: dict[str, Callable[[], Policy]] = {
     "sphere": lambda: spherical_bo(PRIOR, axes=4, size=SIZE),
     "sphere, half by the sampler": lambda: spherical_bo(PRIOR, axes=4, size=SIZE, sampled=2),
+    "boxes": lambda: moving_boxes(PRIOR, axes=4, size=SIZE),
     "evolve": lambda: evolve(PRIOR, axes=4, size=SIZE),
     "reseed": lambda: reseed(PRIOR, axes=4, size=SIZE),
     "caps": lambda: trust_region(PRIOR, axes=4, size=SIZE),

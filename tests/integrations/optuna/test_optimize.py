@@ -48,7 +48,7 @@ from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.latents.charts import Angular
 from surrogate_ax.latents.seeds import Draw, inner_row
 from surrogate_ax.policies.basic import o3_seeds
-from surrogate_ax_optuna import optimize, sqlite
+from surrogate_ax_optuna import SurrogateSampler, optimize, sqlite
 from surrogate_ax_optuna.attributes import (
     PROPOSAL_ATTR,
     REASON_ATTR,
@@ -57,6 +57,7 @@ from surrogate_ax_optuna.attributes import (
     ROUND_ATTR,
     STUDY_ATTR,
     attributes,
+    set_study_attribute,
     study_attributes,
 )
 from surrogate_ax_optuna.trials import ended_trials, read_recipe
@@ -172,9 +173,11 @@ def test_samplers_heed_the_bounds(make_study, make_generator):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt(), SystemExit(3)])
-def test_the_sampler_is_restored_after_an_exception(make_study, make_generator, objective, error):
+def test_the_sampler_stays_what_the_user_set(make_study, make_generator, objective, error):
     def raising(z: torch.Tensor) -> None:
-        raise error
+        assert study.sampler is sampler
+        if len(study.trials) > 16:
+            raise error
 
     sampler = CmaEsSampler(seed=0)
     study = make_study(sampler)
@@ -261,14 +264,14 @@ def test_a_space_of_another_prior_is_refused(make_study, make_generator, objecti
     other = make_generator(prior=(D + 1,))
     with pytest.raises(MismatchError, match=f"space: made under prior {other.prior.fingerprint}"):
         run(study, generator, objective, space=_space(other))
-    assert (study.trials, study.user_attrs, generator.sizes) == ([], {}, [])
+    assert (study.trials, study_attributes(study), generator.sizes) == ([], {}, [])
 
 
 # --- the planned budget ---------------------------------------------------------------------------------------------
 
 
 def test_a_planned_budget_begins_with_draws_and_goes_on_in_rounds(make_study, make_generator, objective):
-    study = make_study()
+    study = make_study(SurrogateSampler())
     generator = make_generator()
     run(study, generator, objective, total_trials=40)
     planned = plan(40, dim=D)
@@ -417,8 +420,9 @@ def test_a_timeout_begins_no_further_batch(make_study, make_generator, objective
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 32
 
 
-def test_a_larger_total_goes_on_with_the_plan_of_the_beginning(make_study, make_generator, objective):
-    study = make_study()
+@pytest.mark.parametrize("sampler", [SurrogateSampler, RandomSampler])
+def test_a_larger_total_goes_on_with_the_plan_of_the_beginning(make_study, make_generator, objective, sampler):
+    study = make_study(sampler())
     run(study, make_generator(), objective, total_trials=16)
     begun = study_attributes(study)[STUDY_ATTR]
     run(study, make_generator(), objective, total_trials=48)
@@ -452,7 +456,7 @@ def test_another_part_on_resume_is_refused_by_name(make_study, make_generator, o
     changed, message = RESUMED[name]
     study = make_study()
     run(study, make_generator(conditional=True), objective, total_trials=8)
-    before = study.trials, study.user_attrs
+    before = study.trials, study_attributes(study)
     generator = make_generator(conditional=True, **changed.get("generator", {}))
     space = _space(generator, seeds=changed["seeds"]) if "seeds" in changed else None
     with pytest.raises(MismatchError, match=message):
@@ -463,7 +467,7 @@ def test_another_part_on_resume_is_refused_by_name(make_study, make_generator, o
             space=space,
             conditions=changed.get("conditions"),
         )
-    assert (study.trials, study.user_attrs) == before
+    assert (study.trials, study_attributes(study)) == before
     assert generator.sizes == []
     run(study, make_generator(conditional=True), objective, total_trials=16)
     assert len(study.trials) == 16
@@ -516,24 +520,34 @@ def test_what_a_study_holds_is_said_above_the_bar(make_study, make_generator, ob
     assert "The study goes on: 8 trials ended." in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING])
-def test_a_study_with_trials_of_something_else_is_refused(make_study, make_generator, objective, state):
-    study = make_study()
-    if state == TrialState.WAITING:
-        study.enqueue_trial({"u0": 0.5})
-    else:
-        trial = study.ask()
-        if state != TrialState.RUNNING:
-            study.tell(trial, 1.0 if state == TrialState.COMPLETE else None, state=state)
-    with pytest.raises(MismatchError, match="it has trials that `optimize` did not make"):
-        run(study, make_generator(), objective)
-    assert STUDY_ATTR not in study_attributes(study)
+@pytest.mark.parametrize("sampler", [SurrogateSampler, RandomSampler])
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING])
+def test_trials_of_something_else_stay_and_do_not_count(make_study, make_generator, objective, caplog, state, sampler):
+    study = make_study(sampler())
+    trial = study.ask()
+    if state != TrialState.RUNNING:
+        study.tell(trial, 1.0 if state == TrialState.COMPLETE else None, state=state)
+    run(study, make_generator(), objective)
+    assert [trial.state for trial in study.trials] == [state] + [TrialState.COMPLETE] * 32
+    assert ("trials 0 were not made by this search" in caplog.text) == (state == TrialState.COMPLETE)
+    run(study, make_generator(), objective)
+    assert len(study.trials) == 33
+
+
+def test_a_point_that_waits_before_the_first_run_is_run_first(make_study, make_generator, objective):
+    study, generator = make_study(), make_generator()
+    space = _space(generator)
+    study.enqueue_trial({"u0": 0.25, "u1": 0.5, "u2": 0.75})
+    run(study, generator, objective, space=space, total_trials=8)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 8
+    assert read_recipe(study.trials[0]).terms == space.terms(np.array([[0.25, 0.5, 0.75]]))[0]
+    assert [attributes(trial).get(PROPOSAL_ATTR) for trial in study.trials] == [None, *range(4), *[None] * 3]
 
 
 def test_a_record_of_another_version_is_refused(make_study, make_generator, objective):
     study = make_study()
     run(study, make_generator(), objective, total_trials=2)
-    study.set_user_attr(STUDY_ATTR, study_attributes(study)[STUDY_ATTR] | {"version": 99})
+    set_study_attribute(study, STUDY_ATTR, study_attributes(study)[STUDY_ATTR] | {"version": 99})
     with pytest.raises(MismatchError, match=r"version 99 .* this release reads 2"):
         run(study, make_generator(), objective)
 
@@ -555,23 +569,23 @@ def test_bad_input_is_refused_before_anything_is_written(make_study, make_genera
     generator = make_generator()
     with pytest.raises(ArgumentError, match=message):
         run(study, generator, objective, **options)
-    assert (study.trials, study.user_attrs, generator.sizes) == ([], {}, [])
+    assert (study.trials, study_attributes(study), generator.sizes) == ([], {}, [])
     run(study, generator, objective, total_trials=20)
-    assert study_attributes(study)[STUDY_ATTR]["plan"] == plan(20, dim=D).to_json()
+    assert study_attributes(study)[STUDY_ATTR]["plan"] == plan(20, dim=D, proposes=True).to_json()
 
 
 def test_a_latent_of_one_entry_spans_no_box(make_study, make_generator, objective):
     study = make_study()
     with pytest.raises(ArgumentError, match=r"K from 2 to D = 1"):
         run(study, make_generator(prior=(1,)), objective)
-    assert study.user_attrs == {}
+    assert study_attributes(study) == {}
 
 
 def test_directions_that_disagree_are_refused(make_study, make_generator, objective):
     study = make_study(direction="minimize")
     with pytest.raises(ArgumentError, match=r"expected directions \['maximize'\] .* got \['minimize'\]"):
         run(study, make_generator(), objective)
-    assert study.user_attrs == {}
+    assert study_attributes(study) == {}
 
 
 def test_space_and_policy_together_are_refused(make_study, make_generator, objective):
@@ -662,7 +676,7 @@ def test_a_study_is_begun_by_its_first_ended_trial(make_study, make_generator):
     right = Objective(Metric("second"), score=lambda outputs, _: {"second": outputs[:, 0]})
     run(study, generator, right)
     assert len(ended_trials(study)) == 32
-    assert study_attributes(study)[STUDY_ATTR]["plan"] == plan(32, dim=D).to_json()
+    assert study_attributes(study)[STUDY_ATTR]["plan"] == plan(32, dim=D, proposes=True).to_json()
     with pytest.raises(MismatchError, match="metrics"):
         run(study, generator, wrong)
 
@@ -762,7 +776,7 @@ def test_callbacks_hear_of_each_told_trial_once(make_study, make_generator, obje
 def test_a_callback_cannot_change_what_the_study_holds(make_study, make_generator, objective):
     def spoil(study: optuna.Study, trial: FrozenTrial) -> None:
         trial.params.clear()
-        trial.user_attrs.clear()
+        trial.system_attrs.clear()
 
     study = make_study()
     run(study, make_generator(), objective, callbacks=[spoil])

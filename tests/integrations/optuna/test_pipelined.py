@@ -10,8 +10,8 @@ from optuna.trial import TrialState
 
 from surrogate_ax import Gaussian, Metric, Objective, SurrogateSpace, draws, o3
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax_optuna import optimize, sqlite
-from surrogate_ax_optuna.attributes import PREVIEW_ATTR, PROPOSAL_ATTR, attributes
+from surrogate_ax_optuna import SurrogateSampler, optimize, sqlite
+from surrogate_ax_optuna.attributes import PREVIEW_ATTR, PROPOSAL_ATTR, attributes, study_attributes
 from tests.contracts.euler_flow import EulerFlow
 from tests.integrations.optuna.conftest import first_entry
 
@@ -78,8 +78,9 @@ def test_exact_rows_run_once(make_study, make_generator):
     assert rows == [0, 1, 2, 3] + [None] * 8
 
 
-def test_the_planned_search_closes_its_rounds(make_study, make_generator):
-    study, generator = make_study(), make_generator()
+@pytest.mark.parametrize("sampler", [SurrogateSampler(), TPESampler(seed=0)], ids=["planned", "in boxes"])
+def test_a_search_closes_its_rounds(make_study, make_generator, sampler):
+    study, generator = make_study(sampler), make_generator()
     search(study, generator, space=None, total=48, batch=4)
     rounds = [attributes(trial)["surrogate:round"] for trial in study.trials]
     assert len(rounds) == 48
@@ -122,4 +123,4 @@ def test_checkpoints_are_refused_beside_it_before_anything_is_written(make_study
     study, flow = make_study(), EulerFlow()
     with pytest.raises(ArgumentError, match=r"overlap, checkpoints: expected one of them, .* checkpoints = \(3,\)"):
         search(study, flow, policy=draws(flow.prior, 24, axes=3), checkpoints=(3,))
-    assert study.user_attrs == {}
+    assert study_attributes(study) == {}

@@ -86,10 +86,14 @@ def test_suggested_latents_are_the_point_of_the_trial(make_study, space):
     assert recipe.terms == space.terms(u)[0]
 
 
-def test_fresh_draws_are_for_optimize(make_study, space):
-    fresh = SurrogateSpace(space.bank, space.frame, fresh=0.5)
-    with pytest.raises(ArgumentError, match=r"expected fresh = 0 .* got 0.5; use `optimize`"):
-        suggest_latents(make_study().ask(), fresh)
+def test_a_box_with_fresh_noise_mixes_in_a_draw_of_the_trials_own(make_study, space):
+    fresh, study = SurrogateSpace(space.bank, space.frame, fresh=0.5), make_study()
+    latents = [suggest_latents(study.ask(), fresh)["latents"] for _ in range(2)]
+    terms = [Recipe.from_json(attributes(trial)[RECIPE_ATTR]).terms for trial in study.trials]
+    assert [each[-1][0].index for each in terms] == [0, 1]
+    assert [each[-1][1] for each in terms] == pytest.approx([0.5, 0.5])
+    bank = space.bank.extend([seed for each in terms for seed, _ in each])
+    torch.testing.assert_close(torch.cat(latents), bank.latents(bank.rows(terms))["latents"])
 
 
 def test_define_by_run_records_what_remakes_each_trial(make_study, make_generator, objective, space):
