@@ -10,6 +10,7 @@ Notation as in `gaussian_process`; b the share of fresh noise ε.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import scipy  # loads its submodules when they are first used
@@ -17,8 +18,9 @@ import torch
 
 from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError
+from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.priors import Prior
-from surrogate_ax.latents.seeds import draw_entropy
+from surrogate_ax.latents.seeds import Draw, draw_entropy
 from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.policies.evolution import (
     PARENTS,
@@ -85,24 +87,49 @@ def spherical_bo(
             return more_draws(prior, axes, number, size, rng, device)
         draws = fresh_draws(number, size, rng)
         random = np.random.default_rng(draw_entropy(rng, f"proposals of round {number}"))
-        used, scores = _known(before)
-        bank = used.bank(prior, device).extend(draws)
-        known = bank.rows(used.terms)
-        gram = bank.gram(known)
-        learnt = size - size * sum(len(before.terms) >= enough for enough in RECOMBINED) // 2
-        parts = [proposals(gram, scores, learnt, random)] if learnt else []
-        c = np.vstack([*parts, np.repeat(_centre(used, gram), size - learnt, axis=0)])
+        used, bank, combined = combinations(before, prior, size, random, draws=draws, device=device)
         b = random.uniform(*fresh, size)
         if anneal_over is not None:
             b[:] = fresh[1] - (fresh[1] - fresh[0]) * min(1.0, len(before.terms) / max(anneal_over, 1))
         if stalled(before):
             b[::SPARED] = random.uniform(*WIDE, len(b[::SPARED]))
-        combined = bank.normalise(c @ known.toarray()).toarray()
         points = mix_until_typical(bank, combined, bank.rows(((draw, 1.0),) for draw in draws).toarray(), b)
         space = SurrogateSpace(bank, best_axes(used, bank, axes, points))
         return Round(space, number, size, as_proposals(bank, points[: size - sampled]))
 
     return policy
+
+
+def combinations(
+    history: History,
+    prior: Prior,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    draws: Sequence[Draw] = (),
+    device: torch.device | str = "cpu",
+) -> tuple[History, Bank, Array]:
+    """Unit combinations of evaluated rows to go on from: the process's proposals, and late the best rows' own.
+
+    Args:
+        history: closed rounds.
+        prior: the law of the latents.
+        count: how many combinations.
+        rng: draws where the moves begin.
+        draws: seeds that the bank holds as well.
+        device: where latents are made.
+
+    Returns:
+        The rows that were learnt from; a bank of their seeds and the draws; coefficient rows (count, M) over it.
+    """
+    used, scores = _known(history)
+    bank = used.bank(prior, device).extend(draws)
+    known = bank.rows(used.terms)
+    gram = bank.gram(known)
+    learnt = count - count * sum(len(history.terms) >= enough for enough in RECOMBINED) // 2
+    parts = [proposals(gram, scores, learnt, rng)] if learnt else []
+    c = np.vstack([*parts, np.repeat(_centre(used, gram), count - learnt, axis=0)])
+    return used, bank, bank.normalise(c @ known.toarray()).toarray()
 
 
 def proposals(gram: Array, scores: Array, count: int, rng: np.random.Generator) -> Array:
