@@ -61,9 +61,9 @@ def optimize(
     """Search a generator's outputs with a study, one generator call a batch.
 
     By default the search is planned by `surrogate_ax.plan`: plain draws, then rounds of proposals that learn from every
-    trial, which the study's sampler is not asked for. With a space, its seeds are evaluated first, then the sampler
-    searches the box; where call arguments are searched as well, the sampler searches the box over the best of half the
-    budget in draws. `total_trials` or `budget` says how far.
+    trial, which the study's sampler is not asked for; where call arguments are searched as well, proposals have values
+    of them. With a space, its seeds are evaluated first, then the sampler searches the box. `total_trials` or `budget`
+    says how far.
 
     Args:
         study: any study with one direction per metric to optimise. The same call again goes on with it, also after a

@@ -78,7 +78,7 @@ class ConditionRows:
         return history.rows(np.flatnonzero(np.isfinite(self.encode(conditions)).all(axis=1)))
 
     def nearby(self, j: int, t: Array) -> Array:
-        """Values (m, k) of condition j to try for rows t (m, p), first that which each has: all, or a grid and steps."""
+        """Values (m, k) of condition j to try for rows t (m, p), first each's own: all, or a grid and small steps."""
         of, now = list(self.searched.values())[j], t[:, j : j + 1]
         size = _size(of)
         if isinstance(of, Choice) or 0 < size <= LISTED:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from surrogate_ax.errors import UnsupportedError
+from surrogate_ax.generation.conditions import Searched, searched_from_json, searched_to_json
 from surrogate_ax.latents.priors import Prior
 from surrogate_ax.policies.history import History, Policy, Round
 from surrogate_ax.policies.plan import Plan
@@ -27,16 +28,25 @@ class Proposer:
         total_trials: ended trials wanted in the study, earlier ones and failed ones included.
         rng: seed of the policy.
         plan: what the policy was made from, where it was planned.
+        conditions: searched call arguments of which it was made.
     """
 
     policy: Policy
     total_trials: int
     rng: int
     plan: Plan | None = field(default=None, compare=False)
+    conditions: Searched = field(default_factory=dict, compare=False)
 
     @classmethod
     def planned(
-        cls, plan: Plan, prior: Prior, *, total_trials: int, rng: int, device: torch.device | str = "cpu"
+        cls,
+        plan: Plan,
+        prior: Prior,
+        *,
+        total_trials: int,
+        rng: int,
+        conditions: Searched | None = None,
+        device: torch.device | str = "cpu",
     ) -> Proposer:
         """The proposer of a plan.
 
@@ -45,9 +55,11 @@ class Proposer:
             prior: the law of the latents.
             total_trials: ended trials wanted.
             rng: seed of the policy.
+            conditions: searched call arguments.
             device: where latents are made.
         """
-        return cls(plan.policy(prior, device=device), total_trials, rng, plan)
+        policy = plan.policy(prior, conditions=conditions, device=device)
+        return cls(policy, total_trials, rng, plan, dict(conditions or {}))
 
     def round(self, history: History, current: Round | None = None) -> Round | None:
         """The round to run now: the current one until it closes, then the policy's next; None when nothing is proposed.
@@ -76,10 +88,17 @@ class Proposer:
         """
         if self.plan is None:
             raise UnsupportedError("proposer: a policy of your own cannot be written as JSON; a planned one can.")
-        return {"plan": self.plan.to_json(), "total_trials": self.total_trials, "rng": self.rng}
+        record = {"plan": self.plan.to_json(), "total_trials": self.total_trials, "rng": self.rng}
+        return record | ({"conditions": searched_to_json(self.conditions)} if self.conditions else {})
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], prior: Prior, *, device: torch.device | str = "cpu") -> Proposer:
         """The inverse of `to_json`, under the prior of the study."""
-        plan = Plan.from_json(record["plan"])
-        return cls.planned(plan, prior, total_trials=record["total_trials"], rng=record["rng"], device=device)
+        return cls.planned(
+            Plan.from_json(record["plan"]),
+            prior,
+            total_trials=record["total_trials"],
+            rng=record["rng"],
+            conditions=searched_from_json(record.get("conditions", {})),
+            device=device,
+        )
