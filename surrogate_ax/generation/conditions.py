@@ -89,19 +89,6 @@ class Choice:
 Searched = Mapping[str, Range | Choice]
 
 
-def searched_to_json(conditions: Searched) -> dict[str, Any]:
-    """What a study records of its searched conditions, so that a process without the model can propose."""
-    return {
-        name: {"choices": list(c.values)} if isinstance(c, Choice) else dataclasses.asdict(c)
-        for name, c in conditions.items()
-    }
-
-
-def searched_from_json(record: Mapping[str, Mapping[str, Any]]) -> dict[str, Range | Choice]:
-    """The inverse of `searched_to_json`."""
-    return {name: Choice(c["choices"]) if "choices" in c else Range(**c) for name, c in record.items()}
-
-
 def check_searched(conditions: Mapping[str, Any]) -> Searched:
     """The searched conditions, checked.
 
