@@ -99,6 +99,7 @@ def test_conditions_and_several_metrics(sweep: Sweep) -> None:
     [
         {"sampler": "{name: CmaEsSampler, n_startup_trials: 2}", "policy": "{name: o3, n: 6, seeds: 4}"},
         {"sampler": "nsga-ii", "policy": "[{name: draws, n: 4, axes: 3}, {name: evolve, axes: 3, size: 4}]"},
+        {"policy": "[{name: draws, n: 4, axes: 3}, {name: moving_boxes, axes: 3, size: 4, fresh: [0.2, 0.4]}]"},
         {"overlap": "true", "seed": "3"},
         {
             "policy": "[{name: draws, n: 4, axes: 3}, {name: trust_region, axes: 3, size: 4, max_trials: 8}, "
@@ -224,7 +225,7 @@ REFUSED = [
     ({"policy": "{name: shpere, axes: 4}"}, "no policy is called 'shpere'. Did you mean 'spherical_bo'?"),
     ({"policy": "{name: cap, axes: 4}"}, "no policy is called 'cap'. Did you mean 'trust_region'?"),
     ({"policy": "{name: trust-region, axes: 4}"}, "Did you mean 'trust_region'?"),
-    ({"policy": "zzz"}, "Known: draws, o3, spherical_bo, trust_region, reseed, evolve."),
+    ({"policy": "zzz"}, "Known: draws, o3, spherical_bo, trust_region, reseed, evolve, moving_boxes."),
     ({"policy": "{name: sphere, axes: 4, untl: 8}"}, "It takes axes, size, sampled, fresh, anneal_over, max_trials."),
     ({"policy": "{name: sphere, axes: 4, until: ten}"}, "until: expected int | None, got 'ten'"),
     (
