@@ -74,14 +74,12 @@ def assemble(sweep: SweepFile) -> SweepComponents:
             check_overlap(sweep.checkpoints or ())
     if sweep.checkpoints:
         with error_context(sweep, "checkpoints"):
-            check_checkpoints(generator, sweep.checkpoints)
+            check_checkpoints(generator, sweep.checkpoints, conditions=sweep.conditions)
     device = str(getattr(generator, "device", "cpu"))
     policy = make_policy(sweep.policy, generator.prior, device) if sweep.policy else None
-    # Conditions are proposed by the host's sampler, and so is everything where the file names a model of Ax's.
-    host_proposes = bool(sweep.conditions) or (sweep.backend == "ax" and sweep.sampler is not None)
-    steps = stoppable_steps(generator, objective) if sweep.checkpoints is None and not sweep.overlap else None
-    in_boxes = sweep.sampler is not None
-    planned = plan(sweep.budget, dim=generator.prior.dim, searched=host_proposes, proposes=in_boxes, steps=steps)
+    whole = sweep.checkpoints is not None or sweep.overlap
+    steps = None if whole else stoppable_steps(generator, objective, sweep.conditions)
+    planned = plan(sweep.budget, dim=generator.prior.dim, proposes=sweep.sampler is not None, steps=steps)
     axes = axes_of(sweep.policy[0]) if policy else planned.axes
     return SweepComponents(generator, objective, policy, planned, planned.trials(sweep.budget), axes, device)
 

@@ -60,6 +60,11 @@ class SteppablePipelineGenerator(PipelineGenerator):
             self._steps = run.steps_seen
         return self._steps
 
+    @property
+    def schedule_arguments(self) -> frozenset[str]:
+        """Call arguments that change the steps, and so cannot differ between trajectories that stop between them."""
+        return frozenset(_SCHEDULE)
+
     def start(self, z: Latents, conditions: Sequence[Condition], *, step: int = 0) -> TrajectoryState:
         """Trajectories that stand at a step; nothing is run.
 

@@ -101,15 +101,16 @@ class StudyReader:
         if recipe is None:
             self.passed_over.append(trial.number)
             return None
-        result = known.get(RESULT_ATTR) or self._told(trial)
+        result = self._told(trial, known.get(RESULT_ATTR, {}))
         return EndedTrial(trial.number, recipe, round_of(trial), result, checkpoint_estimates(trial))
 
-    def _told(self, trial: FrozenTrial) -> dict[str, Any]:
-        """The result of a trial that a user has told by hand: what was optimised, and no other metric."""
+    def _told(self, trial: FrozenTrial, result: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The result of a trial: what was recorded, and what the study was told where a user has told it by hand."""
         if trial.state != TrialState.COMPLETE:
-            return {}
-        names = [metric.name for metric in self._objective.optimised]
-        return {"values": dict(zip(names, trial.values, strict=True))}
+            return result
+        told = {metric.name: value for metric, value in zip(self._objective.optimised, trial.values, strict=True)}
+        values = result.get("values", {})
+        return result if told.items() <= values.items() else {**result, "values": {**values, **told}}
 
 
 def read_record(study: optuna.Study, objective: Objective | None = None, *, seeds: Seeds = None) -> SearchRecord:

@@ -107,7 +107,6 @@ def begin_search(
     planned = plan(
         total or ENDLESS,
         dim=prior.dim,
-        searched=bool(conditions),
         proposes=isinstance(sampler, MovingBoxSampler),
         endless=total is None,
     )

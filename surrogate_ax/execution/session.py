@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from surrogate_ax.errors import ArgumentError, MismatchError, check_counts
-from surrogate_ax.execution.early_stopping import EarlyStopping, check_checkpoints
+from surrogate_ax.execution.early_stopping import EarlyStopping, changing_steps, check_checkpoints
 from surrogate_ax.execution.executor import Executor, Synchronous
 from surrogate_ax.execution.loop import Callback, Host, run
 from surrogate_ax.execution.pipelined import Pipelined
@@ -34,6 +35,7 @@ from surrogate_ax.policies.proposer import Proposer
 from surrogate_ax.scoring.evaluator import Evaluator
 from surrogate_ax.scoring.objective import Objective
 
+_logger = logging.getLogger(__name__)
 RECORD_VERSION = 2  # of what a study records of the search; an earlier Ax experiment has 1, with fewer facts
 
 
@@ -92,11 +94,11 @@ class Session:
         parts = {"space": space, "policy": policy, "checkpoints": tuple(checkpoints), "keep_fraction": keep_fraction}
         check_extent(total_trials, budget, **parts)
         check_space(space, policy, generator)
+        self.conditions = check_searched(conditions or {})
         if checkpoints:
-            check_checkpoints(generator, checkpoints, keep_fraction)
+            check_checkpoints(generator, checkpoints, keep_fraction, self.conditions)
         if overlap:
             check_overlap(checkpoints)
-        self.conditions = check_searched(conditions or {})
         self._facts = search_facts(objective, space=space, policy=policy, conditions=self.conditions, rng=rng)
         self._rng, self._batch_size, self._device, self._overlap = rng, batch_size, device, overlap
         self._own_policy = fixed(space) if space else policy
@@ -108,9 +110,8 @@ class Session:
             budget or planned_trials or total_trials or 0,
             dim=generator.prior.dim,
             axes=axes,
-            searched=bool(self.conditions),
             proposes=host_proposes,
-            steps=None if budget is None or overlap else stoppable_steps(generator, objective),
+            steps=None if budget is None or overlap else stoppable_steps(generator, objective, self.conditions),
         )
 
     def begin(self, recorded: Mapping[str, Any] | None, *, study: str, inside: bool = False) -> dict[str, Any]:
@@ -304,10 +305,15 @@ def check_overlap(checkpoints: Sequence[int]) -> None:
         )
 
 
-def stoppable_steps(generator: Generator, objective: Objective) -> int | None:
+def stoppable_steps(generator: Generator, objective: Objective, conditions: Iterable[str] = ()) -> int | None:
     """T of a generator whose trajectories a budget may have stopped, None where it may not.
 
-    Several metrics have whole outputs: what they are after is a front of finished ones.
+    Several metrics have whole outputs: what they are after is a front of finished ones. So have searched call arguments
+    that change the steps, and the log says so.
     """
-    one = len(objective.optimised) == 1
-    return generator.steps if one and isinstance(generator, Steppable) else None
+    if len(objective.optimised) > 1 or not isinstance(generator, Steppable):
+        return None
+    changing = changing_steps(generator, conditions)
+    if changing:
+        _logger.warning("budget: no trial is stopped early, because %s is searched and changes the steps.", changing[0])
+    return None if changing else generator.steps

@@ -89,19 +89,6 @@ class Choice:
 Searched = Mapping[str, Range | Choice]
 
 
-def searched_to_json(conditions: Searched) -> dict[str, Any]:
-    """What a study records of its searched conditions, so that a process without the model can propose."""
-    return {
-        name: {"choices": list(c.values)} if isinstance(c, Choice) else dataclasses.asdict(c)
-        for name, c in conditions.items()
-    }
-
-
-def searched_from_json(record: Mapping[str, Mapping[str, Any]]) -> dict[str, Range | Choice]:
-    """The inverse of `searched_to_json`."""
-    return {name: Choice(c["choices"]) if "choices" in c else Range(**c) for name, c in record.items()}
-
-
 def check_searched(conditions: Mapping[str, Any]) -> Searched:
     """The searched conditions, checked.
 
@@ -117,6 +104,19 @@ def check_searched(conditions: Mapping[str, Any]) -> Searched:
         if is_coordinate(name):
             raise ArgumentError(f"conditions[{name!r}]: the names u0, u1, ... belong to the box; rename the argument.")
     return conditions
+
+
+def searched_to_json(searched: Searched) -> dict[str, dict[str, Any]]:
+    """Searched conditions as JSON, in order."""
+    return {
+        name: {"values": list(of.values)} if isinstance(of, Choice) else dataclasses.asdict(of)
+        for name, of in searched.items()
+    }
+
+
+def searched_from_json(record: Mapping[str, Mapping[str, Any]]) -> Searched:
+    """The inverse of `searched_to_json`."""
+    return {name: Choice(of["values"]) if "values" in of else Range(**of) for name, of in record.items()}
 
 
 Condition = Mapping[str, Any]  # call arguments of one item

@@ -96,6 +96,19 @@ class Steppable(Protocol[S]):
 
 
 @runtime_checkable
+class Scheduled(Protocol):
+    """A steppable generator whose steps depend on some call arguments.
+
+    Where one of them differs between rows, these cannot stop at the same step, and so not be stopped at all.
+    """
+
+    @property
+    def schedule_arguments(self) -> frozenset[str]:
+        """Names of these call arguments, such as `num_inference_steps`."""
+        ...
+
+
+@runtime_checkable
 class Timed(Protocol):
     """A generator of sound or clips."""
 

@@ -50,6 +50,7 @@ class History:
         begin: rounds below this one belong to an earlier policy and are closed.
         checkpoint_estimates: (n,) estimate of the only optimised metric at each checkpoint, by its step, finished
             trials included; NaN where a trial did not come by.
+        conditions: n mappings of searched call arguments; empty where nothing is searched.
     """
 
     objective: Objective
@@ -61,6 +62,7 @@ class History:
     estimates: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     begin: int = 0
     checkpoint_estimates: Mapping[int, Array] = dataclasses.field(default_factory=dict)
+    conditions: Sequence[Mapping[str, Any]] = ()
 
     def ended(self, number: int) -> int:
         """How many trials of a round have ended."""
@@ -110,6 +112,7 @@ class History:
             running=(),
             estimates=estimates,
             checkpoint_estimates={step: column[numbers] for step, column in self.checkpoint_estimates.items()},
+            conditions=[self.conditions[i] for i in numbers] if self.conditions else (),
         )
 
     def extrapolated(self) -> dict[str, Array]:

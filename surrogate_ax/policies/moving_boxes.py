@@ -66,7 +66,7 @@ def moving_boxes(
         if too_few(before):
             return more_draws(prior, axes, number, size, rng, device)
         random = np.random.default_rng(draw_entropy(rng, f"proposals of round {number}"))
-        _, bank, frame = combinations(before, prior, axes, random, device=device)
+        _, bank, frame, _ = combinations(before, prior, axes, random, device=device)
         b = random.uniform(*fresh)
         if anneal_over is not None:
             b = fresh[1] - (fresh[1] - fresh[0]) * min(1.0, len(before.terms) / max(anneal_over, 1))

@@ -15,8 +15,9 @@ from typing import Any, Literal
 import torch
 
 from surrogate_ax.errors import ArgumentError
+from surrogate_ax.generation.conditions import Searched
 from surrogate_ax.latents.priors import Prior
-from surrogate_ax.policies.basic import chain, draws, o3, o3_seeds
+from surrogate_ax.policies.basic import chain, draws, o3
 from surrogate_ax.policies.history import Policy
 from surrogate_ax.policies.moving_boxes import moving_boxes
 from surrogate_ax.policies.spherical_bo import spherical_bo
@@ -34,7 +35,8 @@ class Plan:
     """What `plan` picks.
 
     Args:
-        kind: "sphere"; "boxes" where the host's sampler proposes; "o3" where it has call arguments to search as well.
+        kind: "sphere"; "boxes" where the host's sampler proposes; "o3" of studies begun by earlier releases, where it
+            had call arguments to search as well.
         draws: plain draws at first.
         axes: K of the box, the same for the whole study.
         size: trials a round of "sphere" or "boxes".
@@ -92,11 +94,12 @@ class Plan:
         """Steps that a round takes."""
         return rows * self.checkpoint + survivors(rows, self.keep_fraction) * (self.steps - self.checkpoint)
 
-    def policy(self, prior: Prior, *, device: torch.device | str = "cpu") -> Policy:
+    def policy(self, prior: Prior, *, conditions: Searched | None = None, device: torch.device | str = "cpu") -> Policy:
         """Plain draws, then what the kind says: proposals of a Gaussian process, boxes over them, or over the best.
 
         Args:
             prior: the law of the latents.
+            conditions: searched call arguments, of which proposals have values; in boxes the host's sampler has.
             device: where latents are made.
         """
         if self.kind == "o3":
@@ -106,7 +109,7 @@ class Plan:
         options |= {"fresh": FRESH, "device": device}
         if self.kind == "boxes":
             return chain(first, moving_boxes(prior, **options))
-        return chain(first, spherical_bo(prior, sampled=self.sampled, **options))
+        return chain(first, spherical_bo(prior, sampled=self.sampled, conditions=conditions, **options))
 
     def to_json(self) -> dict[str, Any]:
         """What a study records, so that it goes on as it was begun."""
@@ -124,7 +127,6 @@ def plan(
     *,
     dim: int,
     axes: int | None = None,
-    searched: bool = False,
     steps: int | None = None,
     proposes: bool = False,
     endless: bool = False,
@@ -132,13 +134,12 @@ def plan(
     """Draws, seeds and rounds for a budget.
 
     A round of "sphere" is exact points, so that a host's sampler has nothing to propose; one of "boxes" is all its own.
-    Call arguments that are searched need the sampler, and one long round, so they get O3.
+    Call arguments that are searched change nothing here: proposals have values of them.
 
     Args:
         budget: N, evaluations in all.
         dim: D, the dimension of the latents.
         axes: K, when the host's parameters are fixed already.
-        searched: whether call arguments are searched as well.
         steps: T, for a generator that can stop between steps: the budget then counts whole outputs, and most outputs
             are stopped, so that there are more trials (`Plan.trials`).
         proposes: whether the host's sampler is to propose, behind the draws every point: in boxes that move.
@@ -151,9 +152,6 @@ def plan(
         raise ArgumentError(f"budget: expected at least one evaluation, got {budget}.")
     if axes is not None and axes < 2:
         raise ArgumentError(f"axes: expected K of at least 2, got {axes}.")
-    if searched:
-        half = max(2, axes or 2, budget // 2)
-        return Plan("o3", half, axes or min(o3_seeds(budget), half, dim), 0, 0, 0)
     first = max(2, axes or 2, min(DRAWS, budget // 3))
     size = max(4, min(8, budget // 6))
     axes = axes or max(2, min(AXES, first, dim))

@@ -62,7 +62,8 @@ class Proposer:
             conditions: searched call arguments.
             device: where latents are made.
         """
-        return cls(plan.policy(prior, device=device), total_trials, rng, plan, prior, conditions or {})
+        policy = plan.policy(prior, conditions=conditions, device=device)
+        return cls(policy, total_trials, rng, plan, prior, dict(conditions or {}))
 
     def round(self, history: History, current: Round | None = None) -> Round | None:
         """The round to run now: the current one until it closes, then the policy's next; None when nothing is proposed.

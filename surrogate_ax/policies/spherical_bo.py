@@ -3,14 +3,16 @@
 Proposals are combinations of the latents so far, moved along great circles of their sphere to a larger expected
 improvement, a batch of different ones, each mixed with fresh noise. The process learns globally from few rows; around
 the best of many, recombination gains more. So part of a round are children of the best rows' combination, and late in a
-long search all.
-Notation as in `gaussian_process`; b the share of fresh noise ε.
+long search all. Where call arguments are searched, every proposal has a condition: chosen by the process together with
+its latent, or one of the best rows', each value fresh with probability b², the share of noise in a latent's variance.
+Notation as in `gaussian_process` and `condition_kernel`; b the share of fresh noise ε.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import scipy  # loads its submodules when they are first used
@@ -18,10 +20,12 @@ import torch
 
 from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError
+from surrogate_ax.generation.conditions import Searched
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.priors import Prior
 from surrogate_ax.latents.seeds import Draw, draw_entropy
 from surrogate_ax.latents.space import SurrogateSpace
+from surrogate_ax.policies.condition_kernel import ConditionRows, fit_product
 from surrogate_ax.policies.evolution import (
     PARENTS,
     best_axes,
@@ -34,14 +38,16 @@ from surrogate_ax.policies.evolution import (
     too_few,
 )
 from surrogate_ax.policies.fresh_noise import mix_until_typical
-from surrogate_ax.policies.gaussian_process import Posterior, fit, maximize_acquisition, unit
-from surrogate_ax.policies.history import History, Policy, Round, as_proposals
+from surrogate_ax.policies.gaussian_process import STEPS, Posterior, fit, maximize_acquisition, unit
+from surrogate_ax.policies.history import History, Policy, Proposal, Round
 
 STARTS = 32  # points that are moved, at least
 ROWS = 200  # evaluated rows that the process is fitted to, at most
 RECOMBINED = 48, 250  # evaluated rows from which half of a round, and all of it, recombines the best rows
 WIDE, SPARED = (0.5, 0.9), 4  # range of b, for every fourth proposal, after two rounds without a new best
 APART = 0.97  # largest cosine between the proposals of a batch
+TURNS = 3  # of choosing conditions and moving latents
+NOTHING = ConditionRows({})
 
 
 def spherical_bo(
@@ -53,6 +59,7 @@ def spherical_bo(
     fresh: tuple[float, float] = (0.2, 0.5),
     anneal_over: int | None = None,
     max_trials: int | None = None,
+    conditions: Searched | None = None,
     device: torch.device | str = "cpu",
 ) -> Policy:
     """Bayesian optimisation over the latents of a whole search: rounds of proposals, each mixed with fresh noise.
@@ -68,6 +75,8 @@ def spherical_bo(
         anneal_over: ended trials over which b falls from the end of its range to the beginning, since what is known
             grows and so does what noise costs; if left out, b is drawn evenly from the range.
         max_trials: ended trials after which the policy ends.
+        conditions: searched call arguments, of which proposals have values. Trials from elsewhere without such values
+            are not learnt from.
         device: where latents are made.
 
     Raises:
@@ -77,27 +86,48 @@ def spherical_bo(
         raise ArgumentError(f"fresh: expected a range of shares in [0, 1], got {fresh}.")
     if not 0 <= sampled <= size:
         raise ArgumentError(f"sampled: expected 0 to size = {size} trials of a round, got {sampled}.")
+    searched = ConditionRows(conditions or {})
 
     def policy(history: History, remaining: int, rng: int) -> Round | None:
         found = next_round(history, size, max_trials)
         if found is None:
             return None
-        number, before = found
+        number, before = found[0], searched.placed(found[1])
         if too_few(before):
             return more_draws(prior, axes, number, size, rng, device)
         draws = fresh_draws(number, size, rng)
         random = np.random.default_rng(draw_entropy(rng, f"proposals of round {number}"))
-        used, bank, combined = combinations(before, prior, size, random, draws=draws, device=device)
+        made = combinations(before, prior, size, random, draws=draws, searched=searched, device=device)
+        bank = made.bank
         b = random.uniform(*fresh, size)
         if anneal_over is not None:
             b[:] = fresh[1] - (fresh[1] - fresh[0]) * min(1.0, len(before.terms) / max(anneal_over, 1))
         if stalled(before):
             b[::SPARED] = random.uniform(*WIDE, len(b[::SPARED]))
-        points = mix_until_typical(bank, combined, bank.rows(((draw, 1.0),) for draw in draws).toarray(), b)
-        space = SurrogateSpace(bank, best_axes(used, bank, axes, points))
-        return Round(space, number, size, as_proposals(bank, points[: size - sampled]))
+        points = mix_until_typical(bank, made.rows, bank.rows(((draw, 1.0),) for draw in draws).toarray(), b)
+        space = SurrogateSpace(bank, best_axes(made.history, bank, axes, points))
+        fresh_values = random.random(made.t.shape) < b[:, None] ** 2
+        t = np.where(fresh_values, searched.sample(size, random), made.t)
+        exact = zip(bank.terms(points[: size - sampled]), t[: size - sampled], strict=True)
+        return Round(space, number, size, [Proposal(terms, searched.decode(each)) for terms, each in exact])
 
     return policy
+
+
+class Combinations(NamedTuple):
+    """Points to go on from.
+
+    Args:
+        history: rows that were learnt from.
+        bank: of their seeds, and given draws.
+        rows: (count, M) unit coefficient rows over it.
+        t: (count, p) their conditions.
+    """
+
+    history: History
+    bank: Bank
+    rows: Array
+    t: Array
 
 
 def combinations(
@@ -107,8 +137,9 @@ def combinations(
     rng: np.random.Generator,
     *,
     draws: Sequence[Draw] = (),
+    searched: ConditionRows = NOTHING,
     device: torch.device | str = "cpu",
-) -> tuple[History, Bank, Array]:
+) -> Combinations:
     """Unit combinations of evaluated rows to go on from: the process's proposals, and late the best rows' own.
 
     Args:
@@ -117,19 +148,23 @@ def combinations(
         count: how many combinations.
         rng: draws where the moves begin.
         draws: seeds that the bank holds as well.
+        searched: conditions, which all trials have.
         device: where latents are made.
-
-    Returns:
-        The rows that were learnt from; a bank of their seeds and the draws; coefficient rows (count, M) over it.
     """
     used, scores = _known(history)
     bank = used.bank(prior, device).extend(draws)
     known = bank.rows(used.terms)
     gram = bank.gram(known)
     learnt = count - count * sum(len(history.terms) >= enough for enough in RECOMBINED) // 2
-    parts = [proposals(gram, scores, learnt, rng)] if learnt else []
-    c = np.vstack([*parts, np.repeat(_centre(used, gram), count - learnt, axis=0)])
-    return used, bank, bank.normalise(c @ known.toarray()).toarray()
+    t = searched.encode(used.conditions) if len(searched) else np.zeros((len(gram), 0))
+    c, chosen = np.zeros((0, len(gram))), t[:0]
+    if learnt and len(searched):
+        c, chosen = conditioned_proposals(gram, scores, t, learnt, rng, searched)
+    elif learnt:
+        c = proposals(gram, scores, learnt, rng)
+    c = np.vstack([c, np.repeat(_centre(used, gram), count - learnt, axis=0)])
+    t = np.vstack([chosen, t[_parents(used, count - learnt, rng)]]) if len(searched) else np.zeros((count, 0))
+    return Combinations(used, bank, bank.normalise(c @ known.toarray()).toarray(), t)
 
 
 def proposals(gram: Array, scores: Array, count: int, rng: np.random.Generator) -> Array:
@@ -147,6 +182,35 @@ def proposals(gram: Array, scores: Array, count: int, rng: np.random.Generator) 
     posterior, best = fit(gram, scores), float(scores.max())
     c, value = maximize_acquisition(posterior, _beginnings(posterior, scores, max(STARTS, 3 * count), rng), best)
     return np.asarray(c[select_diverse(c, value, gram, count)])
+
+
+def conditioned_proposals(
+    gram: Array, scores: Array, t: Array, count: int, rng: np.random.Generator, searched: ConditionRows
+) -> tuple[Array, Array]:
+    """Unit combinations of evaluated rows, and conditions, of large expected improvement.
+
+    Conditions are chosen for given latents, then latents moved for given conditions, and so on.
+
+    Args:
+        gram: (n, n) cosines of the evaluated rows.
+        scores: (n,) larger is better.
+        t: (n, p) their conditions.
+        count: how many proposals.
+        rng: draws where the moves begin.
+        searched: what t means.
+
+    Returns:
+        c (count, n) and t (count, p), best first, different ones as for `proposals`.
+    """
+    product, best = fit_product(gram, scores, t, searched), float(scores.max())
+    c = _beginnings(product.posterior, scores, max(STARTS, 3 * count), rng)
+    at, value = t[np.abs(c).argmax(axis=1)], np.zeros(len(c))  # that of the row which weighs most
+    for _ in range(TURNS):
+        at = product.improve(c, at, best)
+        r = product.correlations(at)
+        c, value = maximize_acquisition(product.posterior, c, best, steps=STEPS // TURNS, r=r)
+    chosen = select_diverse(c, value, gram, count, r=product.kernel(at, at))
+    return c[chosen], at[chosen]
 
 
 def _beginnings(posterior: Posterior, scores: Array, count: int, rng: np.random.Generator) -> Array:
@@ -170,6 +234,13 @@ def _centre(history: History, gram: Array) -> Array:
     c = np.zeros((1, len(gram)))
     c[0, best] = log_ranks(len(best))
     return unit(c, gram)
+
+
+def _parents(history: History, count: int, rng: np.random.Generator) -> Array:
+    """Numbers (count,) of rows among the best, by their weight in the combination of them."""
+    best = history.order[: min(PARENTS, np.count_nonzero(finite(history)))]
+    weights = log_ranks(len(best))
+    return rng.choice(best, count, p=weights / weights.sum())
 
 
 def _known(history: History) -> tuple[History, Array]:
@@ -199,9 +270,14 @@ def gp_targets(history: History) -> Array:
     return scores
 
 
-def select_diverse(c: Array, value: Array, gram: Array, count: int, limit: float = APART) -> Array:
-    """Numbers of the best `count` points whose cosines stay below `limit`; the rest by value if there are too few."""
-    cosine, chosen = c @ gram @ c.T, list[int]()
+def select_diverse(
+    c: Array, value: Array, gram: Array, count: int, limit: float = APART, *, r: Array | float = 1.0
+) -> Array:
+    """Numbers of the best `count` points whose cosines stay below `limit`; the rest by value if there are too few.
+
+    Cosines are multiplied by r (m, m), correlations of what points differ in beside their latents.
+    """
+    cosine, chosen = (c @ gram @ c.T) * r, list[int]()
     order = [int(i) for i in np.argsort(-value, kind="stable")]
     for i in order:
         if len(chosen) < count and all(cosine[i, j] < limit for j in chosen):
