@@ -12,6 +12,7 @@ from surrogate_ax_optuna.host import OptunaHost
 from surrogate_ax_optuna.mirror import mirror
 from surrogate_ax_optuna.optimize import optimize
 from surrogate_ax_optuna.portfolio import Pick, portfolio
+from surrogate_ax_optuna.pruning import CohortPruner
 from surrogate_ax_optuna.record import read_record, status
 from surrogate_ax_optuna.report import write_report
 from surrogate_ax_optuna.sampler import RoundSampler
@@ -21,6 +22,7 @@ from surrogate_ax_optuna.storage import sqlite
 from surrogate_ax_optuna.studies import create_study
 
 __all__ = [
+    "CohortPruner",
     "MovingBoxSampler",
     "OptunaHost",
     "Pick",
