@@ -16,6 +16,7 @@ from surrogate_ax.latents.priors import Prior
 from surrogate_ax.policies.basic import chain, draws, o3
 from surrogate_ax.policies.evolution import evolve, reseed, trust_region
 from surrogate_ax.policies.history import Policy
+from surrogate_ax.policies.moving_boxes import moving_boxes
 from surrogate_ax.policies.spherical_bo import spherical_bo
 from surrogate_ax_cli.sweep_file import ComponentSpec
 from surrogate_ax_cli.yaml_node import did_you_mean
@@ -27,7 +28,7 @@ SAMPLERS = ("Random", "TPE", "CmaEs", "GP", "NSGAII", "NSGAIII", "QMC")
 PRUNERS = ("Median", "Percentile", "SuccessiveHalving", "Hyperband", "Threshold")
 POLICIES: Mapping[str, Callable[..., Policy]] = {
     "draws": draws, "o3": o3, "spherical_bo": spherical_bo, "trust_region": trust_region, "reseed": reseed,
-    "evolve": evolve,
+    "evolve": evolve, "moving_boxes": moving_boxes,
 }  # fmt: skip
 # Earlier names and their present ones. Sweep files may have either, and studies record the earlier ones.
 EARLIER_POLICIES = {"sphere": "spherical_bo", "caps": "trust_region"}

@@ -102,8 +102,6 @@ def _plan(sweep: SweepFile, components: SweepComponents) -> list[str]:
     steps = [f"{drawn} plain draws"]
     if rest <= 0:
         return steps
-    if plan.kind == "o3":
-        return [*steps, f"{rest} trials in the box over the best {plan.axes} of them (1 round, K = {plan.axes})"]
     rounds = f"{-(-rest // plan.size)} rounds of {plan.size} (K = {plan.axes} seeds)"
     if plan.kind == "boxes":
         return [*steps, f"{rest} points of boxes that learn from earlier trials, in {rounds}"]
@@ -117,9 +115,7 @@ def _who_proposes(sweep: SweepFile, components: SweepComponents) -> str:
     named = "the model" if sweep.backend == "ax" else "the sampler"
     if sweep.policy:
         return f"the policy proposes, and {named} what it leaves open"
-    if components.plan.kind == "boxes":
-        return f"{named} proposes, in boxes that move"
-    return f"{named} proposes behind the draws, in one box"
+    return f"{named} proposes, in boxes that move"
 
 
 def _values(searched: Range | Choice) -> str:

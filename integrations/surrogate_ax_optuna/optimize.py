@@ -213,15 +213,16 @@ def _say_who_proposes(
 ) -> None:
     """Warn where a study goes on as it was begun, and its sampler would have it otherwise."""
     plan = session.proposer.plan
-    if plan is None or plan.kind == "o3" or (plan.kind == "boxes") != isinstance(planned, SurrogateSampler):
+    drives = plan is not None and plan.kind != "sphere"
+    if plan is None or drives != isinstance(planned, SurrogateSampler):
         return
-    begun = "in boxes for a sampler" if plan.kind == "boxes" else "as a planned search"
+    begun = "in boxes for a sampler" if drives else "as a planned search"
     _logger.warning(
         "study %r was begun %s and goes on so; its %s %s. Begin a new study to change that.",
         study.study_name,
         begun,
         type(study.sampler).__name__,
-        "draws points evenly in them" if plan.kind == "boxes" else "is asked for what the plan leaves open only",
+        "draws points evenly in them" if drives else "is asked for what the plan leaves open only",
     )
 
 

@@ -106,9 +106,10 @@ class StudyReader:
 
     def _told(self, trial: FrozenTrial, result: Mapping[str, Any]) -> Mapping[str, Any]:
         """The result of a trial: what was recorded, and what the study was told where a user has told it by hand."""
-        if trial.state == TrialState.PRUNED and not result and len(self._objective.optimised) == 1 and trial.last_step:
-            estimate = checkpoint_estimates(trial)[trial.last_step]
-            return {"stopped": trial.last_step, "values": {self._objective.optimised[0].name: estimate}}
+        step = trial.last_step
+        if trial.state == TrialState.PRUNED and not result and len(self._objective.optimised) == 1 and step is not None:
+            estimate = checkpoint_estimates(trial)[step]
+            return {"stopped": step, "values": {self._objective.optimised[0].name: estimate}}
         if trial.state != TrialState.COMPLETE:
             return result
         told = {metric.name: value for metric, value in zip(self._objective.optimised, trial.values, strict=True)}

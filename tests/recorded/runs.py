@@ -153,7 +153,7 @@ RUNS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "optuna, box": lambda: optuna_run("CmaEsSampler", space=box(), total_trials=29, batch_size=6),
     "optuna, budget, extended": lambda: optuna_run(budget=24, twice=True),
     "optuna, overlap": lambda: optuna_run(total_trials=32, batch_size=4, overlap=True),
-    "optuna, conditions": lambda: optuna_run("TPESampler", total_trials=32, conditions=SCALE),
+    "optuna, conditions": lambda: optuna_run(total_trials=32, conditions=SCALE),
     "optuna, interrupted": lambda: optuna_run(total_trials=40, stop=13),
     "optuna, boxes": lambda: optuna_run("CmaEsSampler", total_trials=40),
     "optuna, moving": lambda: optuna_run("CmaEsSampler", policy=moving(), total_trials=36),

@@ -48,6 +48,7 @@ from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.latents.charts import Angular
 from surrogate_ax.latents.seeds import Draw, inner_row
 from surrogate_ax.policies.basic import o3_seeds
+from surrogate_ax.policies.plan import Plan
 from surrogate_ax_optuna import SurrogateSampler, optimize, sqlite
 from surrogate_ax_optuna.attributes import (
     PROPOSAL_ATTR,
@@ -287,11 +288,29 @@ def test_a_planned_budget_begins_with_draws_and_goes_on_in_rounds(make_study, ma
     assert np.mean(values[-8:]) > np.mean(values[: planned.draws]) + 1  # of a standard normal, along one entry
 
 
-def test_searched_arguments_get_one_long_round(make_study, make_generator, objective):
-    study = make_study()
+@pytest.mark.parametrize("sampler", [SurrogateSampler, RandomSampler])
+def test_searched_arguments_are_planned_as_others(make_study, make_generator, objective, sampler):
+    study = make_study(sampler())
     run(study, make_generator(conditional=True), objective, conditions=CONDITIONS)
-    assert study_attributes(study)[STUDY_ATTR]["plan"]["kind"] == "o3"
+    planned = plan(32, dim=D, proposes=sampler is RandomSampler)
+    assert study_attributes(study)[STUDY_ATTR]["plan"] == planned.to_json()
+    assert [PROPOSAL_ATTR in attributes(trial) for trial in study.trials] == [False] * planned.draws + [
+        sampler is SurrogateSampler
+    ] * (32 - planned.draws)
+    for trial in study.trials:  # of a proposal too
+        assert read_recipe(trial).condition == {name: trial.params[name] for name in CONDITIONS}
+
+
+@pytest.mark.parametrize("sampler", [SurrogateSampler(), TPESampler(seed=0)], ids=["planned", "tpe"])
+def test_a_search_that_was_begun_as_o3_goes_on_so(make_study, make_generator, objective, monkeypatch, caplog, sampler):
+    study, generator = make_study(sampler), make_generator(conditional=True)
+    with monkeypatch.context() as earlier:  # releases that had it for searched call arguments
+        earlier.setattr("surrogate_ax.execution.session.plan", lambda *_, **__: Plan("o3", 16, 6, 0, 0, 0))
+        run(study, generator, objective, conditions=CONDITIONS, total_trials=20)
+    run(study, generator, objective, conditions=CONDITIONS)
     assert [attributes(trial)[ROUND_ATTR] for trial in study.trials] == [0] * 16 + [1] * 16
+    said = "was begun in boxes for a sampler and goes on so; its SurrogateSampler draws points evenly in them"
+    assert (said in caplog.text) == isinstance(sampler, SurrogateSampler)
 
 
 def _bank(generator: Any, seeds: list[Any]) -> Any:
