@@ -29,7 +29,7 @@ from library import PRIOR, policy_cell
 from lockstep import Asking, Images, Trace, run, seconds
 from objectives import DEVELOPMENT, NAMES, Task, task
 from peers import PEERS
-from pool import CACHE
+from pool import CACHE, has
 
 from surrogate_ax import plan
 
@@ -137,10 +137,15 @@ def worth_of(made: Task, values: Mapping[str, Any], n: int) -> float:
 
 def best_valid(
     made: Task, x: Any, values: Mapping[str, Any], out: Any, n: int, images: Images
-) -> tuple[float | str, int]:
-    """What the valid of the first n rows are worth, and whether the best inside the band had no plain draw near it."""
+) -> tuple[float | str, int | str]:
+    """What the valid of the first n rows are worth, and whether the best inside the band had no plain draw near it.
+
+    Without a pool the band alone judges, and the second answer is empty until `--judge`.
+    """
     bad = (out | _unknown(values))[:n]
     columns = {name: column[:n] for name, column in values.items()}
+    if not has("b"):
+        return round(float(made.worth(_penalty(made, columns, bad))[-1]), 6), ""
     order = [int(i) for i in made.objective.rank(_penalty(made, columns, bad)) if not bad[i]]
     looked = 0
     while looked < len(order):
@@ -178,6 +183,8 @@ def main() -> None:
     if arguments.quick:
         quick(arguments.results)
         return
+    if not has("b"):
+        print("There is no pool: no image is compared with plain draws (`python pool.py`, then `--judge`).", flush=True)
     images = Images(Model())
     if arguments.judge:
         judge(arguments.results, images)
@@ -202,7 +209,7 @@ def batched(names: Sequence[str], size: int = 4) -> list[Sequence[str]]:
 def keep(name: str, where: str, repeat: int, n: int, trace: Trace) -> None:
     """Leave a trace in the cache."""
     x, values = trace.joined()
-    (CACHE / "traces").mkdir(exist_ok=True)
+    (CACHE / "traces").mkdir(parents=True, exist_ok=True)
     file = CACHE / "traces" / f"{name}-{where}-{n}-{repeat}.npz"
     np.savez(file, x=x, sizes=trace.sizes, planning=trace.planning, nfe=trace.nfe, seconds=trace.seconds, **values)
 
