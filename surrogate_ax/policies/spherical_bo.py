@@ -107,6 +107,7 @@ def combinations(
     rng: np.random.Generator,
     *,
     draws: Sequence[Draw] = (),
+    parents: Sequence[int] = (PARENTS,),
     device: torch.device | str = "cpu",
 ) -> tuple[History, Bank, Array]:
     """Unit combinations of evaluated rows to go on from: the process's proposals, and late the best rows' own.
@@ -117,6 +118,7 @@ def combinations(
         count: how many combinations.
         rng: draws where the moves begin.
         draws: seeds that the bank holds as well.
+        parents: how many of the best rows make a combination of their own, taken in turn.
         device: where latents are made.
 
     Returns:
@@ -128,7 +130,8 @@ def combinations(
     gram = bank.gram(known)
     learnt = count - count * sum(len(history.terms) >= enough for enough in RECOMBINED) // 2
     parts = [proposals(gram, scores, learnt, rng)] if learnt else []
-    c = np.vstack([*parts, np.repeat(_centre(used, gram), count - learnt, axis=0)])
+    own = [_centre(used, gram, parents[i % len(parents)]) for i in range(count - learnt)]
+    c = np.vstack([*parts, *own])
     return used, bank, bank.normalise(c @ known.toarray()).toarray()
 
 
@@ -164,9 +167,9 @@ def _beginnings(posterior: Posterior, scores: Array, count: int, rng: np.random.
     return unit(c, posterior.gram)
 
 
-def _centre(history: History, gram: Array) -> Array:
+def _centre(history: History, gram: Array, parents: int) -> Array:
     """The unit combination (1, n) of the best rows."""
-    best = history.order[: min(PARENTS, np.count_nonzero(finite(history)))]
+    best = history.order[: min(parents, np.count_nonzero(finite(history)))]
     c = np.zeros((1, len(gram)))
     c[0, best] = log_ranks(len(best))
     return unit(c, gram)
