@@ -20,6 +20,7 @@ from surrogate_ax.generation.protocols import Generated, Outputs
 from surrogate_ax.latents.priors import SINGLE, Latents, Prior, check_latents
 from surrogate_ax_diffusers.arguments import Arguments
 from surrogate_ax_diffusers.discovery import discover
+from surrogate_ax_diffusers.embedded import check_prompts
 from surrogate_ax_diffusers.embedding_cache import EmbeddingCache
 from surrogate_ax_diffusers.families import Family, Pipeline, find_family
 from surrogate_ax_diffusers.fingerprint import call_text, component_parts, weights_digest
@@ -64,6 +65,7 @@ class PipelineGenerator:
         self._family = find_family(type(pipe)) if family is None else family
         self._arguments = Arguments(type(pipe), self._family)
         self._arguments.check_call(call)
+        check_prompts(pipe, [call])
         check_size(pipe, self._family, call, self._arguments.defaults)
         check_decoder(pipe, call)
         self._pipe = pipe
@@ -171,6 +173,7 @@ class PipelineGenerator:
             raise ShapeError(f"{error}{axes}") from None
         n = check_conditions({SINGLE: latents}, conditions)
         self._arguments.check_conditions(conditions)
+        check_prompts(self._pipe, conditions)
         self._check_schedulers(conditions)
         if n and self._unchecked:
             self._check_determinism(latents[:1], conditions[0])
