@@ -1,6 +1,6 @@
 """How exactly, and at what cost, are existing items inverted?
 
-    python examples/benchmarks/inversion.py [--n 32] [--seeds 3] [--black-box 16] [--tune FOLDER] [--out CSV]
+    python examples/benchmarks/inversion.py [--n 24] [--seeds 3] [--black-box 8] [--tune FOLDER] [--out CSV]
 
 Held-out avatars under full captions, T = 10 Euler steps, guidance 1 and 3; every method starts from the same items.
 The error is the RMS difference, on the scale of [-1, 1], between an item and what the model makes of its inversion.
@@ -104,11 +104,20 @@ def tune(n: int, folder: Path) -> None:
     black_box(generator, images, conditions, 0, options)
 
 
+def write(rows: list[Row], out: Path) -> None:
+    """Every item; after each seed, so that what was measured is kept."""
+    out.parent.mkdir(exist_ok=True)
+    with out.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["method", "seed", "item", "nfe", "rmse"])
+        writer.writerows([(*row[:3], f"{row[3]:.0f}", f"{row[4]:.4g}") for row in rows])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=32, help="items a seed")
+    parser.add_argument("--n", type=int, default=24, help="items a seed")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--black-box", type=int, default=16, help="items for FlowOpt and for guidance 3")
+    parser.add_argument("--black-box", type=int, default=8, help="items for FlowOpt and for guidance 3")
     parser.add_argument("--tune", type=Path, help="folder of other renderings")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "inversion.csv")
     options = parser.parse_args()
@@ -128,11 +137,7 @@ def main() -> None:
             few = options.black_box
             rows += black_box(plain, images[:few], conditions[:few], seed, FLOWOPT)
             rows += per_step("guidance-3-anderson-120", guided, images[:few], conditions[:few], seed, budget=120)
-    options.out.parent.mkdir(exist_ok=True)
-    with options.out.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["method", "seed", "item", "nfe", "rmse"])
-        writer.writerows([(*row[:3], f"{row[3]:.0f}", f"{row[4]:.4g}") for row in rows])
+        write(rows, options.out)
     for name in dict.fromkeys(row[0] for row in rows):
         mine = [row for row in rows if row[0] == name]
         figures = dict(zip(("median", "p90", "worst"), quantiles([row[4] for row in mine]), strict=True))

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from surrogate_ax.arrays import Array
 from surrogate_ax.editing.edits import Edit
 from surrogate_ax.editing.flowopt import FlowOpt, largest_step
 from surrogate_ax.editing.inpainting import Inpaint
+from surrogate_ax.editing.item_distance import numbers, rms_distance
 from surrogate_ax.editing.rows import is_noising, parts
 from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError, check_counts
 from surrogate_ax.generation.conditions import Condition
@@ -117,7 +117,7 @@ def edit(
     """
     check_counts(draws=draws, **({} if budget is None else {"budget": budget}))
     _check(generator, target, score, budget, search, ladder)
-    item = source if isinstance(source, np.ndarray | Tensor) and source.ndim > 3 else _listed(source)
+    item = source[None] if isinstance(source, np.ndarray | Tensor) else [source]
     x = generator.encode(item)
     original = numbers(item)
     reconstruction = float(rms_distance(numbers(generator.decode(x)), original)[0])
@@ -294,30 +294,3 @@ class Counted:
         made = self._generator.generate(z, conditions)
         self.nfe += float(made.nfe.sum())
         return made
-
-
-def numbers(outputs: Any) -> Array:
-    """Items as float64 rows (n, ...), 8-bit pictures in [0, 1].
-
-    Args:
-        outputs: n pictures, clips or sounds, as a generator makes them.
-    """
-    rows = []
-    for output in outputs:
-        item: Any = [np.asarray(frame) for frame in output] if isinstance(output, list) else output
-        array = item.detach().cpu().float().numpy() if isinstance(item, torch.Tensor) else np.asarray(item)
-        rows.append(array / 255.0 if array.dtype == np.uint8 else array.astype(np.float64))
-    return np.stack(rows)
-
-
-def rms_distance(a: Array, b: Array) -> Array:
-    """Root mean square difference (n,) of items, of one for all or of pairs."""
-    difference = a - b
-    return np.asarray(np.sqrt(np.square(difference).reshape(len(difference), -1).mean(axis=1)))
-
-
-def _listed(source: Any) -> Any:
-    """One item as a batch of one."""
-    if isinstance(source, np.ndarray | Tensor):
-        return source[None]
-    return source if isinstance(source, list) else [source]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -210,17 +210,31 @@ def straight_edit(
 
     Reference: arXiv 2412.08629, algorithm 1, with one noise a step.
     """
+    d, nfe = torch.zeros_like(x), np.zeros(len(x))
+    for d, cost in straight_differences(generator, x, noises, source, target, start=start, mask=mask):
+        nfe = nfe + cost
+    return x.to(d) + d, nfe
+
+
+def straight_differences(
+    generator: Any,
+    x: Tensor,
+    noises: Sequence[Latents],
+    source: Sequence[Condition],
+    target: Sequence[Condition],
+    *,
+    start: int,
+    mask: Tensor | None = None,
+) -> Iterator[tuple[Tensor, Array]]:
+    """d (n, D) after each step of a straight edit, and the step's cost (n,); arguments as of `straight_edit`."""
     n, shapes = len(x), generator.prior.shapes
-    d, nfe, both = torch.zeros_like(x), np.zeros(n), [*target, *source]
+    d, both = torch.zeros_like(x), [*target, *source]
     for s, eps in zip(range(start, generator.steps), noises, strict=True):
         x_s = flat(generator.noised(parts(x, shapes), eps, s))
-        if s == start:  # no difference yet where the step begins
-            d = d.to(x_s)
-        made, cost = one_step(generator, torch.cat([x_s + d, x_s]), both, s)
+        made, cost = one_step(generator, torch.cat([x_s + d.to(x_s), x_s]), both, s)
         d = made[:n] - made[n:]
         d = d if mask is None else d * mask.to(d)
-        nfe += cost[:n] + cost[n:]
-    return x.to(d) + d, nfe
+        yield d, cost[:n] + cost[n:]
 
 
 def swap_condition(

@@ -99,6 +99,12 @@ class FlowOpt:
         return self._iterates
 
     @property
+    def seeds(self) -> dict[str, Tensor]:
+        """The item and the mask as rows (D,) by SHA-256: a seed store keeps them."""
+        rows = [self._y.flatten(), *([] if self._mask is None else [self._mask[0]])]
+        return {row_sha256(row): row for row in map(stored_row, rows)}
+
+    @property
     def fingerprint(self) -> Mapping[str, str]:
         """The generator's, and what is iterated."""
         rows = {"y": self._y.flatten(), "mask": None if self._mask is None else self._mask[0]}
