@@ -47,7 +47,9 @@ def avatar_generator(prompt: str = "", *, steps: int = 12, guidance: float = 1.5
         ArgumentError: as `pipeline_generator`, and for prompts with words that the model does not know, or too many.
     """
     settings = {"prompt": prompt, "num_inference_steps": steps, "guidance_scale": guidance, "output_type": "np"}
-    return pipeline_generator(load_avatars(), **{**settings, **options})
+    encodes = not options.get("step_noise") and options.get("output_type") != "latent"
+    encoder = {"encoder": encode_avatars} if encodes else {}  # the VAE's own is left at zero
+    return pipeline_generator(load_avatars(), **{**encoder, **settings, **options})
 
 
 def encode_avatars(images: Sequence[Image.Image] | np.ndarray) -> Tensor:
