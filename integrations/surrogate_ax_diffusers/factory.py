@@ -44,7 +44,8 @@ def pipeline_generator(
             noise of its own, but for `step_noise`.
         device: where to move the pipeline; None leaves it where it is.
         revision: your name for these weights, in place of a digest over them.
-        check_determinism: generate the first latent twice, in a few steps, before the first batch.
+        check_determinism: before the first batch, see in short runs of your own call that the first latent gives the
+            same output twice, and beside a second one, and with stops between its steps.
         prior: the law of the latents, where it cannot be found.
         family: how to drive the pipeline; None looks it up in `FAMILIES`.
         step_noise: take the noise of a stochastic scheduler's steps into the latent, as a further part "noises".

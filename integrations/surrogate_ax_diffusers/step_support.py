@@ -15,6 +15,7 @@ from torch import Tensor
 
 from surrogate_ax.errors import UnsupportedError
 from surrogate_ax_diffusers.families import Pipeline
+from surrogate_ax_diffusers.pipeline_state import stateful_hooks
 
 # The methods of the protocol `Steppable`, whose absence is explained when one is asked for.
 STEP_METHODS = frozenset({"start", "advance", "select", "latents", "estimate", "finish", "nfe", "noised"})
@@ -94,6 +95,12 @@ def why_not_steppable(pipe: Pipeline) -> str | None:
         return f"{name} cannot stop between steps: it has no callback_on_step_end. Generate whole outputs."
     if not isinstance(getattr(type(pipe), "interrupt", None), property) or not hasattr(pipe, "prepare_latents"):
         return f"{name} cannot stop between steps: its loop cannot be interrupted. Generate whole outputs."
+    carrying = stateful_hooks(pipe)
+    if carrying:
+        return (
+            f"{name} cannot stop between steps: {', '.join(carrying)} carries a state from step to step, which is lost "
+            "at a stop. Generate whole outputs, or disable it."
+        )
     scheduler: Any = getattr(pipe, "scheduler", None)
     row = find_steppable_scheduler(scheduler)
     if row is None:

@@ -29,6 +29,8 @@ from surrogate_ax_diffusers.latent_code import LatentCode, find_order
 from surrogate_ax_diffusers.outputs import drop_failed, join_groups
 from surrogate_ax_diffusers.partial_run import PartialRun
 from surrogate_ax_diffusers.pipeline import PipelineGenerator
+from surrogate_ax_diffusers.short_run import STEPS, shortened
+from surrogate_ax_diffusers.start_checks import check_stepping, numbers_of
 from surrogate_ax_diffusers.step_support import CannotStepError, find_steppable_scheduler, why_not_steppable
 from surrogate_ax_diffusers.trajectory_state import TrajectoryState, select_rows
 
@@ -82,6 +84,7 @@ class SteppablePipelineGenerator(PipelineGenerator):
         Raises:
             ShapeError: wrong latents, or not n conditions.
             ArgumentError: a step out of range, or conditions that cannot vary.
+            UnsupportedError: a stop between the first steps changes what the pipeline makes, which is checked once.
         """
         fixed = sorted({name for condition in conditions for name in condition if name in _SCHEDULE})
         if fixed:
@@ -92,6 +95,9 @@ class SteppablePipelineGenerator(PipelineGenerator):
         latents = self._checked(z, conditions).to(self._device, self._dtype, copy=True)
         if not 0 <= step < self.steps:
             raise ArgumentError(f"step: expected 0 to {self.steps - 1}, a step of this pipeline's, got {step}.")
+        if len(latents) and self._unchecked["stepping"]:
+            self._check_stepping(latents[:1], conditions[0])
+            self._unchecked["stepping"] = False
         return TrajectoryState(step, latents, tuple(conditions), np.zeros(len(latents)))
 
     def advance(self, state: TrajectoryState, to: int) -> TrajectoryState:
@@ -182,6 +188,16 @@ class SteppablePipelineGenerator(PipelineGenerator):
     def _blank(self, n: int) -> tuple[Condition, ...]:
         """Conditions for calls in which no step is run."""
         return (blank_prompt(self._arguments.defaults, self._call),) * n
+
+    def _check_stepping(self, latents: Tensor, condition: Condition) -> None:
+        """Refuse a pipeline in which a stop between the first steps changes the output; both are short runs."""
+        whole = self._short_outputs(latents, condition)[0]
+        state = TrajectoryState(0, latents, (condition,), np.zeros(1))
+        with shortened(self._schedulers, self._denoisers):
+            for step in range(1, min(STEPS, self.steps)):
+                state = self.advance(state, step)
+            outputs = self._run_to(state, self.steps)[1]
+        check_stepping(self._pipe, whole, numbers_of(outputs), half=self._half)
 
     def _check_ahead(self, state: TrajectoryState, to: int) -> None:
         if not state.step <= to <= self.steps:
