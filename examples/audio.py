@@ -9,13 +9,12 @@ from pathlib import Path
 
 import diffusers
 import numpy as np
-import optuna
 import torch
 
 from surrogate_ax import Metric, Objective
 from surrogate_ax.media.previews import save_preview
 from surrogate_ax_diffusers import load_pipeline, pipeline_generator
-from surrogate_ax_optuna import optimize, portfolio
+from surrogate_ax_optuna import create_study, optimize, portfolio
 
 
 def beat(sounds: np.ndarray, conditions: object) -> list[float]:
@@ -51,11 +50,12 @@ def main() -> None:
         num_inference_steps=arguments.steps,
         output_type="np",
     )
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
+    objective = Objective(Metric("beat", "maximize"), score=beat)
+    study = create_study(objective)
     optimize(
         study,
         generator,
-        Objective(Metric("beat", "maximize"), score=beat),
+        objective,
         total_trials=arguments.trials,
         batch_size=arguments.batch,
         rng=0,

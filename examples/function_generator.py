@@ -1,5 +1,7 @@
 """A generator that is a plain function: pictures made of smoothed noise, searched for one that looks like a ring.
 
+CMA-ES proposes, in boxes that move, as any sampler of Optuna's would.
+
 python examples/function_generator.py --out pictures
 """
 

@@ -1,4 +1,4 @@
-"""Two objectives, a constraint, and call arguments searched beside the latent, with NSGA-II.
+"""Two objectives, a constraint, and call arguments searched beside the latent.
 
 Avatars that are bright and mirror themselves, yet do not lose their contrast; prompt and guidance are part of the
 search. Run `python examples/multi_objective.py --trials 128`; it prints the Pareto front.
@@ -7,11 +7,10 @@ search. Run `python examples/multi_objective.py --trials 128`; it prints the Par
 import argparse
 
 import numpy as np
-import optuna
 
 from surrogate_ax import Choice, Metric, Objective, Range
 from surrogate_ax_diffusers import avatar_generator
-from surrogate_ax_optuna import optimize
+from surrogate_ax_optuna import create_study, optimize
 
 PROMPTS = ["red hat, happy mouth", "dark glasses, long brown hair", "beard, short black hair"]
 
@@ -39,9 +38,7 @@ def main() -> None:
         score=measure,
     )
     conditions = {"prompt": Choice(PROMPTS), "guidance_scale": Range(1.0, 3.0, step=0.5)}
-    study = optuna.create_study(
-        directions=["maximize", "minimize"], sampler=optuna.samplers.NSGAIISampler(seed=0, population_size=16)
-    )
+    study = create_study(objective)
     generator = avatar_generator(steps=arguments.steps)
     optimize(study, generator, objective, total_trials=arguments.trials, conditions=conditions, rng=0)
 

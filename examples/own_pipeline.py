@@ -8,12 +8,11 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import optuna
 
 from surrogate_ax import Metric, Objective
 from surrogate_ax.media.previews import save_preview
 from surrogate_ax_diffusers import load_avatars, load_pipeline, pipeline_generator
-from surrogate_ax_optuna import optimize, portfolio, sqlite
+from surrogate_ax_optuna import create_study, optimize, portfolio, sqlite
 
 
 def contrast(images: np.ndarray, conditions: object) -> list[float]:
@@ -41,21 +40,9 @@ def main() -> None:
         guidance_scale=arguments.guidance,
         output_type="np",
     )
-    study = optuna.create_study(
-        study_name=arguments.prompt,
-        storage=sqlite(arguments.out / "study.db"),
-        direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=0),
-        load_if_exists=True,
-    )
-    optimize(
-        study,
-        generator,
-        Objective(Metric("contrast", "maximize"), score=contrast),
-        total_trials=arguments.trials,
-        batch_size=arguments.batch,
-        rng=0,
-    )
+    objective = Objective(Metric("contrast", "maximize"), score=contrast)
+    study = create_study(objective, study_name=arguments.prompt, storage=sqlite(arguments.out / "study.db"))
+    optimize(study, generator, objective, total_trials=arguments.trials, batch_size=arguments.batch, rng=0)
     for i, pick in enumerate(portfolio(study, generator, k=4)):
         path = save_preview(pick.output, arguments.out / f"{i}.png", full=True)
         print(f"{path}: trial {pick.trial.number}, contrast {pick.trial.value:.4f}")

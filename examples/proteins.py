@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import optuna
 import torch
 from diffusers import RFD4ProteinaAutoencoder, RFD4ProteinaPipeline, RFD4ProteinaScheduler, RFD4ProteinaTransformer
 
@@ -20,7 +19,7 @@ from surrogate_ax import Metric, Objective
 from surrogate_ax.media.previews import save_preview
 from surrogate_ax.media.structures import Structure, clashes, radius_of_gyration, spacing_error
 from surrogate_ax_diffusers import ProteinGenerator, load_pipeline, unconditional
-from surrogate_ax_optuna import optimize, portfolio, sqlite
+from surrogate_ax_optuna import create_study, optimize, portfolio, sqlite
 
 
 def score(structures: Sequence[Structure], conditions: object) -> dict[str, np.ndarray]:
@@ -90,11 +89,8 @@ def main() -> None:
     objective = Objective(
         Metric("strain", "minimize"), *(Metric(name, "track") for name in ("radius", "spacing", "clashes")), score=score
     )
-    study = optuna.create_study(
-        study_name=f"proteins of {arguments.length}",
-        storage=sqlite(arguments.out / "study.db"),
-        sampler=optuna.samplers.TPESampler(seed=0),
-        load_if_exists=True,
+    study = create_study(
+        objective, study_name=f"proteins of {arguments.length}", storage=sqlite(arguments.out / "study.db")
     )
     optimize(study, generator, objective, total_trials=arguments.trials, batch_size=arguments.batch, rng=0)
     for i, pick in enumerate(portfolio(study, generator, k=3)):

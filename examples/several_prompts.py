@@ -9,12 +9,11 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import optuna
 
 from surrogate_ax import Metric, MultiCondition, Objective
 from surrogate_ax.media.previews import save_preview
 from surrogate_ax_diffusers import avatar_generator
-from surrogate_ax_optuna import optimize, portfolio
+from surrogate_ax_optuna import create_study, optimize, portfolio
 
 PROMPTS = ["red hat, happy mouth", "dark glasses, long brown hair", "beard, short black hair"]
 
@@ -32,8 +31,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     generator = MultiCondition(avatar_generator(steps=arguments.steps), [{"prompt": prompt} for prompt in PROMPTS])
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
     objective = Objective(Metric("worst contrast", "maximize"), score=worst_contrast)
+    study = create_study(objective)
     optimize(study, generator, objective, total_trials=arguments.trials, batch_size=8, rng=0)
 
     arguments.out.mkdir(parents=True, exist_ok=True)

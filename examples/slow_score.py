@@ -33,7 +33,7 @@ def main() -> None:
     import torch
 
     from surrogate_ax import FunctionGenerator, Metric, Objective, SubprocessScore
-    from surrogate_ax_optuna import optimize
+    from surrogate_ax_optuna import create_study, optimize
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=100)
@@ -43,10 +43,10 @@ def main() -> None:
     def networks(z: torch.Tensor) -> object:
         return (0.35 * z).numpy()
 
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
     generator = FunctionGenerator(networks, (NEURONS, NEURONS))
     with SubprocessScore("slow_score:time_to_rest", timeout=arguments.timeout, folder=Path(__file__).parent) as score:
         objective = Objective(Metric("time to rest", "maximize"), score=score)
+        study = create_study(objective)
         optimize(study, generator, objective, total_trials=arguments.trials, batch_size=2, rng=0, overlap=True)
     failed = len(study.get_trials(states=(optuna.trial.TrialState.FAIL,)))
     print(f"{failed} of {len(study.trials)} never came to rest; the longest of the others took {study.best_value:.0f}")

@@ -18,6 +18,7 @@ from surrogate_ax.media.contact_sheet import contact_sheet
 from surrogate_ax.media.previews import save_preview
 from surrogate_ax.policies.basic import chain, draws, fixed, o3
 from surrogate_ax.policies.history import Policy
+from surrogate_ax.policies.moving_boxes import moving_boxes
 from surrogate_ax.policies.plan import Plan, plan
 from surrogate_ax.policies.spherical_bo import spherical_bo
 from surrogate_ax.scoring.evaluator import Evaluator
@@ -51,6 +52,7 @@ __all__ = [
     "contact_sheet",
     "draws",
     "fixed",
+    "moving_boxes",
     "o3",
     "plan",
     "render",

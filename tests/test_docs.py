@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 import surrogate_ax
 from surrogate_ax_cli.main import app
+from surrogate_ax_optuna.attributes import attributes
 from tests.documents import (
     PAGES,
     ROOT,
@@ -102,7 +103,7 @@ def _check_function(names: dict[str, Any]) -> None:
 def _check_budget(names: dict[str, Any]) -> None:
     states, most = _states(names), 16 * 8  # denoiser rows of 16 whole outputs
     assert states.count("PRUNED") > states.count("COMPLETE") > 0
-    assert sum(trial.user_attrs["surrogate:result"]["nfe"] for trial in names["study"].trials) <= most
+    assert sum(attributes(trial)["surrogate:result"]["nfe"] for trial in names["study"].trials) <= most
 
 
 def _check_stopped(names: dict[str, Any]) -> None:
@@ -128,6 +129,20 @@ def _check_previews(names: dict[str, Any]) -> None:
     assert len(list(Path("pictures").iterdir())) == 24
 
 
+def _check_driven(names: dict[str, Any]) -> None:
+    _completed(48)(names)
+    trials = names["study"].trials
+    assert [attributes(trial)["surrogate:round"] for trial in trials[::8]] == [0, 0, 1, 2, 3, 4]
+    assert not any("surrogate:exact" in attributes(trial) for trial in trials)  # the sampler proposes every point
+
+
+def _check_mixed(names: dict[str, Any]) -> None:
+    states = _states(names)
+    assert len(states) == 40
+    assert set(states) == {"COMPLETE", "PRUNED"}
+    assert {"sharpness", "u0", "u6"} <= names["study"].best_params.keys()
+
+
 def _check_conditions(names: dict[str, Any]) -> None:
     _completed(24)(names)
     assert {"guidance_scale", "prompt", "u0"} <= names["study"].best_params.keys()
@@ -136,7 +151,11 @@ def _check_conditions(names: dict[str, Any]) -> None:
 CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "pipeline": _check_pipeline,
     "function": _check_function,
+    "sampler": _check_driven,
+    "threads": _completed(48),
+    "by hand": _check_driven,
     "define by run": _completed(50),
+    "mixed": _check_mixed,
     "conditional": _completed(32),
     "metrics": _completed(32),
     "laws": _completed(32),

@@ -40,7 +40,7 @@ from surrogate_ax import Generated, Objective
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import Draw
 from surrogate_ax_diffusers import avatar_generator
-from surrogate_ax_optuna import OptunaHost, optimize
+from surrogate_ax_optuna import OptunaHost, SurrogateSampler, optimize
 
 sys.path.insert(0, str(Path(__file__).parent / "search"))
 from objectives import DEVELOPMENT, NAMES, Task, task
@@ -71,6 +71,9 @@ class Counted:
     def select(self, states: Any, rows: Any) -> Any:
         return self._generator.select(states, rows)
 
+    def latents(self, state: Any) -> Any:
+        return self._generator.latents(state)
+
     def estimate(self, state: Any) -> Any:
         return self._generator.estimate(state)
 
@@ -95,8 +98,8 @@ class Counted:
         return self.finish(self.start(z, conditions))
 
 
-def new_study(repeat: int) -> optuna.Study:
-    return optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=repeat))
+def new_study() -> optuna.Study:
+    return optuna.create_study(direction="maximize", sampler=SurrogateSampler())
 
 
 def wanted(n: int, *, stops: bool) -> dict[str, int]:
@@ -107,7 +110,7 @@ def wanted(n: int, *, stops: bool) -> dict[str, int]:
 def cell(name: str, repeat: int, kind: str, generator: Counted) -> dict[str, Any]:
     """A search until N full generations are spent, as a row of the CSV."""
     made, stops = task(name), kind == "checkpoints"
-    study, trace = new_study(repeat), list[tuple[float, float]]()
+    study, trace = new_study(), list[tuple[float, float]]()
     generator.spent = 0.0
 
     def note(study: optuna.Study, _: Any) -> None:
@@ -200,7 +203,7 @@ def overhead(n: int, generator: Counted, *, stops: bool) -> tuple[float, float]:
         return values
 
     objective, generator.seconds, clock = Objective(*base.metrics, score=score), 0.0, time.process_time()
-    optimize(new_study(0), generator, objective, **wanted(n, stops=stops), rng=0, batch_size=BATCH, progress=False)
+    optimize(new_study(), generator, objective, **wanted(n, stops=stops), rng=0, batch_size=BATCH, progress=False)
     return time.process_time() - clock - generator.seconds - scoring[0], generator.seconds
 
 

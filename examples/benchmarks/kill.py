@@ -88,7 +88,7 @@ def search(folder: Path, port: int | None, aim: Aim | None, fault: str | None = 
     from optuna.artifacts import FileSystemArtifactStore
 
     from surrogate_ax import FunctionGenerator, Metric, Objective
-    from surrogate_ax_optuna import optimize
+    from surrogate_ax_optuna import SurrogateSampler, optimize
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     notes = Notes(folder / "notes", aim)
@@ -114,7 +114,7 @@ def search(folder: Path, port: int | None, aim: Aim | None, fault: str | None = 
         study_name="killed",
         storage=storage,
         direction="maximize",
-        sampler=optuna.samplers.RandomSampler(seed=0),
+        sampler=SurrogateSampler(),
         load_if_exists=True,
     )
     watch(study._storage, notes)
@@ -155,7 +155,7 @@ def kill_self() -> None:
 
 def watch(storage: Any, notes: Notes) -> None:
     """Note what is asked of a storage, once it has done it."""
-    create, attribute, state = storage.create_new_trial, storage.set_trial_user_attr, storage.set_trial_state_values
+    create, attribute, state = storage.create_new_trial, storage.set_trial_system_attr, storage.set_trial_state_values
 
     def created(*given: Any, **named: Any) -> Any:
         trial_id = create(*given, **named)
@@ -173,7 +173,7 @@ def watch(storage: Any, notes: Notes) -> None:
         return changed
 
     storage.create_new_trial = created
-    storage.set_trial_user_attr = written
+    storage.set_trial_system_attr = written
     storage.set_trial_state_values = lambda trial_id, state, values=None: ended(trial_id, state, values)
 
 
@@ -320,6 +320,7 @@ class Study:
 
     def audit(self) -> Counter[str]:
         """What is wrong with the ended study."""
+        from surrogate_ax_optuna.attributes import attributes
         from surrogate_ax_optuna.trials import RETRIES, is_lost, is_told
 
         trials = self.look()
@@ -327,9 +328,9 @@ class Study:
         first = {trial.number: trial.system_attrs.get(RETRIES, [trial.number])[0] for trial in trials}
         by_first = Counter(first[trial.number] for trial in history)
         rows = Counter(
-            (trial.user_attrs["surrogate:round"], trial.user_attrs["surrogate:exact"])
+            (attributes(trial)["surrogate:round"], attributes(trial)["surrogate:exact"])
             for trial in history
-            if "surrogate:exact" in trial.user_attrs
+            if "surrogate:exact" in attributes(trial)
         )
         orphans = [trial for trial in trials if is_lost(trial)]
         same = {(first[trial.number], recipe(trial), str(sorted(trial.params.items()))) for trial in history}
@@ -346,7 +347,9 @@ class Study:
 
 def recipe(trial: Any) -> str:
     """The coefficient row and condition of a trial; not the size of its batch, which may differ when it is repeated."""
-    written = trial.user_attrs["surrogate:recipe"]
+    from surrogate_ax_optuna.attributes import attributes
+
+    written = attributes(trial)["surrogate:recipe"]
     return json.dumps([written["terms"], written["condition"]])
 
 

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from surrogate_ax.errors import UnsupportedError
-from surrogate_ax.latents.charts import EDGE, Angular, Cap, KnotheRosenblatt, chart_named
+from surrogate_ax.latents.charts import Angular, Cap, KnotheRosenblatt, chart_named
 
 FACE = 1e-3
+EDGE = 1e-6  # a gradient on a face is that of a point so far inside
 PIECES = 512
 
 
@@ -32,12 +33,8 @@ class _KnotheRosenblatt(torch.autograd.Function):
         """w, float64, with u_1 scaled by the share of the orthant that a cap takes."""
         factor = torch.ones(u.shape[-1], dtype=torch.float64, device=u.device)
         factor[0] = share
-        theta = _angle(u.detach().clamp(EDGE, 1 - EDGE) * factor)
-        sine, cosine = torch.sin(theta), torch.cos(theta)
-        w = torch.empty((*u.shape[:-1], u.shape[-1] + 1), dtype=torch.float64, device=u.device)
-        w[..., 0], w[..., 1:] = 1, torch.cumprod(sine, dim=-1)  # Π_{j<k} sin θ_j
-        w[..., :-1] *= cosine
-        ctx.save_for_backward(w, sine, cosine, factor)
+        w, _, _ = _weights(u.detach().clamp(0, 1), factor)
+        ctx.save_for_backward(*_weights(u.detach().clamp(EDGE, 1 - EDGE), factor), factor)
         return w
 
     @staticmethod
@@ -50,6 +47,16 @@ class _KnotheRosenblatt(torch.autograd.Function):
         later = part.sum(dim=-1, keepdim=True) - part.cumsum(dim=-1)
         by_angle = later[..., :-1] * cosine / sine - part[..., :-1] * sine / cosine
         return by_angle * factor * whole / (2 * torch.maximum(sine, face) ** (n - 1)), None
+
+
+def _weights(u: Tensor, factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """w (..., K), and sin θ, cos θ (..., K-1)."""
+    theta = _angle(u * factor)
+    sine, cosine = torch.sin(theta), torch.cos(theta)
+    w = torch.empty((*u.shape[:-1], u.shape[-1] + 1), dtype=torch.float64, device=u.device)
+    w[..., 0], w[..., 1:] = 1, torch.cumprod(sine, dim=-1)  # Π_{j<k} sin θ_j
+    w[..., :-1] *= cosine
+    return w, sine, cosine
 
 
 def _angle(u: Tensor) -> Tensor:
@@ -98,7 +105,7 @@ def weights(u: Tensor, chart: str = "knothe-rosenblatt") -> Tensor:
     """
     u, found = u.double(), chart_named(chart)
     if isinstance(found, Angular):
-        return _from_angles(u.clamp(EDGE, 1 - EDGE) * (np.pi / 2))
+        return _from_angles(u.clamp(0, 1) * (np.pi / 2))
     share = 1.0
     if isinstance(found, Cap):  # the share of the orthant within the cap
         share = float(scipy.special.betainc(u.shape[-1] / 2, 0.5, np.sin(found.theta_max) ** 2))

@@ -12,8 +12,8 @@ from importlib import import_module
 from typing import Any
 
 from surrogate_ax.errors import ArgumentError, GenerationError, SurrogateError
+from surrogate_ax.execution.budget import check_overlap, stoppable_steps
 from surrogate_ax.execution.early_stopping import check_checkpoints
-from surrogate_ax.execution.session import check_overlap, stoppable_steps
 from surrogate_ax.generation.conditions import Choice
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.policies.history import Policy
@@ -49,6 +49,11 @@ class SweepComponents:
     device: str
 
     @property
+    def planned(self) -> bool:
+        """Whether the plan proposes every trial of a new study."""
+        return self.policy is None and self.plan.kind == "sphere"
+
+    @property
     def evaluator(self) -> Evaluator:
         """Evaluates batches; an item that fails does not fail the batch."""
         return Evaluator(self.generator, self.objective)
@@ -69,13 +74,12 @@ def assemble(sweep: SweepFile) -> SweepComponents:
             check_overlap(sweep.checkpoints or ())
     if sweep.checkpoints:
         with error_context(sweep, "checkpoints"):
-            check_checkpoints(generator, sweep.checkpoints)
+            check_checkpoints(generator, sweep.checkpoints, conditions=sweep.conditions)
     device = str(getattr(generator, "device", "cpu"))
     policy = make_policy(sweep.policy, generator.prior, device) if sweep.policy else None
-    # Conditions are proposed by the host's sampler, and so is everything where the file names a model of Ax's.
-    host_proposes = bool(sweep.conditions) or (sweep.backend == "ax" and sweep.sampler is not None)
-    steps = stoppable_steps(generator, objective) if sweep.checkpoints is None and not sweep.overlap else None
-    planned = plan(sweep.budget, dim=generator.prior.dim, searched=host_proposes, steps=steps)
+    whole = sweep.checkpoints is not None or sweep.overlap
+    steps = None if whole else stoppable_steps(generator, objective, sweep.conditions)
+    planned = plan(sweep.budget, dim=generator.prior.dim, proposes=sweep.sampler is not None, steps=steps)
     axes = axes_of(sweep.policy[0]) if policy else planned.axes
     return SweepComponents(generator, objective, policy, planned, planned.trials(sweep.budget), axes, device)
 

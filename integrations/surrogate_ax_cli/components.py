@@ -16,9 +16,11 @@ from surrogate_ax.latents.priors import Prior
 from surrogate_ax.policies.basic import chain, draws, o3
 from surrogate_ax.policies.evolution import evolve, reseed, trust_region
 from surrogate_ax.policies.history import Policy
+from surrogate_ax.policies.moving_boxes import moving_boxes
 from surrogate_ax.policies.spherical_bo import spherical_bo
 from surrogate_ax_cli.sweep_file import ComponentSpec
 from surrogate_ax_cli.yaml_node import did_you_mean
+from surrogate_ax_optuna import SurrogateSampler
 
 T = TypeVar("T")
 # Optuna's, but for those that need a grid, trials or another sampler, which no file holds.
@@ -26,7 +28,7 @@ SAMPLERS = ("Random", "TPE", "CmaEs", "GP", "NSGAII", "NSGAIII", "QMC")
 PRUNERS = ("Median", "Percentile", "SuccessiveHalving", "Hyperband", "Threshold")
 POLICIES: Mapping[str, Callable[..., Policy]] = {
     "draws": draws, "o3": o3, "spherical_bo": spherical_bo, "trust_region": trust_region, "reseed": reseed,
-    "evolve": evolve,
+    "evolve": evolve, "moving_boxes": moving_boxes,
 }  # fmt: skip
 # Earlier names and their present ones. Sweep files may have either, and studies record the earlier ones.
 EARLIER_POLICIES = {"sphere": "spherical_bo", "caps": "trust_region"}
@@ -37,19 +39,21 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }  # fmt: skip
 
 
-def make_sampler(spec: ComponentSpec | None, seed: int) -> BaseSampler:
-    """A sampler of Optuna's.
+def make_sampler(spec: ComponentSpec | None, seed: int, *, planned: bool) -> BaseSampler:
+    """What proposes: the planned search, or a sampler of Optuna's.
 
     Args:
-        spec: "tpe" or "TPESampler" and its arguments; None takes TPE, which knows every kind of parameter.
+        spec: "tpe" or "TPESampler" and its arguments; None takes the planned search, and TPE, which knows every kind of
+            parameter, for points that a policy leaves open.
         seed: for the sampler, unless the arguments have one.
+        planned: whether the planned search proposes everything.
 
     Raises:
         ArgumentError: unknown names, or values that do not fit.
         MissingExtraError: the sampler's library is not installed.
     """
     if spec is None:
-        return samplers.TPESampler(seed=seed)
+        return SurrogateSampler() if planned else samplers.TPESampler(seed=seed)
     botorch = _plain_name(spec.name, "sampler") == "botorch"
     make: Callable[..., BaseSampler] = _botorch() if botorch else _class_of(spec, samplers, SAMPLERS, "Sampler")
     return build(make, spec, seed=seed)

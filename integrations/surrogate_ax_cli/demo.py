@@ -17,7 +17,7 @@ from typing import Any
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import Trial, TrialState
 
 from surrogate_ax.errors import ArgumentError, MismatchError
@@ -28,8 +28,8 @@ from surrogate_ax.policies.basic import draws
 from surrogate_ax_cli.assembly import check_words
 from surrogate_ax_cli.palette import METRIC, palette_objective
 from surrogate_ax_diffusers import PipelineGenerator, load_avatars, pipeline_generator
-from surrogate_ax_optuna import optimize, sqlite
-from surrogate_ax_optuna.attributes import REASON_ATTR, RESULT_ATTR
+from surrogate_ax_optuna import SurrogateSampler, optimize, sqlite
+from surrogate_ax_optuna.attributes import REASON_ATTR, RESULT_ATTR, attributes, set_attribute
 from surrogate_ax_optuna.trials import ended_trials
 
 PROMPT = "dark glasses, no hat, happy mouth"
@@ -46,7 +46,7 @@ class Settings:
 
     Args:
         prompt: what the avatars show.
-        seed: of draws and samplers.
+        seed: of draws and proposals.
         evaluations: avatars that each of the two studies generates and scores.
     """
 
@@ -112,7 +112,7 @@ def run(
     # A draw's key is made of the study's rng and a number, so the studies have no draw in common.
     plain_rng = draw_entropy(seed, PLAIN)
     plain = _open(PLAIN, storage, settings, RandomSampler(seed=seed))
-    search = _open(SEARCH, storage, settings, TPESampler(seed=seed))
+    search = _open(SEARCH, storage, settings, SurrogateSampler())
     for study, rng in ((plain, plain_rng), (search, seed)):
         done = len(ended_trials(study))
         say(f"{study.study_name}: {n} avatars" + (f", {min(done, n)} of them are there already" if done else ""))
@@ -135,7 +135,7 @@ def run(
 
 def summarise(study: optuna.Study) -> Summary:
     """Best, median and cost of a study."""
-    results = [trial.user_attrs[RESULT_ATTR] for trial in study.get_trials(states=(TrialState.COMPLETE,))]
+    results = [attributes(trial)[RESULT_ATTR] for trial in study.get_trials(states=(TrialState.COMPLETE,))]
     values = [result["values"][METRIC] for result in results]
     nfe = round(sum(result["nfe"] for result in results))
     return Summary(min(values), statistics.median(values), nfe, study.user_attrs[SECONDS_ATTR])
@@ -196,7 +196,7 @@ def _open(name: str, storage: Any, settings: Settings, sampler: BaseSampler) -> 
     study.set_user_attr(SETTINGS_ATTR, given)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         # Left by a demo that was killed; marked as interrupted, it counts as never asked.
-        Trial(study, trial._trial_id).set_user_attr(REASON_ATTR, INTERRUPTED)
+        set_attribute(Trial(study, trial._trial_id), REASON_ATTR, INTERRUPTED)
         study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
     return study
 

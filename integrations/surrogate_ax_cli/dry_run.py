@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from surrogate_ax.execution.budget import why_whole
 from surrogate_ax.execution.records import SearchRecord
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax_cli.assembly import SweepComponents
@@ -45,8 +46,10 @@ def estimate(sweep: SweepFile, components: SweepComponents, record: SearchRecord
         "seed": sweep.seed,
         "plan": _plan(sweep, components),
         "sampler": str(sweep.sampler) if sweep.sampler else AUTO,
+        "proposes": _who_proposes(sweep, components),
         "conditions": {name: _values(searched) for name, searched in sweep.conditions.items()},
         "checkpoints": list(checkpoints),
+        "whole": "" if checkpoints else _why_whole(sweep, components),
         "keep_fraction": components.plan.keep_fraction if sweep.checkpoints is None else None,
         "pilot": {"trials": n, "failed": len(pilot.reasons), "nfe": float(pilot.nfe.sum()), "seconds": seconds},
         "nfe": float(pilot.nfe.mean()) * left * share,
@@ -62,10 +65,12 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         f"study {plan['study']!r}, backend {plan['backend']}, seed {plan['seed']}",
         f"  trials      {trials['budget']} in batches of {trials['batch']}{done}",
         *(f"  {'plan' if i == 0 else '':11} {step}" for i, step in enumerate(plan["plan"])),
-        f"  sampler     {plan['sampler']}",
+        f"  sampler     {plan['sampler']}: {plan['proposes']}",
     ]
     for name, values in plan["conditions"].items():
         lines.append(f"  searched    {name}: {values}")
+    if plan["whole"]:
+        lines.append(f"  checkpoints none: {plan['whole']}")
     if plan["checkpoints"]:
         steps = ", ".join(map(str, plan["checkpoints"]))
         kept = plan["keep_fraction"]
@@ -80,6 +85,14 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     return [*lines, "nothing was written"]
 
 
+def _why_whole(sweep: SweepFile, components: SweepComponents) -> str:
+    """Why no output of a sweep is stopped half-way."""
+    if sweep.checkpoints is not None or sweep.policy:
+        return "the file says so" if sweep.checkpoints is not None else "the policy of the file has none"
+    generator, objective = components.generator, components.objective
+    return why_whole(generator, objective, sweep.conditions, overlap=sweep.overlap)
+
+
 def _plan(sweep: SweepFile, components: SweepComponents) -> list[str]:
     if sweep.policy:
         return [str(step) for step in sweep.policy]
@@ -89,13 +102,20 @@ def _plan(sweep: SweepFile, components: SweepComponents) -> list[str]:
     steps = [f"{drawn} plain draws"]
     if rest <= 0:
         return steps
-    if plan.kind == "o3":
-        return [*steps, f"{rest} trials in the box over the best {plan.axes} of them (1 round, K = {plan.axes})"]
-    rounds = -(-rest // plan.size)
-    return [
-        *steps,
-        f"{rest} proposals that learn from earlier trials, in {rounds} rounds of {plan.size} (K = {plan.axes} seeds)",
-    ]
+    rounds = f"{-(-rest // plan.size)} rounds of {plan.size} (K = {plan.axes} seeds)"
+    if plan.kind == "boxes":
+        return [*steps, f"{rest} points of boxes that learn from earlier trials, in {rounds}"]
+    return [*steps, f"{rest} proposals that learn from earlier trials, in {rounds}"]
+
+
+def _who_proposes(sweep: SweepFile, components: SweepComponents) -> str:
+    """Who says where the trials lie."""
+    if components.planned:
+        return "the planned search proposes"
+    named = "the model" if sweep.backend == "ax" else "the sampler"
+    if sweep.policy:
+        return f"the policy proposes, and {named} what it leaves open"
+    return f"{named} proposes, in boxes that move"
 
 
 def _values(searched: Range | Choice) -> str:

@@ -14,6 +14,7 @@ from surrogate_ax_cli.components import make_pruner, make_sampler
 from surrogate_ax_cli.sweep import SWEEP_ATTR, check_sweep_record, sweep_record
 from surrogate_ax_cli.sweep_file import SweepFile
 from surrogate_ax_optuna import optimize, read_record, write_report
+from surrogate_ax_optuna.attributes import STUDY_ATTR, study_attributes
 
 
 class OptunaSweep:
@@ -30,7 +31,7 @@ class OptunaSweep:
     def __init__(self, sweep: SweepFile, components: SweepComponents) -> None:
         self._sweep = sweep
         self._components = components
-        self._sampler = make_sampler(sweep.sampler, sweep.seed)
+        self._sampler = make_sampler(sweep.sampler, sweep.seed, planned=components.planned)
         self._pruner = make_pruner(sweep.pruner)
 
     def load_record(self) -> SearchRecord | None:
@@ -64,6 +65,9 @@ class OptunaSweep:
             directions=[StudyDirection[metric.goal.upper()] for metric in optimised],
             load_if_exists=True,
         )
+        begun = study_attributes(study).get(STUDY_ATTR, {}).get("plan", {})
+        if begun.get("kind") == "o3" and sweep.sampler is None:  # by a release that took TPE for call arguments
+            study.sampler = make_sampler(None, sweep.seed, planned=False)
         if not self._has_record(study):
             study.set_user_attr(SWEEP_ATTR, sweep_record(sweep))
             study.set_metric_names([metric.name for metric in optimised])

@@ -15,7 +15,7 @@ from surrogate_ax.media.contact_sheet import Row, contact_sheet
 from surrogate_ax_cli.demo import PALETTE, Settings, summarise
 from surrogate_ax_cli.palette import METRIC
 from surrogate_ax_optuna import Pick, portfolio
-from surrogate_ax_optuna.attributes import ROUND_ATTR
+from surrogate_ax_optuna.attributes import ROUND_ATTR, attributes
 from surrogate_ax_optuna.trials import ended_trials, read_recipe
 
 SHOWN = 7  # avatars in a row
@@ -90,14 +90,14 @@ def chosen_seeds(search: optuna.Study) -> list[FrozenTrial]:
     """The trials whose draws take part in later rounds, best first."""
     complete = [trial for trial in ended_trials(search) if trial.state == TrialState.COMPLETE]
     terms = {trial.number: read_recipe(trial).terms for trial in complete}
-    axes = {seed for trial in complete if trial.user_attrs[ROUND_ATTR] for seed, _ in terms[trial.number]}
-    drawn = [trial for trial in complete if not trial.user_attrs[ROUND_ATTR] and terms[trial.number][0][0] in axes]
+    axes = {seed for trial in complete if attributes(trial)[ROUND_ATTR] for seed, _ in terms[trial.number]}
+    drawn = [trial for trial in complete if not attributes(trial)[ROUND_ATTR] and terms[trial.number][0][0] in axes]
     return sorted(drawn, key=lambda trial: trial.values[0])
 
 
 def count_draws(search: optuna.Study) -> int:
     """How many plain draws the search began with."""
-    return sum(not trial.user_attrs[ROUND_ATTR] for trial in ended_trials(search))
+    return sum(not attributes(trial)[ROUND_ATTR] for trial in ended_trials(search))
 
 
 def _row(title: str, note: str, picks: Sequence[Pick]) -> Row:

@@ -85,7 +85,8 @@ class SweepFile:
         budget: ended trials in all; where the plan chooses the checkpoints, their cost in whole outputs.
         batch: trials of one generator call.
         seed: of draws, policy and sampler.
-        sampler: proposes points inside the box: a sampler of Optuna's, or a model of Ax's; None picks one.
+        sampler: proposes: a sampler of Optuna's, or a model of Ax's; None takes the planned search, and picks one for
+            what that or a policy leaves open.
         pruner: decides at the checkpoints which outputs are stopped; None picks one.
         policy: one after the other; without any, the search is planned by the budget.
         checkpoints: steps after which the least promising outputs are stopped; None lets the plan choose.

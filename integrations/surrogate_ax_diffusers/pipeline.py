@@ -22,7 +22,9 @@ from surrogate_ax.generation.protocols import Generated, Outputs
 from surrogate_ax.latents.priors import SINGLE, Latents, Prior, check_latents
 from surrogate_ax_diffusers.arguments import Arguments
 from surrogate_ax_diffusers.discovery import discover
+from surrogate_ax_diffusers.embedded import check_prompts
 from surrogate_ax_diffusers.embedding_cache import EmbeddingCache
+from surrogate_ax_diffusers.encode_support import CODE_METHODS, CannotEncodeError, why_not_encodable
 from surrogate_ax_diffusers.families import Family, Pipeline, find_family
 from surrogate_ax_diffusers.fingerprint import call_text, component_parts, weights_digest
 from surrogate_ax_diffusers.finite_rows import watched
@@ -67,6 +69,7 @@ class PipelineGenerator:
         self._family = find_family(type(pipe)) if family is None else family
         self._arguments = Arguments(type(pipe), self._family)
         self._arguments.check_call(call)
+        check_prompts(pipe, [call])
         check_size(pipe, self._family, call, self._arguments.defaults)
         check_decoder(pipe, call)
         self._pipe = pipe
@@ -164,12 +167,19 @@ class PipelineGenerator:
         """Say why an ability is missing."""
         if name in STEP_METHODS and "_pipe" in vars(self):
             raise CannotStepError(f"{name}: {self._why_not_steppable()}")
+        if name in CODE_METHODS and "_pipe" in vars(self):
+            raise CannotEncodeError(f"{name}: {self._why_not_encodable()}")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _why_not_steppable(self) -> str:
         return why_not_steppable(self._pipe) or (
             f"a {type(self).__name__} generates whole outputs only. Make the generator with pipeline_generator, which "
             "returns one that can stop between steps."
+        )
+
+    def _why_not_encodable(self) -> str:
+        return why_not_encodable(self._pipe, self._call) or (
+            f"a {type(self).__name__} does not encode items. Make the generator with pipeline_generator."
         )
 
     def _checked(self, z: Latents, conditions: Sequence[Condition]) -> Tensor:
@@ -181,6 +191,7 @@ class PipelineGenerator:
             raise ShapeError(f"{error}{axes}") from None
         n = check_conditions({"": latents}, conditions)
         self._arguments.check_conditions(conditions)
+        check_prompts(self._pipe, conditions)
         self._check_schedulers(conditions)
         if n:
             self._check_start(latents, conditions[0])

@@ -164,7 +164,7 @@ def recorded_draws(
 
     with ExitStack() as stack:
         for module in denoisers:
-            stack.enter_context(replaced(module, "forward", _run_once(module.forward)))
+            stack.enter_context(replaced(module, "forward", run_once(module.forward)))
         stack.enter_context(_drawing_from(record, schedulers))
         yield shapes
 
@@ -207,7 +207,8 @@ def _step_with(source: NoiseSource, step: Callable[..., Any], name: str) -> Call
     return stepped
 
 
-def _run_once(forward: Callable[..., Any]) -> Callable[..., Any]:
+def run_once(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A denoiser's forward that is evaluated once and then repeats its answer."""
     answers: list[Any] = []
 
     @wraps(forward)

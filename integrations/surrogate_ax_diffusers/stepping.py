@@ -7,9 +7,11 @@ step.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,9 @@ from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.generation.protocols import Generated, Outputs
 from surrogate_ax.latents.priors import SINGLE, Latents
+from surrogate_ax_diffusers.arguments import blank_prompt
 from surrogate_ax_diffusers.families import Pipeline
+from surrogate_ax_diffusers.latent_code import LatentCode, find_order
 from surrogate_ax_diffusers.outputs import drop_failed, join_groups
 from surrogate_ax_diffusers.partial_run import PartialRun
 from surrogate_ax_diffusers.pipeline import PipelineGenerator
@@ -46,13 +50,14 @@ class SteppablePipelineGenerator(PipelineGenerator):
         if reason is not None:
             raise CannotStepError(f"pipe: {reason}")
         self._steps: int | None = None
+        self._schedule: Any = None  # the scheduler as it stands when the pipeline's loop begins
 
     @property
     def steps(self) -> int:
         """T, the passes through the pipeline's loop."""
         if self._steps is None:
             z = torch.zeros(1, *next(iter(self._prior.shapes.values())))
-            run = self._partial_run(TrajectoryState(0, z, ({},), np.zeros(1)), 0)
+            run = self._partial_run(TrajectoryState(0, z, self._blank(1), np.zeros(1)), 0)
             hooks = [module.register_forward_pre_hook(_must_not_run) for module in self._denoisers]
             try:
                 self._call_partially(run, z, {}, latent=True)
@@ -60,7 +65,13 @@ class SteppablePipelineGenerator(PipelineGenerator):
                 for hook in hooks:
                     hook.remove()
             self._steps = run.steps_seen
+            self._schedule = copy.deepcopy(self._pipe.scheduler)
         return self._steps
+
+    @property
+    def schedule_arguments(self) -> frozenset[str]:
+        """Call arguments that change the steps, and so cannot differ between trajectories that stop between them."""
+        return frozenset(_SCHEDULE)
 
     def start(self, z: Latents, conditions: Sequence[Condition], *, step: int = 0) -> TrajectoryState:
         """Trajectories that stand at a step; nothing is run.
@@ -114,6 +125,20 @@ class SteppablePipelineGenerator(PipelineGenerator):
         """
         return select_rows(states, rows)
 
+    def latents(self, state: TrajectoryState) -> Latents:
+        """Undecoded rows in the prior's shapes, as `start` takes them at the same step.
+
+        Args:
+            state: n trajectories.
+
+        Returns:
+            {"latents": (n, *shape)}; after the last step, those that are decoded.
+        """
+        shape = self._prior.shapes[SINGLE]
+        if state.latents.shape[1:] == shape:
+            return {SINGLE: state.latents.clone()}
+        return {SINGLE: self._loop_order.moved(state.latents.flatten(1))}
+
     def estimate(self, state: TrajectoryState) -> Outputs:
         """Decoded estimates x̂ of the final outputs; after the last step, the outputs.
 
@@ -145,6 +170,24 @@ class SteppablePipelineGenerator(PipelineGenerator):
         clock = time.perf_counter()
         done, outputs, failed = self._run_to(state, self.steps)
         return Generated(drop_failed(outputs, failed), done.nfe, time.perf_counter() - clock, failed)
+
+    @cached_property
+    def _loop_order(self) -> LatentCode:
+        """Where the loop holds the entries of a latent, for a pipeline that packs latents itself."""
+
+        def entered(z: Tensor) -> Tensor:
+            run = self._partial_run(TrajectoryState(self.steps, z, self._blank(1), np.zeros(1)), self.steps)
+            self._call_partially(run, z, {}, latent=True)
+            if run.entered is None:
+                raise UnsupportedError(f"{type(self._pipe).__name__} did not prepare its latents.")
+            return run.entered.cpu()
+
+        code = find_order(self._prior.shapes[SINGLE], entered, self._dtype)
+        return replace(code, order=code.order.to(self._device))
+
+    def _blank(self, n: int) -> tuple[Condition, ...]:
+        """Conditions for calls in which no step is run."""
+        return (blank_prompt(self._arguments.defaults, self._call),) * n
 
     def _check_stepping(self, latents: Tensor, condition: Condition) -> None:
         """Refuse a pipeline in which a stop between the first steps changes the output; both are short runs."""

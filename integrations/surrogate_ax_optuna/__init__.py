@@ -7,20 +7,28 @@ except ImportError as error:
 
     raise MissingExtraError("surrogate_ax_optuna needs Optuna: pip install 'surrogate-ax[optuna]'.") from error
 
+from surrogate_ax_optuna.by_hand import record, suggest_latents, trial_function
 from surrogate_ax_optuna.host import OptunaHost
 from surrogate_ax_optuna.mirror import mirror
 from surrogate_ax_optuna.optimize import optimize
 from surrogate_ax_optuna.portfolio import Pick, portfolio
+from surrogate_ax_optuna.pruning import CohortPruner
 from surrogate_ax_optuna.record import read_record, status
 from surrogate_ax_optuna.report import write_report
 from surrogate_ax_optuna.sampler import RoundSampler
-from surrogate_ax_optuna.search_space import distributions, record, suggest_latents
+from surrogate_ax_optuna.search_samplers import MovingBoxSampler, SurrogateSampler
+from surrogate_ax_optuna.search_space import distributions
 from surrogate_ax_optuna.storage import sqlite
+from surrogate_ax_optuna.studies import create_study
 
 __all__ = [
+    "CohortPruner",
+    "MovingBoxSampler",
     "OptunaHost",
     "Pick",
     "RoundSampler",
+    "SurrogateSampler",
+    "create_study",
     "distributions",
     "mirror",
     "optimize",
@@ -30,5 +38,6 @@ __all__ = [
     "sqlite",
     "status",
     "suggest_latents",
+    "trial_function",
     "write_report",
 ]

@@ -13,19 +13,21 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from surrogate_ax.latents.space import coordinate_names
 from surrogate_ax.policies.history import Round
-from surrogate_ax_optuna.attributes import LEASE_ATTR, PROPOSAL_ATTR, ROUND_ATTR
-from surrogate_ax_optuna.trials import RETRIES, is_gone, is_lost, is_running, parent_of, round_of
+from surrogate_ax_optuna.attributes import BOX_ATTR, LEASE_ATTR, PREVIEW_ATTR, PROPOSAL_ATTR, ROUND_ATTR, attributes
+from surrogate_ax_optuna.trials import RETRIES, box_of, is_gone, is_leased, is_lost, parent_of, round_of
 
 FIXED = "fixed_params"  # of Optuna: values that its samplers are not asked for
 FIRST = "failed_trial"  # the first of the numbers in the history
-_OF_A_RESULT = ("artifacts:", "constraints")  # what a trial's system attributes hold of its result, not of its proposal
+ALONE = 2  # at so many lost tries a trial is run alone: one of its batch kills the process, and may be any of them
+_OF_A_RESULT = ("artifacts:", "constraints", "surrogate:", PREVIEW_ATTR)  # not the sampler's, and not its parent's
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,20 @@ class Claim:
         round: its round.
         proposal: number of a proposal of its round.
         repeats: the lost trial that it repeats.
-        condition: values of searched call arguments that its proposal wants.
+        box: number of the box of its round that its point lies in.
+        fixed: values of parameters that its proposal wants.
     """
 
     round: int
     proposal: int | None = None
     repeats: FrozenTrial | None = None
-    condition: Mapping[str, Any] = field(default_factory=dict)
+    box: int = 0
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def alone(self) -> bool:
+        """Whether the trial is not to be run together with others: its process was killed again and again."""
+        return self.repeats is not None and tries(self.repeats) >= ALONE
 
     def trial(self, lease: Mapping[str, Any]) -> FrozenTrial:
         """A running trial that says so, for a storage to make in one step.
@@ -50,8 +59,9 @@ class Claim:
         Args:
             lease: whose it is.
         """
-        user = {LEASE_ATTR: dict(lease), ROUND_ATTR: self.round}
-        user |= {} if self.proposal is None else {PROPOSAL_ATTR: self.proposal}
+        ours = {LEASE_ATTR: dict(lease), ROUND_ATTR: self.round}
+        ours |= {} if self.proposal is None else {PROPOSAL_ATTR: self.proposal}
+        ours |= {BOX_ATTR: self.box} if self.box else {}
         old = self.repeats
         return FrozenTrial(
             number=-1,
@@ -62,10 +72,17 @@ class Claim:
             datetime_complete=None,
             params=dict(old.params) if old else {},
             distributions=dict(old.distributions) if old else {},
-            user_attrs=user,
-            system_attrs=_inherited(old) if old else {FIXED: dict(self.condition)} if self.condition else {},
+            user_attrs={},
+            system_attrs=ours | (_inherited(old) if old else {FIXED: dict(self.fixed)} if self.fixed else {}),
             intermediate_values={},
         )
+
+
+def exact(round: Round, i: int) -> Claim:
+    """The claim of a proposal of a round: a corner of one of its boxes, with the condition that it wants."""
+    box, u = round.place(i)
+    point = dict(zip(coordinate_names(round.space.axes), u.tolist(), strict=True))
+    return Claim(round.number, i, box=box, fixed=point | dict(round.proposals[i].condition))
 
 
 class Ledger:
@@ -73,10 +90,11 @@ class Ledger:
 
     Args:
         total: trials wanted in the study.
+        counts: whether a trial that ended is one of them; every one is if it is left out.
     """
 
-    def __init__(self, total: float) -> None:
-        self._total = total
+    def __init__(self, total: float, counts: Callable[[FrozenTrial], bool] | None = None) -> None:
+        self._total, self._counts = total, counts
         self._settled = 0  # so many first trials have ended, and been read
         self._read: set[int] = set()  # of those behind
         self._ended: Counter[int] = Counter()  # by round
@@ -98,7 +116,7 @@ class Ledger:
 
     def _note(self, trial: FrozenTrial) -> None:
         """Count a trial that has ended."""
-        if is_gone(trial):
+        if is_gone(trial) or (self._counts is not None and not self._counts(trial)):
             return
         if is_lost(trial):
             self._lost[trial.number] = trial
@@ -125,19 +143,22 @@ class Ledger:
             n: how many, at most.
 
         Returns:
-            The claims; none when other workers hold all that is left.
+            The claims; none when other workers hold all that is left. One that is to be run alone is the only one.
         """
         places, found = min(n, self._places(self._open)), list[Claim]()
         repeated = self._repeated.union(map(parent_of, self._open))
-        for number, trial in self._lost.items():
-            if number not in repeated and len(found) < places:
-                found.append(Claim(round_of(trial), trial.user_attrs.get(PROPOSAL_ATTR), trial))
+        lost = sorted(((tries(t) >= ALONE, number, t) for number, t in self._lost.items() if number not in repeated))
+        for last, _, trial in lost:
+            if len(found) < places and not (last and found):
+                found.append(Claim(round_of(trial), attributes(trial).get(PROPOSAL_ATTR), trial, box_of(trial)))
+        if found and found[0].alone:
+            return found
         free = self._places(self._open, round) - sum(claim.round == round.number for claim in found)
         taken = self._proposals.union(map(_proposal, self._open))
         waiting = (i for i in range(len(round.proposals)) if (round.number, i) not in taken)
         for _ in range(int(min(places - len(found), free))):
             i = next(waiting, None)
-            found.append(Claim(round.number, i, condition={} if i is None else round.proposals[i].condition))
+            found.append(Claim(round.number) if i is None else exact(round, i))
         return found
 
     def stands(self, claim: Claim, number: int, round: Round) -> bool:
@@ -162,10 +183,15 @@ class Ledger:
 
     def _places(self, open: Sequence[FrozenTrial], round: Round | None = None) -> float:
         """How many trials are still wanted, beside the running ones among some that have not ended."""
-        rounds = [round_of(trial) for trial in open if is_running(trial)]
+        rounds = [round_of(trial) for trial in open if is_leased(trial)]
         if round is None:
             return self._total - self._ended.total() - len(rounds)
         return round.size - self._ended[round.number] - rounds.count(round.number)
+
+
+def tries(trial: FrozenTrial) -> int:
+    """How many processes were killed that ran a lost trial, or one that it repeats."""
+    return 1 + len(trial.system_attrs.get(RETRIES, ()))
 
 
 def _inherited(old: FrozenTrial) -> dict[str, Any]:
@@ -176,4 +202,4 @@ def _inherited(old: FrozenTrial) -> dict[str, Any]:
 
 
 def _proposal(trial: FrozenTrial) -> tuple[int, int | None]:
-    return round_of(trial), trial.user_attrs.get(PROPOSAL_ATTR)
+    return round_of(trial), attributes(trial).get(PROPOSAL_ATTR)

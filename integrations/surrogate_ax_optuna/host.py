@@ -1,13 +1,15 @@
 """Optuna as a host of the core loop: asking in batches, telling with previews.
 
 The study keeps its parameters for life: `u0..u{K-2}` and the searched conditions. The study's own sampler proposes
-points of a box, inside `RoundSampler`; plain draws and proposals only need parameters, so a random sampler gives them.
+points of a box, inside `RoundSampler`; a proposal is a corner of a box, and a plain draw any point of one. What a trial
+evaluates is decoded from its parameters. The study itself is never changed: its sampler is always what the user set.
 Several processes may work on one study: `claims` says which trial is whose, `lease` which process still lives.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +18,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.samplers import RandomSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from surrogate_ax.arrays import Array
@@ -33,18 +35,20 @@ from surrogate_ax.latents.space import SurrogateSpace, is_coordinate
 from surrogate_ax.policies.history import History, Round
 from surrogate_ax.scoring.evaluator import Evaluations
 from surrogate_ax.scoring.objective import Objective
-from surrogate_ax_optuna.attributes import LEASE_ATTR, REASON_ATTR, RECIPE_ATTR, ROUND_ATTR
+from surrogate_ax_optuna.adoption import Adoption
+from surrogate_ax_optuna.attributes import LEASE_ATTR, REASON_ATTR, RECIPE_ATTR, ROUND_ATTR, attributes, set_attribute
 from surrogate_ax_optuna.claims import Claim, Ledger
-from surrogate_ax_optuna.lease import Leases, abandoned, owner_of
+from surrogate_ax_optuna.lease import Leases, fail_abandoned, owner_of
 from surrogate_ax_optuna.pruning import report_to_pruner
 from surrogate_ax_optuna.record import StudyReader
 from surrogate_ax_optuna.results import tell_results
+from surrogate_ax_optuna.round_view import StudyWith
 from surrogate_ax_optuna.sampler import RoundSampler, for_batches, for_round
+from surrogate_ax_optuna.search_samplers import fixed_parameters, proposing
 from surrogate_ax_optuna.search_space import distributions
 from surrogate_ax_optuna.seeds import ADVICE, study_seeds
-from surrogate_ax_optuna.trials import RETRIES, is_gone, is_running, read_recipe, round_of
+from surrogate_ax_optuna.trials import is_gone, is_leased, read_recipe, round_of
 
-TRIES = 5  # at which a trial's process may be killed before the trial counts as failed
 Candidates = Sequence[Candidate[optuna.Trial]]
 
 
@@ -52,7 +56,7 @@ class OptunaHost:
     """A study as a `Host`.
 
     Args:
-        study: the study; its sampler is put aside while trials are asked and told, and `close` restores it.
+        study: the study.
         generator: for fingerprints.
         objective: for metrics.
         conditions: searched call arguments by name.
@@ -61,6 +65,7 @@ class OptunaHost:
         previews: an Optuna artifact store for pictures of the outputs; none are made without it.
         seeds: where stored seeds are kept, as the storage has their hashes only; the study's own place if left out.
         total_trials: trials wanted, which several workers must not exceed; they may if it is left out.
+        space: the box, where it is fixed: a trial that somebody told by hand then lies in it.
     """
 
     def __init__(
@@ -75,32 +80,33 @@ class OptunaHost:
         previews: Any = None,
         seeds: SeedStore | None = None,
         total_trials: int | None = None,
+        space: SurrogateSpace | None = None,
     ) -> None:
         self.study = study
         self._generator = dict(generator.fingerprint)
         self._objective = objective
         self._conditions = dict(conditions or {})
-        self._sampler = study.sampler
-        self._batched = for_batches(study.sampler, batch_size)
         self._random = RandomSampler(seed=draw_entropy(rng, "parameters") % 2**32)
+        self._proposes, self._fixed = proposing(study.sampler) or self._random, fixed_parameters(study.sampler)
+        self._batch_size = batch_size
         self._entropy = draw_entropy(rng, "trials")
+        self._adoption = Adoption(study, space, self._conditions, self._generator, self._entropy)
         self._previews = previews
         self._axes: int | None = None  # K of the study's parameters, once they are known
         self._seeds = study_seeds(study) if seeds is None else seeds
         self._kept: int | None = None  # the round whose stored seeds are in the store
-        self._reader = StudyReader(objective, self._seeds)
+        self._reader = StudyReader(objective, self._seeds, decode=self._adoption.recipe)
         self._samplers: dict[tuple[int, bool], RoundSampler] = {}
         self._made = 0  # trials, by this host
         self._first = True  # nobody else has made trials
         self._leases = Leases(study._storage)
-        self._ledger = Ledger(math.inf if total_trials is None else total_trials)
+        self._ledger = Ledger(math.inf if total_trials is None else total_trials, self._adoption.counts)
 
     def close(self) -> None:
-        """Give the study its own sampler back, and trials that are still running, whatever broke in.
+        """Give back trials that are still running, whatever broke in.
 
         An interrupt may come when a storage has made a trial and not yet said so.
         """
-        self.study.sampler = self._sampler
         mine = [trial for trial in self._trials() if owner_of(trial) == self._leases.owner]
         try:
             self._give_back([trial._trial_id for trial in mine if not trial.state.is_finished()])
@@ -114,6 +120,7 @@ class OptunaHost:
         """
         known = len(self._reader.ended)
         unended = self._reader.read(self._trials())
+        self._adoption.say(self._reader.passed_over)
         refuse_old_seeds(self._reader.ended[known:])
         return self._reader.history([round_of(trial) for trial in self._others(unended)])
 
@@ -134,7 +141,7 @@ class OptunaHost:
             self._kept = round.number
         if self._first and len(trials) > self._made:
             self._first = False  # the seed has given these points to another worker, or to an earlier run
-            self._batched.reseed_rng()
+            self._proposes.reseed_rng()
         candidates = list[Candidate[optuna.Trial]]()
         try:
             while len(candidates) < n:
@@ -143,9 +150,11 @@ class OptunaHost:
                     continue
                 alone = not self._others(self._ledger.unended)
                 claims = self._ledger.claims(round, n - len(candidates) if alone else 1)
-                if not claims:
+                if not claims or (claims[0].alone and candidates):
                     break
                 candidates += self._claimed(claims, round, n) if alone else self._contested(claims[0], round, n)
+                if claims[0].alone and candidates:
+                    break
         except BaseException:
             self._give_back([candidate.ticket._trial_id for candidate in candidates])
             raise
@@ -195,6 +204,8 @@ class OptunaHost:
 
     def _create(self, claim: Claim) -> int:
         """Id of a new trial that says what it is for."""
+        if claim.repeats is None and self._fixed:
+            claim = dataclasses.replace(claim, fixed={**claim.fixed, **self._fixed})
         template = claim.trial(self._leases.payload())
         trial_id = self.study._storage.create_new_trial(self.study._study_id, template_trial=template)
         self._made += 1
@@ -205,12 +216,13 @@ class OptunaHost:
         """The claim of a trial that waited in Optuna's queue: a user's point, or a retry of Optuna's own."""
         storage = self.study._storage
         trial = storage.get_trial(trial_id)
-        number = int(trial.user_attrs.get(ROUND_ATTR, round.number))
-        storage.set_trial_user_attr(trial_id, ROUND_ATTR, number)  # first: what has a round is taken back after a kill
-        storage.set_trial_user_attr(trial_id, LEASE_ATTR, self._leases.payload())
+        known = attributes(trial)
+        number = int(known.get(ROUND_ATTR, round.number))
+        storage.set_trial_system_attr(trial_id, LEASE_ATTR, self._leases.payload())  # first: after a kill it ends
+        storage.set_trial_system_attr(trial_id, ROUND_ATTR, number)
         self._leases.hold(trial_id)
         self._read_trials()
-        return Claim(number, repeats=trial if RECIPE_ATTR in trial.user_attrs else None)
+        return Claim(number, repeats=trial if RECIPE_ATTR in known else None)
 
     def _ask_one(self, trial_id: int, claim: Claim, round: Round, n: int) -> Candidate[optuna.Trial]:
         """A trial made for a claim, with its parameters and its recipe."""
@@ -218,10 +230,10 @@ class OptunaHost:
         proposes = claim.proposal is None and claim.repeats is None and round.space.fresh < 1
         try:
             self.study._thread_local.cached_all_trials = None  # as in `Study.ask`: samplers see the newest
-            self.study.sampler = self._round_sampler(claim.round, proposes, parameters, round.space)
-            trial = optuna.Trial(self.study, trial_id)
+            sampler = self._round_sampler(claim.round, proposes, parameters, round)
+            trial = optuna.Trial(StudyWith(self.study, sampler), trial_id)
             recipe = self._recipe(trial, claim, round, parameters, n)
-            trial.set_user_attr(RECIPE_ATTR, recipe.to_json())
+            set_attribute(trial, RECIPE_ATTR, recipe.to_json())
             self._reader.recipes[trial.number] = recipe
         except BaseException:
             self._give_back([trial_id])
@@ -237,19 +249,19 @@ class OptunaHost:
             return Recipe(repeated.terms, repeated.condition, self._generator, n)
         for name, distribution in parameters.items():
             trial._suggest(name, distribution)
-        if claim.proposal is None:
-            terms = round.point(trial.params, Draw(self._entropy, trial.number))
-        else:
-            terms = round.proposals[claim.proposal].terms
+        terms = round.point(trial.params, Draw(self._entropy, trial.number), claim.box)
         return Recipe(terms, {name: trial.params[name] for name in self._conditions}, self._generator, n)
 
     def _round_sampler(
-        self, number: int, proposes: bool, parameters: Mapping[str, BaseDistribution], space: SurrogateSpace
+        self, number: int, proposes: bool, parameters: Mapping[str, BaseDistribution], round: Round
     ) -> RoundSampler:
         key = (number, proposes)
         if key not in self._samplers:
-            proposing = for_round(self._batched, space, self._conditions, self._every_round) if proposes else None
-            self._samplers[key] = RoundSampler(proposing or self._random, parameters, number)
+            sampler: BaseSampler = self._random
+            if proposes:
+                batched = for_batches(self._proposes, max(1, min(self._batch_size, round.size)))
+                sampler = for_round(batched, round.space, self._conditions, self._every_round)
+            self._samplers[key] = RoundSampler(sampler, parameters, number)
         return self._samplers[key]
 
     def _every_round(self) -> tuple[History, list[Mapping[str, Any]]]:
@@ -258,7 +270,8 @@ class OptunaHost:
 
     def _check_axes(self, round: Round, trials: Sequence[FrozenTrial]) -> None:
         if self._axes is None:
-            asked = next((trial for trial in trials if RECIPE_ATTR in trial.user_attrs and not is_gone(trial)), None)
+            ours = (trial for trial in trials if RECIPE_ATTR in attributes(trial) and not is_gone(trial))
+            asked = next((trial for trial in ours if any(map(is_coordinate, trial.params))), None)
             self._axes = 1 + sum(map(is_coordinate, asked.params)) if asked else round.space.axes
         if round.space.axes != self._axes:
             raise MismatchError(
@@ -269,7 +282,7 @@ class OptunaHost:
     def _others(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Running trials of other workers."""
         held = self._leases.held
-        return [trial for trial in trials if is_running(trial) and trial._trial_id not in held]
+        return [trial for trial in trials if is_leased(trial) and trial._trial_id not in held]
 
     def give_back(self, candidates: Candidates) -> None:
         """Fail trials whose evaluation was broken off, with the reason that they were interrupted."""
@@ -279,7 +292,7 @@ class OptunaHost:
         storage = self.study._storage
         for trial_id in trial_ids:
             with contextlib.suppress(UpdateFinishedTrialError):  # taken away by another worker
-                storage.set_trial_user_attr(trial_id, REASON_ATTR, INTERRUPTED)
+                storage.set_trial_system_attr(trial_id, REASON_ATTR, INTERRUPTED)
                 storage.set_trial_state_values(trial_id, TrialState.FAIL)
             self._leases.release(trial_id)
 
@@ -299,19 +312,8 @@ class OptunaHost:
             StorageError: a preview could not be stored; the values of all candidates have been told.
         """
         trials = [candidate.ticket for candidate in candidates]
-        tell_results(self.study, trials, evaluations, self._previews, told=self._leases.release)
+        tell_results(trials, evaluations, self._previews, told=self._leases.release)
 
     def reclaim(self) -> int:
-        """Fail trials whose process was killed, without a reason: `ask` then has them run again.
-
-        One whose process was killed at every one of `TRIES` tries is given a reason, and so counts as failed: it may be
-        what kills them.
-        """
-        others, taken = self._others(self._trials()), 0
-        for trial in abandoned(self.study, others):
-            with contextlib.suppress(UpdateFinishedTrialError):  # another worker, or its own after all, was first
-                if len(trial.system_attrs.get(RETRIES, ())) >= TRIES - 1:
-                    reason = f"its process was killed at each of {TRIES} tries"
-                    self.study._storage.set_trial_user_attr(trial._trial_id, REASON_ATTR, reason)
-                taken += self.study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        return taken
+        """Fail trials whose process was killed, without a reason: `ask` then has them run again."""
+        return fail_abandoned(self.study, self._others(self._trials()))

@@ -6,13 +6,13 @@ with an interval, which compares times on the server's clock), elsewhere by movi
 clocks of several machines must agree to well within `GRACE`.
 
 A trial is abandoned when its beat has stopped for the grace period, or as soon as its owner was a process of this
-machine that has ended: who restarts a killed run need not wait. Trials of other origin, without a round, are never
+machine that has ended: who restarts a killed run need not wait. Trials of other origin, without a lease, are never
 touched.
 """
 
 from __future__ import annotations
 
-import datetime
+import contextlib
 import functools
 import hashlib
 import logging
@@ -29,11 +29,13 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.storages._heartbeat import BaseHeartbeat
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
-from surrogate_ax_optuna.attributes import LEASE_ATTR
+from surrogate_ax_optuna.attributes import LEASE_ATTR, REASON_ATTR, attributes
+from surrogate_ax_optuna.trials import RETRIES
 
 INTERVAL, GRACE = 20, 120  # seconds between beats, and without one until a trial is abandoned
+TRIES = 5  # at which a trial's process may be killed before the trial counts as failed
 _logger = logging.getLogger(__name__)
 
 
@@ -105,7 +107,7 @@ class Leases:
             if self._heartbeat is not None:
                 self._heartbeat.record_heartbeat(trial_id)
             else:
-                self._storage.set_trial_user_attr(trial_id, LEASE_ATTR, self.payload())
+                self._storage.set_trial_system_attr(trial_id, LEASE_ATTR, self.payload())
         except UpdateFinishedTrialError:  # told a moment ago, or taken away: then what comes of it is dropped
             with self._lock:
                 self._held.discard(trial_id)
@@ -118,7 +120,7 @@ def abandoned(study: optuna.Study, running: Iterable[FrozenTrial]) -> list[Froze
 
     Args:
         study: the study.
-        running: trials of it that `ask` made and that this process does not hold.
+        running: trials of it that have a lease which this process does not hold.
     """
     heartbeat, running, now = heartbeat_of(study._storage), list(running), time.time()
     stale = set(heartbeat._get_stale_trial_ids(study._study_id)) if heartbeat is not None and running else set()
@@ -126,6 +128,29 @@ def abandoned(study: optuna.Study, running: Iterable[FrozenTrial]) -> list[Froze
     beaten = _beaten(study) if heartbeat is not None and late else set()  # their deadline counts up to the first beat
     overdue = stale | {trial._trial_id for trial in late if trial._trial_id not in beaten}
     return [t for t in running if t._trial_id in overdue or has_ended(owner_of(t))]
+
+
+def fail_abandoned(study: optuna.Study, running: Iterable[FrozenTrial]) -> int:
+    """Fail trials that are abandoned, without a reason: they are then run again.
+
+    One whose process was killed at every one of `TRIES` tries is given a reason, and so counts as failed: it may be
+    what kills them.
+
+    Args:
+        study: the study.
+        running: as for `abandoned`.
+
+    Returns:
+        How many this process has failed.
+    """
+    taken = 0
+    for trial in abandoned(study, running):
+        with contextlib.suppress(UpdateFinishedTrialError):  # another worker, or its own after all, was first
+            if len(trial.system_attrs.get(RETRIES, ())) >= TRIES - 1:
+                reason = f"its process was killed at each of {TRIES} tries"
+                study._storage.set_trial_system_attr(trial._trial_id, REASON_ATTR, reason)
+            taken += study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    return taken
 
 
 def heartbeat_of(storage: BaseStorage) -> BaseHeartbeat | None:
@@ -136,11 +161,7 @@ def heartbeat_of(storage: BaseStorage) -> BaseHeartbeat | None:
 
 
 def _deadline(trial: FrozenTrial) -> float:
-    lease = trial.user_attrs.get(LEASE_ATTR)
-    if lease is not None:
-        return float(lease["until"])
-    start: datetime.datetime | None = trial.datetime_start  # made by an earlier release
-    return start.timestamp() + GRACE if start is not None else 0.0
+    return float(attributes(trial)[LEASE_ATTR]["until"])
 
 
 def _beaten(study: optuna.Study) -> set[int]:
@@ -157,7 +178,7 @@ def _beaten(study: optuna.Study) -> set[int]:
 
 def owner_of(trial: FrozenTrial) -> str:
     """Who leased a trial, as machine/process/start/number; empty for a trial without a lease."""
-    return str(trial.user_attrs.get(LEASE_ATTR, {}).get("owner", ""))
+    return str(attributes(trial).get(LEASE_ATTR, {}).get("owner", ""))
 
 
 def _process() -> str:

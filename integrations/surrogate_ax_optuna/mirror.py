@@ -22,7 +22,17 @@ from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.space import is_coordinate
 from surrogate_ax.scoring.evaluator import Evaluations
-from surrogate_ax_optuna.attributes import METRICS_ATTR, PREVIEW_ATTR, RECIPE_ATTR, ROUND_ATTR, TICKET_ATTR
+from surrogate_ax_optuna.attributes import (
+    METRICS_ATTR,
+    PREVIEW_ATTR,
+    RECIPE_ATTR,
+    ROUND_ATTR,
+    TICKET_ATTR,
+    attributes,
+    set_attribute,
+    set_study_attribute,
+    study_attributes,
+)
 from surrogate_ax_optuna.previews import upload_preview
 from surrogate_ax_optuna.search_space import distributions, objective_values, write_result
 
@@ -74,18 +84,18 @@ class Mirror:
             storage=self._storage, study_name=self._name, directions=directions, load_if_exists=True
         )
         described = ev.objective.describe()
-        recorded = study.user_attrs.get(METRICS_ATTR, described)
+        recorded = study_attributes(study).get(METRICS_ATTR, described)
         if recorded != described or study.directions != directions:
             raise MismatchError(f"study {self._name!r}: it mirrors {recorded}, got {described}. Use another name.")
-        study.set_user_attr(METRICS_ATTR, described)
-        self._there = {str(trial.user_attrs.get(TICKET_ATTR)) for trial in study.get_trials(deepcopy=False)}
+        set_study_attribute(study, METRICS_ATTR, described)
+        self._there = {str(attributes(trial).get(TICKET_ATTR)) for trial in study.get_trials(deepcopy=False)}
         return study
 
     def _record(self, study: optuna.Study, candidate: Candidate[Any], batch: Batch, i: int, folder: Path) -> None:
         ev = batch.evaluations
         params, kinds = self._parameters(candidate)
         recipe = Recipe(candidate.terms, candidate.condition, ev.generator, len(batch.candidates))
-        attributes = {
+        record = {
             RECIPE_ATTR: recipe.to_json(),
             ROUND_ATTR: candidate.round,
             TICKET_ATTR: ticket_name(candidate.ticket),
@@ -100,13 +110,13 @@ class Mirror:
             datetime_complete=None,
             params=params,
             distributions=kinds,
-            user_attrs=attributes,
-            system_attrs={},
+            user_attrs={},
+            system_attrs=record,
             intermediate_values={},
         )
         trial = optuna.Trial(study, study._storage.create_new_trial(study._study_id, template_trial=running))
         if self._previews is not None and ev.status[i] != "failed":
-            trial.set_user_attr(PREVIEW_ATTR, upload_preview(self._previews, trial, ev, i, folder))
+            set_attribute(trial, PREVIEW_ATTR, upload_preview(self._previews, trial, ev, i, folder))
         write_result(trial, ev, i)
         if ev.status[i] == "done":
             study.tell(trial, objective_values(ev, i))

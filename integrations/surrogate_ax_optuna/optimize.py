@@ -13,7 +13,7 @@ import optuna
 import torch
 from optuna.trial import FrozenTrial
 
-from surrogate_ax.errors import ArgumentError, MismatchError
+from surrogate_ax.errors import ArgumentError
 from surrogate_ax.execution.loop import Batch
 from surrogate_ax.execution.records import keep_seeds
 from surrogate_ax.execution.session import Session
@@ -22,14 +22,15 @@ from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.policies.history import Policy
 from surrogate_ax.scoring.objective import Objective
-from surrogate_ax_optuna.attributes import STUDY_ATTR
+from surrogate_ax_optuna.attributes import STUDY_ATTR, set_study_attribute, study_attributes
 from surrogate_ax_optuna.host import OptunaHost
 from surrogate_ax_optuna.record import status
 from surrogate_ax_optuna.sampler import in_generations
+from surrogate_ax_optuna.search_samplers import MovingBoxSampler, SurrogateSampler, planning, proposing
 from surrogate_ax_optuna.search_space import check_directions
 from surrogate_ax_optuna.seeds import ADVICE, Seeds, remember_seeds, study_seeds
 from surrogate_ax_optuna.storage import reachable, warn_of_journal
-from surrogate_ax_optuna.trials import is_gone
+from surrogate_ax_optuna.trials import is_foreign, is_gone
 
 _logger = logging.getLogger(__name__)
 Callback = Callable[[optuna.Study, FrozenTrial], None]
@@ -60,14 +61,15 @@ def optimize(
 ) -> None:
     """Search a generator's outputs with a study, one generator call a batch.
 
-    By default the search is planned by `surrogate_ax.plan`: plain draws, then rounds of proposals that learn from every
-    trial, which the study's sampler is not asked for. With a space, its seeds are evaluated first, then the sampler
-    searches the box; where call arguments are searched as well, the sampler searches the box over the best of half the
-    budget in draws. `total_trials` or `budget` says how far.
+    The study's sampler proposes, whatever it is. `SurrogateSampler()` is the planned search: plain draws, then rounds
+    of proposals that learn from every trial. Any other is placed in boxes that move: behind the draws each round has a
+    new box, whose axes are such proposals, and the sampler proposes every point of it (`MovingBoxSampler`). With a
+    space, its seeds are evaluated first, then the sampler searches that box. `total_trials` or `budget` says how far.
 
     Args:
-        study: any study with one direction per metric to optimise. The same call again goes on with it, also after a
-            crash: trials of a killed process are run again. Several processes may share it.
+        study: any study with one direction per metric to optimise, as `create_study` makes it. The same call again goes
+            on with it, also after a crash: trials of a killed process are run again. Several processes may share it.
+            Trials that are enqueued are run; those that somebody told by hand count where they lie in its box.
         generator: makes the outputs.
         objective: judges them.
         rng: seed of seeds, draws and policy; the sampler has its own.
@@ -98,7 +100,8 @@ def optimize(
         device: where latents are made: the generator's.
 
     Raises:
-        ArgumentError: directions that disagree with the metrics, space and policy together, both or neither of
+        ArgumentError: directions that disagree with the metrics, a sampler that was given another seed or that does not
+            go with a space, space and policy together, both or neither of
             total_trials and budget, a count below 1, a budget beside parts that it plans, checkpoints outside the
             trajectory, for several metrics without `keep_fraction`, or together with overlap, or stored seeds without a
             place to keep them.
@@ -109,6 +112,7 @@ def optimize(
 
     Reference: arXiv 2509.23800 (surrogate spaces).
     """
+    planned = _planned_sampler(study, rng, space)
     session = Session(
         generator,
         objective,
@@ -124,6 +128,8 @@ def optimize(
         overlap=overlap,
         catch=catch,
         device=device,
+        host_proposes=not isinstance(planned, SurrogateSampler),
+        planned_trials=None if planned is None else planned.n_trials,
     )
     check_directions(study, objective)
     if checkpoints and keep_fraction is None:
@@ -143,12 +149,14 @@ def optimize(
             previews=previews,
             seeds=store,
             total_trials=session.total_trials,
+            space=space,
         )
         warn_of_journal(study._storage)
         remember_seeds(study, seeds)
-        study.set_user_attr(STUDY_ATTR, record)  # after every check, so that what is refused leaves no trace
+        set_study_attribute(study, STUDY_ATTR, record)  # after every check, so that what is refused leaves no trace
         found = status(study)
         _logger.info("study %r: %s", study.study_name, found)
+        _say_who_proposes(study, planned, session)
         with contextlib.closing(host):
             session.run(
                 host,
@@ -156,7 +164,7 @@ def optimize(
                 callbacks=[functools.partial(_call_back, study, callbacks)],
                 progress=progress,
                 status=found,
-                in_generations=in_generations(study.sampler),
+                in_generations=in_generations(proposing(study.sampler) or study.sampler),
             )
 
 
@@ -171,18 +179,51 @@ def _check_pruner(objective: Objective) -> None:
 
 
 def _recorded(study: optuna.Study) -> dict[str, Any] | None:
-    """What a study has recorded of its search; None where no trial stands.
+    """What a study has recorded of its search; None where no trial of one stands."""
+    trials = study.get_trials(deepcopy=False)  # before the record, which another worker writes before its first trial
+    recorded: dict[str, Any] | None = study_attributes(study).get(STUDY_ATTR)
+    return None if all(is_gone(trial) or is_foreign(trial) for trial in trials) else recorded
+
+
+def _planned_sampler(
+    study: optuna.Study, rng: int, space: SurrogateSpace | None
+) -> SurrogateSampler | MovingBoxSampler | None:
+    """The study's sampler, if it is one of ours.
 
     Raises:
-        MismatchError: something else has made trials in it.
+        ArgumentError: it was given another seed, or plans what a space has fixed.
     """
-    trials = study.get_trials(deepcopy=False)  # before the record, which another worker writes before its first trial
-    recorded: dict[str, Any] | None = study.user_attrs.get(STUDY_ATTR)
-    if recorded is None and trials:
-        raise MismatchError(
-            f"study {study.study_name!r}: it has trials that `optimize` did not make. Use a study of its own."
+    sampler = planning(study.sampler)
+    if sampler is None:
+        return None
+    if space is not None:
+        raise ArgumentError(
+            f"space: {type(sampler).__name__} makes boxes of its own. Give the study the sampler that is to search "
+            "this one, such as TPESampler(), or leave the space out."
         )
-    return None if all(is_gone(trial) for trial in trials) else recorded
+    if sampler.seed is not None and sampler.seed != rng:
+        raise ArgumentError(
+            f"rng: {type(sampler).__name__} was given seed={sampler.seed}, got rng={rng}. Give one of them."
+        )
+    return sampler
+
+
+def _say_who_proposes(
+    study: optuna.Study, planned: SurrogateSampler | MovingBoxSampler | None, session: Session
+) -> None:
+    """Warn where a study goes on as it was begun, and its sampler would have it otherwise."""
+    plan = session.proposer.plan
+    drives = plan is not None and plan.kind != "sphere"
+    if plan is None or drives != isinstance(planned, SurrogateSampler):
+        return
+    begun = "in boxes for a sampler" if drives else "as a planned search"
+    _logger.warning(
+        "study %r was begun %s and goes on so; its %s %s. Begin a new study to change that.",
+        study.study_name,
+        begun,
+        type(study.sampler).__name__,
+        "draws points evenly in them" if drives else "is asked for what the plan leaves open only",
+    )
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -13,14 +14,21 @@ from surrogate_ax.execution.records import EndedTrial, HistoryBuilder, SearchRec
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.policies.history import History
 from surrogate_ax.scoring.objective import Objective, recorded_objective
-from surrogate_ax_optuna.attributes import METRICS_ATTR, RECIPE_ATTR, RESULT_ATTR, STUDY_ATTR
+from surrogate_ax_optuna.attributes import (
+    METRICS_ATTR,
+    RECIPE_ATTR,
+    RESULT_ATTR,
+    STUDY_ATTR,
+    attributes,
+    study_attributes,
+)
 from surrogate_ax_optuna.lease import abandoned
 from surrogate_ax_optuna.pruning import checkpoint_estimates
 from surrogate_ax_optuna.seeds import Seeds, study_seeds
 from surrogate_ax_optuna.trials import (
     is_gone,
+    is_leased,
     is_lost,
-    is_running,
     is_told,
     parent_of,
     read_recipe,
@@ -35,13 +43,24 @@ class StudyReader:
     Args:
         objective: ranks them.
         seeds: inner rows (D,) of stored seeds, by SHA-256.
+        decode: what a trial without a recipe has evaluated, as one that a user has told by hand; None where that is not
+            known, and the trial is passed over. Left out, such a trial is refused.
 
     Attributes:
         recipes: of trials that the caller asked itself, by number, which need not be parsed.
+        passed_over: numbers of trials that nobody can tell what they evaluated.
     """
 
-    def __init__(self, objective: Objective, seeds: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        seeds: Mapping[str, Tensor] | None = None,
+        *,
+        decode: Callable[[FrozenTrial], Recipe | None] | None = None,
+    ) -> None:
         self.recipes: dict[int, Recipe] = {}
+        self.passed_over: list[int] = []
+        self._objective, self._decode = objective, decode
         self._builder = HistoryBuilder(objective, seeds)
         self._settled = 0  # so many first trials have ended, and been read
         self._read: set[int] = set()  # of those behind
@@ -57,7 +76,8 @@ class StudyReader:
         """
         unsettled = trials[self._settled :]
         fresh = [trial for trial in unsettled if trial.state.is_finished() and trial.number not in self._read]
-        self._builder.extend([(when_ended(trial)[0], self._ended(trial)) for trial in fresh if is_told(trial)])
+        ended = [(when_ended(trial)[0], self._ended(trial)) for trial in fresh if is_told(trial)]
+        self._builder.extend([(when, trial) for when, trial in ended if trial is not None])
         self._read.update(trial.number for trial in fresh)
         unended = [trial for trial in unsettled if not trial.state.is_finished()]
         self._settled = unended[0].number if unended else len(trials)
@@ -73,10 +93,28 @@ class StudyReader:
         """What was read, in the order of ending."""
         return self._builder.trials
 
-    def _ended(self, trial: FrozenTrial) -> EndedTrial:
-        recipe = self.recipes.pop(trial.number, None) or read_recipe(trial)
-        result = trial.user_attrs.get(RESULT_ATTR, {})
+    def _ended(self, trial: FrozenTrial) -> EndedTrial | None:
+        recipe, known = self.recipes.pop(trial.number, None), attributes(trial)
+        if recipe is None:
+            unknown = self._decode is not None and RECIPE_ATTR not in known
+            recipe = self._decode(trial) if self._decode and unknown else read_recipe(trial)
+        if recipe is None:
+            self.passed_over.append(trial.number)
+            return None
+        result = self._told(trial, known.get(RESULT_ATTR, {}))
         return EndedTrial(trial.number, recipe, round_of(trial), result, checkpoint_estimates(trial))
+
+    def _told(self, trial: FrozenTrial, result: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The result of a trial: what was recorded, and what the study was told where a user has told it by hand."""
+        step = trial.last_step
+        if trial.state == TrialState.PRUNED and not result and len(self._objective.optimised) == 1 and step is not None:
+            estimate = checkpoint_estimates(trial)[step]
+            return {"stopped": step, "values": {self._objective.optimised[0].name: estimate}}
+        if trial.state != TrialState.COMPLETE:
+            return result
+        told = {metric.name: value for metric, value in zip(self._objective.optimised, trial.values, strict=True)}
+        values = result.get("values", {})
+        return result if told.items() <= values.items() else {**result, "values": {**values, **told}}
 
 
 def read_record(study: optuna.Study, objective: Objective | None = None, *, seeds: Seeds = None) -> SearchRecord:
@@ -88,9 +126,9 @@ def read_record(study: optuna.Study, objective: Objective | None = None, *, seed
         seeds: where stored seeds are kept, if not where the study keeps them.
 
     Raises:
-        MismatchError: the study has no record of its metrics, or a trial without a recipe.
+        MismatchError: the study has no record of its metrics.
     """
-    reader = StudyReader(objective or study_objective(study), study_seeds(study, seeds))
+    reader = StudyReader(objective or study_objective(study), study_seeds(study, seeds), decode=lambda trial: None)
     reader.read(study.get_trials(deepcopy=False))
     return SearchRecord(reader.ended, reader.history(), status(study))
 
@@ -101,8 +139,8 @@ def study_objective(study: optuna.Study) -> Objective:
     Raises:
         MismatchError: the study has no such record.
     """
-    attributes = study.user_attrs
-    recorded = attributes[STUDY_ATTR]["metrics"] if STUDY_ATTR in attributes else attributes.get(METRICS_ATTR)
+    known = study_attributes(study)
+    recorded = known[STUDY_ATTR]["metrics"] if STUDY_ATTR in known else known.get(METRICS_ATTR)
     if recorded is None:
         raise MismatchError(
             f"study {study.study_name!r}: no record of its metrics, which `optimize` makes; pass `objective` otherwise."
@@ -118,9 +156,9 @@ def status(study: optuna.Study) -> SearchStatus:
     """
     trials = study.get_trials(deepcopy=False)
     ended = [trial for trial in trials if is_told(trial)]
-    running = [trial for trial in trials if is_running(trial)]
+    running = [trial for trial in trials if is_leased(trial)]
     dead = abandoned(study, running)
     repeated = {parent_of(trial) for trial in trials if not is_gone(trial)}
     again = sum(is_lost(trial) and trial.number not in repeated for trial in trials)
-    again += sum(RECIPE_ATTR in trial.user_attrs for trial in dead)
+    again += sum(RECIPE_ATTR in attributes(trial) for trial in dead)
     return SearchStatus(len(ended), sum(t.state == TrialState.FAIL for t in ended), again, len(running) - len(dead))

@@ -17,7 +17,7 @@ from surrogate_ax.latents.space import is_coordinate
 from surrogate_ax.report.page import Figure, Section, write_page
 from surrogate_ax.report.sections import Entry, common_sections, facts, ranking, with_outputs
 from surrogate_ax.scoring.objective import Objective
-from surrogate_ax_optuna.attributes import PREVIEW_ATTR
+from surrogate_ax_optuna.attributes import PREVIEW_ATTR, attributes
 from surrogate_ax_optuna.record import read_record, study_objective
 from surrogate_ax_optuna.seeds import Seeds, study_seeds
 
@@ -76,7 +76,7 @@ def _entry(trial: EndedTrial, objective: Objective) -> Entry:
 
 
 def _with_preview(entry: Entry, trial: FrozenTrial, study: optuna.Study, store: Any, folder: Path) -> Entry:
-    artifact = trial.user_attrs.get(PREVIEW_ATTR)
+    artifact = attributes(trial).get(PREVIEW_ATTR)
     metas = get_all_artifact_meta(trial, storage=study._storage)
     names = {meta.artifact_id: meta.filename for meta in metas}
     if artifact not in names:

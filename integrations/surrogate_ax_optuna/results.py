@@ -15,13 +15,12 @@ from optuna.trial import TrialState
 
 from surrogate_ax.errors import StorageError, SurrogateError
 from surrogate_ax.scoring.evaluator import Evaluations
-from surrogate_ax_optuna.attributes import PREVIEW_ATTR
+from surrogate_ax_optuna.attributes import PREVIEW_ATTR, set_attribute
 from surrogate_ax_optuna.previews import encoding, upload
 from surrogate_ax_optuna.search_space import objective_values, write_result
 
 
 def tell_results(
-    study: optuna.Study,
     trials: Sequence[optuna.Trial],
     evaluations: Evaluations,
     previews: Any,
@@ -31,8 +30,7 @@ def tell_results(
     """Record n evaluations; a trial that has ended already, or was taken away, is left as it is.
 
     Args:
-        study: of the trials.
-        trials: n.
+        trials: n; each is told to its own study, whose sampler knows it.
         evaluations: of them.
         previews: an Optuna artifact store for pictures of the outputs, or None.
         told: called with the id of each trial that is done with.
@@ -48,7 +46,7 @@ def tell_results(
                 error = _upload(previews, trial, pictures[i]) if i in pictures else None
                 if error is not None and failed is None:
                     failed = trial.number, error
-                _tell_one(study, trial, evaluations, i)
+                _tell_one(trial, evaluations, i)
             told(trial._trial_id)
     if failed is not None:
         raise StorageError(
@@ -65,14 +63,14 @@ def _upload(previews: Any, trial: optuna.Trial, picture: Future[Path]) -> Except
         raise
     except Exception as error:  # noqa: BLE001  each kind of store has errors of its own
         return error
-    trial.set_user_attr(PREVIEW_ATTR, artifact)
+    set_attribute(trial, PREVIEW_ATTR, artifact)
     return None
 
 
-def _tell_one(study: optuna.Study, trial: optuna.Trial, evaluations: Evaluations, i: int) -> None:
+def _tell_one(trial: optuna.Trial, evaluations: Evaluations, i: int) -> None:
     status = evaluations.status[i]
     write_result(trial, evaluations, i)
     values = objective_values(evaluations, i) if status == "done" else None
     state = {"done": None, "stopped": TrialState.PRUNED}.get(status, TrialState.FAIL)
     # As `Study.tell`, which copies the trial besides: with its recipe that takes longer than all else here.
-    _tell_with_warning(study, trial, values, state, skip_if_finished=True)
+    _tell_with_warning(trial.study, trial, values, state, skip_if_finished=True)

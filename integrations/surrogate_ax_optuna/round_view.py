@@ -9,13 +9,32 @@ import copy
 from collections.abc import Callable, Container
 from typing import Any, cast
 
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from surrogate_ax_optuna.attributes import PROPOSAL_ATTR, ROUND_ATTR
+from surrogate_ax_optuna.attributes import PROPOSAL_ATTR, ROUND_ATTR, attributes
 
 _STUDY_KEYS = "study:"  # Optuna's own facts about a study, such as its metric names
+
+
+class StudyWith(Study):
+    """A study with another sampler: trials are asked and told through it, and the study itself is never touched.
+
+    Args:
+        study: the user's.
+        sampler: what proposes.
+    """
+
+    def __init__(self, study: Study, sampler: BaseSampler) -> None:
+        vars(self).update(vars(study))
+        self.sampler = sampler
+        self._study = study
+
+    def stop(self) -> None:
+        """End the study itself."""
+        self._study.stop()
 
 
 class RoundView(Study):
@@ -55,7 +74,7 @@ class RoundView(Study):
         seen = [
             t
             for t in trials
-            if ((attrs := t.user_attrs).get(ROUND_ATTR) == self._round and PROPOSAL_ATTR not in attrs)
+            if ((attrs := attributes(t)).get(ROUND_ATTR) == self._round and attrs.get(PROPOSAL_ATTR) is None)
             or t._trial_id == self._trial_id
         ]
         return copy.deepcopy(seen) if deepcopy else seen

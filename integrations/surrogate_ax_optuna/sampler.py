@@ -45,7 +45,7 @@ from surrogate_ax.errors import ArgumentError
 from surrogate_ax.generation.conditions import Searched
 from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.policies.history import History
-from surrogate_ax_optuna.attributes import ROUND_ATTR
+from surrogate_ax_optuna.attributes import ROUND_ATTR, attributes
 from surrogate_ax_optuna.round_view import KnownSpaceView, RoundView
 
 _MIN_POPSIZE = 4  # below, CMA-ES has a single parent and its learning rates divide by zero
@@ -79,9 +79,9 @@ class RoundSampler(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Write the round on the trial, then let the inner sampler prepare it."""
-        if ROUND_ATTR not in trial.user_attrs:
-            study._storage.set_trial_user_attr(trial._trial_id, ROUND_ATTR, self._round)
-            trial.user_attrs[ROUND_ATTR] = self._round  # the caller's copy, read by Trial.user_attrs
+        if ROUND_ATTR not in attributes(trial):
+            study._storage.set_trial_system_attr(trial._trial_id, ROUND_ATTR, self._round)
+            trial.system_attrs[ROUND_ATTR] = self._round  # the caller's copy
         self._inner.before_trial(self._view(study, trial), trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.execution.records import result_record
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
-from surrogate_ax.generation.recipe import Recipe
-from surrogate_ax.latents.priors import Latents
 from surrogate_ax.latents.space import SurrogateSpace, coordinate_names
 from surrogate_ax.scoring.evaluator import Evaluations
 from surrogate_ax.scoring.objective import Objective
-from surrogate_ax_optuna.attributes import REASON_ATTR, RECIPE_ATTR, RESULT_ATTR
+from surrogate_ax_optuna.attributes import REASON_ATTR, RESULT_ATTR, set_attribute
 
 
 def distributions(
@@ -53,61 +49,12 @@ def _distribution(condition: Range | Choice) -> BaseDistribution:
     return FloatDistribution(condition.low, condition.high, step=condition.step, log=condition.log)
 
 
-def suggest_latents(trial: optuna.Trial, space: SurrogateSpace) -> Latents:
-    """One point of the box as latents, for define-by-run objective functions.
-
-    Args:
-        trial: Optuna's trial; gets the parameters `u0` to `u{K-2}` and the recipe.
-        space: the box; must not need fresh draws.
-
-    Returns:
-        Named parts (1, *shape).
-
-    Raises:
-        ArgumentError: the space mixes in fresh draws.
-    """
-    if space.fresh:
-        raise ArgumentError(f"space: expected fresh = 0 for a define-by-run trial, got {space.fresh}; use `optimize`.")
-    u = np.array([[trial.suggest_float(name, 0.0, 1.0) for name in coordinate_names(space.axes)]])
-    terms = space.terms(u)[0]
-    trial.set_user_attr(RECIPE_ATTR, Recipe(terms, {}, {"prior": space.bank.prior.fingerprint}, 1).to_json())
-    return space.latents(u)
-
-
-def record(trial: optuna.Trial, evaluations: Evaluations) -> float | tuple[float, ...]:
-    """Write an evaluation of one item on its trial, and give what an objective function returns.
-
-    Args:
-        trial: the trial whose latents came from `suggest_latents`.
-        evaluations: of n = 1 item.
-
-    Returns:
-        The value, or one a metric when several are optimised; NaN when the item failed, which makes Optuna fail the
-        trial (the reason is in its attributes).
-
-    Raises:
-        ArgumentError: more than one item, or a trial that has no recipe.
-    """
-    if len(evaluations.status) != 1 or RECIPE_ATTR not in trial.user_attrs:
-        raise ArgumentError(
-            f"record: expected one evaluated item of a trial with latents of `suggest_latents`, got "
-            f"{len(evaluations.status)} items, recipe {'present' if RECIPE_ATTR in trial.user_attrs else 'missing'}."
-        )
-    recipe = Recipe.from_json(trial.user_attrs[RECIPE_ATTR])
-    complete = dataclasses.replace(recipe, condition=evaluations.conditions[0], generator=evaluations.generator)
-    trial.set_user_attr(RECIPE_ATTR, complete.to_json())
-    write_result(trial, evaluations, 0)
-    failed = [float("nan")] * len(evaluations.objective.optimised)
-    values = failed if 0 in evaluations.reasons else objective_values(evaluations, 0)
-    return values[0] if len(values) == 1 else tuple(values)
-
-
 def write_result(trial: optuna.Trial, evaluations: Evaluations, i: int) -> None:
     """Record the result of item i: constraints, values of every metric, costs, and the reason if it failed."""
     if i in evaluations.reasons:
-        trial.set_user_attr(REASON_ATTR, evaluations.reasons[i])
+        set_attribute(trial, REASON_ATTR, evaluations.reasons[i])
         return
-    trial.set_user_attr(RESULT_ATTR, result_record(evaluations, i))  # first: it is refused where a trial has ended
+    set_attribute(trial, RESULT_ATTR, result_record(evaluations, i))  # first: it is refused where a trial has ended
     for metric in evaluations.objective.bounded:
         excess = evaluations.values[metric.name][i] - metric.bound
         trial.set_constraint(metric.name, float(excess if metric.goal == "at_most" else -excess))

@@ -16,7 +16,7 @@ import optuna
 from optuna.storages import InMemoryStorage, RDBStorage
 
 from surrogate_ax.latents.seed_store import FolderSeedStore, MemorySeedStore, SeedStore
-from surrogate_ax_optuna.attributes import SEEDS_ATTR
+from surrogate_ax_optuna.attributes import SEEDS_ATTR, set_study_attribute, study_attributes
 from surrogate_ax_optuna.seed_artifacts import ArtifactSeedStore
 
 Seeds = SeedStore | Path | str | Any  # a store, a folder, or one of Optuna's artifact stores
@@ -32,7 +32,7 @@ def study_seeds(study: optuna.Study, seeds: Seeds = None) -> SeedStore | None:
     """
     if seeds is not None:
         return _given(seeds)
-    if (folder := study.user_attrs.get(SEEDS_ATTR)) is not None:
+    if (folder := study_attributes(study).get(SEEDS_ATTR)) is not None:
         return FolderSeedStore(folder)
     storage: Any = getattr(study._storage, "_backend", study._storage)  # below the cache that studies put before it
     if isinstance(storage, InMemoryStorage):
@@ -62,7 +62,7 @@ def remember_seeds(study: optuna.Study, seeds: Seeds) -> None:
     """Note the folder of a study's seeds in it, where the user has named one."""
     store = None if seeds is None else _given(seeds)
     if isinstance(store, FolderSeedStore):
-        study.set_user_attr(SEEDS_ATTR, str(store.folder.resolve()))
+        set_study_attribute(study, SEEDS_ATTR, str(store.folder.resolve()))
 
 
 def _given(seeds: Seeds) -> SeedStore:

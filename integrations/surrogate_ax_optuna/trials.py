@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from surrogate_ax.errors import MismatchError
 from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.generation.recipe import Recipe
-from surrogate_ax_optuna.attributes import REASON_ATTR, RECIPE_ATTR, ROUND_ATTR
+from surrogate_ax_optuna.attributes import BOX_ATTR, LEASE_ATTR, REASON_ATTR, RECIPE_ATTR, ROUND_ATTR, attributes
 
 RETRIES = "retry_history"  # of Optuna's RetryHeartbeatStaleTrialCallback: numbers of the trials that one repeats
 
@@ -36,11 +36,10 @@ def read_recipe(trial: FrozenTrial) -> Recipe:
     Raises:
         MismatchError: the trial has none, so something else made it.
     """
-    if RECIPE_ATTR not in trial.user_attrs:
-        raise MismatchError(
-            f"study: trial {trial.number} has no recipe, so something else made it. Use a study of its own."
-        )
-    return Recipe.from_json(trial.user_attrs[RECIPE_ATTR])
+    recorded = attributes(trial).get(RECIPE_ATTR)
+    if recorded is None:
+        raise MismatchError(f"study: trial {trial.number} has no recipe, so something else made it.")
+    return Recipe.from_json(recorded)
 
 
 def is_told(trial: FrozenTrial) -> bool:
@@ -48,22 +47,36 @@ def is_told(trial: FrozenTrial) -> bool:
     return trial.state.is_finished() and not is_gone(trial) and not is_lost(trial)
 
 
+def is_foreign(trial: FrozenTrial) -> bool:
+    """Whether something else made a trial: it lies in no round, and no recipe says what it evaluated."""
+    known = attributes(trial)
+    return ROUND_ATTR not in known and RECIPE_ATTR not in known
+
+
 def is_running(trial: FrozenTrial) -> bool:
-    """Whether some worker runs a trial that `ask` made; others' are no concern."""
-    return trial.state == TrialState.RUNNING and ROUND_ATTR in trial.user_attrs
+    """Whether a trial of a round is being evaluated; others' are no concern."""
+    return trial.state == TrialState.RUNNING and ROUND_ATTR in attributes(trial)
+
+
+def is_leased(trial: FrozenTrial) -> bool:
+    """Whether a worker of `optimize` runs a trial: one that a loop by hand has asked is never taken away from it."""
+    return trial.state == TrialState.RUNNING and LEASE_ATTR in attributes(trial)
 
 
 def is_gone(trial: FrozenTrial) -> bool:
     """Whether a trial is as if it had never been asked: broken off, or killed before its recipe was written."""
-    return trial.state == TrialState.FAIL and (
-        trial.user_attrs.get(REASON_ATTR) == INTERRUPTED
-        or (REASON_ATTR not in trial.user_attrs and RECIPE_ATTR not in trial.user_attrs)
-    )
+    if trial.state != TrialState.FAIL:
+        return False
+    known = attributes(trial)
+    return known.get(REASON_ATTR) == INTERRUPTED or (REASON_ATTR not in known and RECIPE_ATTR not in known)
 
 
 def is_lost(trial: FrozenTrial) -> bool:
     """Whether a trial's process was killed after it was asked: what the host fails itself has a reason."""
-    return trial.state == TrialState.FAIL and REASON_ATTR not in trial.user_attrs and RECIPE_ATTR in trial.user_attrs
+    if trial.state != TrialState.FAIL:
+        return False
+    known = attributes(trial)
+    return REASON_ATTR not in known and RECIPE_ATTR in known
 
 
 def parent_of(trial: FrozenTrial) -> int | None:
@@ -74,7 +87,12 @@ def parent_of(trial: FrozenTrial) -> int | None:
 
 def round_of(trial: FrozenTrial) -> int:
     """A trial's round."""
-    return int(trial.user_attrs.get(ROUND_ATTR, 0))
+    return int(attributes(trial).get(ROUND_ATTR, 0))
+
+
+def box_of(trial: FrozenTrial) -> int:
+    """Number of the box of its round that a trial lies in."""
+    return int(attributes(trial).get(BOX_ATTR, 0))
 
 
 def when_ended(trial: FrozenTrial) -> tuple[float, int]:

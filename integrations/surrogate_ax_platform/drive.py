@@ -33,7 +33,8 @@ from surrogate_ax.policies.history import History, Policy, Round
 from surrogate_ax.scoring.evaluator import Evaluator
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
-from surrogate_ax_platform.experiment import BEGIN, host_proposes, record_search, recorded_search
+from surrogate_ax_platform.conditions import searched_conditions, with_conditions
+from surrogate_ax_platform.experiment import BEGIN, proposes, record_search, recorded_search
 from surrogate_ax_platform.host import AxHost
 from surrogate_ax_platform.seeds import Seeds, client_seeds, remember_seeds
 from surrogate_ax_platform.strategy import sees_one_round
@@ -163,6 +164,7 @@ def configure_runner(
     """
     store = client_seeds(client, seeds, snapshot=snapshot)
     host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, seeds=store)
+    searched = searched_conditions(client)
     session = Session(
         generator,
         objective,
@@ -173,9 +175,11 @@ def configure_runner(
         catch=catch,
         device=device,
         axes=host.axes,
-        host_proposes=host_proposes(client),
+        conditions=searched,
+        host_proposes=proposes(client),
     )
-    record = session.begin(recorded_search(client), study="client: its experiment", inside=space is None)
+    recorded = with_conditions(recorded_search(client), searched)
+    record = session.begin(recorded, study="client: its experiment", inside=space is None)
     history = host.history()
     round = _policy(policy, space, history, generator, host.axes, device)(history, ENOUGH, rng)
     if round is None or round.space.fresh == 1 or round.size <= len(round.proposals):

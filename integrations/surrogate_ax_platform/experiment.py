@@ -13,7 +13,7 @@ from ax.core.trial_status import TrialStatus
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.policies.history import Round
 from surrogate_ax_platform import records
-from surrogate_ax_platform.search_space import LAST_ROUND, ROUND, conditions_of
+from surrogate_ax_platform.search_space import LAST_ROUND, ROUND
 from surrogate_ax_platform.strategy import sees_one_round
 
 BEGIN = 3  # results that a model of one round needs before it proposes
@@ -38,11 +38,6 @@ def record_search(client: Client, record: Mapping[str, Any]) -> None:
     """Write what an experiment's search was begun with."""
     client._experiment._properties[records.EXPERIMENT] = dict(record)
     client._save_experiment_to_db_if_possible(experiment=client._experiment)
-
-
-def host_proposes(client: Client) -> bool:
-    """Whether the client's generation strategy is to propose in a planned search."""
-    return bool(conditions_of(client)) or proposes(client)
 
 
 def proposes(client: Client) -> bool:

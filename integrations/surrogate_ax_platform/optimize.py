@@ -20,7 +20,8 @@ from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.policies.history import Policy
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
-from surrogate_ax_platform.experiment import host_proposes, record_search, recorded_search
+from surrogate_ax_platform.conditions import searched_conditions, with_conditions
+from surrogate_ax_platform.experiment import proposes, record_search, recorded_search
 from surrogate_ax_platform.host import AxHost
 from surrogate_ax_platform.search_space import check_client, objective_text, optimization, parameters
 from surrogate_ax_platform.seeds import ADVICE, Seeds, client_seeds, remember_seeds
@@ -109,9 +110,9 @@ def optimize(
     """Search a generator's outputs through a client, one generator call a batch.
 
     Without a space the search is planned by `surrogate_ax.plan`: plain draws, then rounds of proposals that learn
-    from every trial, attached to the client as trials. Where `configure_experiment` was given a model, a client came
-    with a generation strategy of its own, or conditions are searched, the strategy proposes: half the budget are plain
-    draws, the rest is the box over the best of them (O3). With a space, its seeds are evaluated first, then the
+    from every trial, attached to the client as trials, with conditions where these are searched. Where
+    `configure_experiment` was given a model, or a client came with a generation strategy of its own, the strategy
+    proposes behind the draws, in boxes that move. With a space, its seeds are evaluated first, then the
     strategy searches the box; with a policy, the strategy proposes what its rounds leave to it.
 
     Args:
@@ -154,7 +155,7 @@ def optimize(
 
     Reference: arXiv 2509.23800 (surrogate spaces).
     """
-    axes = check_client(client, objective)
+    axes, searched = check_client(client, objective), searched_conditions(client)
     session = Session(
         generator,
         objective,
@@ -170,9 +171,10 @@ def optimize(
         catch=catch,
         device=device,
         axes=axes,
-        host_proposes=host_proposes(client),
+        conditions=searched,
+        host_proposes=proposes(client),
     )
-    record = session.begin(recorded_search(client), study="client: its experiment")
+    record = session.begin(with_conditions(recorded_search(client), searched), study="client: its experiment")
     store = client_seeds(client, seeds, snapshot=snapshot)
     if snapshot is not None:
         check_snapshot(client, snapshot)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax.execution.executor import Candidate, Completed, latents_of
 from surrogate_ax.execution.loop import Host
 from surrogate_ax.generation.conditions import Condition
-from surrogate_ax.generation.protocols import Generated, Generator, Steppable
+from surrogate_ax.generation.protocols import Generated, Generator, Scheduled, Steppable
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.priors import Latents
 from surrogate_ax.policies.plan import survivors
@@ -241,20 +241,27 @@ def _of(values: Mapping[str, Array], rows: Array) -> dict[str, Array]:
     return {name: column[rows] for name, column in values.items()}
 
 
-def check_checkpoints(generator: Generator, steps: Sequence[int], keep_fraction: float | None = None) -> Steppable[Any]:
+def check_checkpoints(
+    generator: Generator,
+    steps: Sequence[int],
+    keep_fraction: float | None = None,
+    conditions: Iterable[str] = (),
+) -> Steppable[Any]:
     """Refuse checkpoints that a generator cannot stop at.
 
     Args:
         generator: any.
         steps: the checkpoints, as numbers of steps done.
         keep_fraction: share that goes on.
+        conditions: names of searched call arguments.
 
     Returns:
         The generator.
 
     Raises:
         UnsupportedError: it cannot stop between steps.
-        ArgumentError: no steps, steps that do not increase between 1 and its last but one, or a share outside (0, 1].
+        ArgumentError: no steps, steps that do not increase between 1 and its last but one, a share outside (0, 1], or
+            a searched argument that changes the steps.
     """
     if keep_fraction is not None and not 0 < keep_fraction <= 1:
         raise ArgumentError(
@@ -265,6 +272,11 @@ def check_checkpoints(generator: Generator, steps: Sequence[int], keep_fraction:
             f"checkpoints: expected a generator that can stop between steps (Steppable), got "
             f"{type(generator).__name__}, which cannot. Leave checkpoints out."
         )
+    if changing := changing_steps(generator, conditions):
+        raise ArgumentError(
+            f"checkpoints: {changing[0]} is searched and changes the steps, so rows cannot be stopped at the same one. "
+            "Leave checkpoints out, or give it to the generator."
+        )
     last = generator.steps - 1
     rising = [0, *steps, last + 1]
     if not steps or any(a >= b for a, b in pairwise(rising)):
@@ -273,6 +285,12 @@ def check_checkpoints(generator: Generator, steps: Sequence[int], keep_fraction:
             f"got {tuple(steps)}."
         )
     return generator
+
+
+def changing_steps(generator: Generator, conditions: Iterable[str]) -> list[str]:
+    """Those of some call arguments that change a generator's steps."""
+    known = generator.schedule_arguments if isinstance(generator, Scheduled) else frozenset()
+    return [name for name in conditions if name in known]
 
 
 def _pick_latents(rows: _Rows, kept: Sequence[int]) -> _Rows:

@@ -192,7 +192,16 @@ class HistoryBuilder:
             round=np.concatenate([h.round, np.fromiter((trial.round for trial in trials), np.int64, n)]),
             estimates=estimates,
             checkpoint_estimates=passed,
+            conditions=_conditions(h, trials),
         )
+
+
+def _conditions(history: History, trials: Sequence[EndedTrial]) -> Sequence[Mapping[str, Any]]:
+    """Conditions of all trials, further ones behind those of a history; empty while none has any."""
+    further = [trial.recipe.condition for trial in trials]
+    if not history.conditions and not any(further):
+        return ()
+    return [*(history.conditions or [{}] * len(history.terms)), *further]
 
 
 def _columns(names: Sequence[str], rows: Sequence[Sequence[float]]) -> dict[str, Array]:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from surrogate_ax.errors import ArgumentError, MismatchError, check_counts
+from surrogate_ax.execution.budget import check_extent, check_overlap, stoppable_steps, why_whole
 from surrogate_ax.execution.early_stopping import EarlyStopping, check_checkpoints
 from surrogate_ax.execution.executor import Executor, Synchronous
 from surrogate_ax.execution.loop import Callback, Host, run
@@ -23,7 +25,7 @@ from surrogate_ax.execution.pipelined import Pipelined
 from surrogate_ax.execution.progress import ProgressBar
 from surrogate_ax.execution.records import SearchStatus
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
-from surrogate_ax.generation.protocols import Generator, Steppable
+from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import check_fingerprint
 from surrogate_ax.latents.seeds import seed_to_json
 from surrogate_ax.latents.space import SurrogateSpace
@@ -34,6 +36,7 @@ from surrogate_ax.policies.proposer import Proposer
 from surrogate_ax.scoring.evaluator import Evaluator
 from surrogate_ax.scoring.objective import Objective
 
+_logger = logging.getLogger(__name__)
 RECORD_VERSION = 2  # of what a study records of the search; an earlier Ax experiment has 1, with fewer facts
 
 
@@ -56,7 +59,8 @@ class Session:
         catch: exceptions of generator and score that fail single trials.
         device: where latents are made.
         axes: K, where the host's parameters are fixed already.
-        host_proposes: whether the host's optimiser is to propose in a planned search, which then is O3.
+        host_proposes: whether the host's optimiser is to propose in a planned search, which then gives it boxes.
+        planned_trials: trials over which a planned search goes from exploring to refining; `total_trials` if left out.
 
     Raises:
         ArgumentError: space and policy together, both or neither of total_trials and budget, a count below 1, a budget
@@ -84,17 +88,18 @@ class Session:
         device: torch.device | str = "cpu",
         axes: int | None = None,
         host_proposes: bool = False,
+        planned_trials: int | None = None,
     ) -> None:
         self.evaluator = Evaluator(generator, objective, catch=catch)
         check_counts(batch_size=batch_size)
         parts = {"space": space, "policy": policy, "checkpoints": tuple(checkpoints), "keep_fraction": keep_fraction}
         check_extent(total_trials, budget, **parts)
         check_space(space, policy, generator)
+        self.conditions = check_searched(conditions or {})
         if checkpoints:
-            check_checkpoints(generator, checkpoints, keep_fraction)
+            check_checkpoints(generator, checkpoints, keep_fraction, self.conditions)
         if overlap:
             check_overlap(checkpoints)
-        self.conditions = check_searched(conditions or {})
         self._facts = search_facts(objective, space=space, policy=policy, conditions=self.conditions, rng=rng)
         self._rng, self._batch_size, self._device, self._overlap = rng, batch_size, device, overlap
         self._own_policy = fixed(space) if space else policy
@@ -103,11 +108,11 @@ class Session:
         self._checkpoints, self._keep_fraction = tuple(checkpoints), keep_fraction
         self.proposer: Proposer  # from `begin` on
         self._plan = plan(
-            budget or total_trials or 0,
+            budget or planned_trials or total_trials or 0,
             dim=generator.prior.dim,
             axes=axes,
-            searched=bool(self.conditions) or host_proposes,
-            steps=None if budget is None or overlap else stoppable_steps(generator, objective),
+            proposes=host_proposes,
+            steps=None if budget is None or overlap else stoppable_steps(generator, objective, self.conditions),
         )
 
     def begin(self, recorded: Mapping[str, Any] | None, *, study: str, inside: bool = False) -> dict[str, Any]:
@@ -130,7 +135,8 @@ class Session:
             self.total_trials, self._checkpoints, self._keep_fraction = spent
             self._cohort_size = self._plan.cohort_size
         self.proposer = self._make_proposer()
-        return record
+        planned = self._own_policy is None
+        return ({"search": self.proposer.to_json()} if planned else {}) | record  # as it was begun
 
     def _make_proposer(self) -> Proposer:
         """Where the search goes on.
@@ -141,7 +147,9 @@ class Session:
         total, rng, prior = self.total_trials, self._rng, self.evaluator.generator.prior
         if self._own_policy is not None:
             return Proposer(self._own_policy, total, rng)
-        return Proposer.planned(self._plan, prior, total_trials=total, rng=rng, device=self._device)
+        return Proposer.planned(
+            self._plan, prior, total_trials=total, rng=rng, conditions=self.conditions, device=self._device
+        )
 
     def executor(self, host: Host[Any], *, in_generations: bool = False) -> Executor:
         """How candidates are evaluated.
@@ -185,8 +193,12 @@ class Session:
             status: what the study holds, said above the bar.
             in_generations: as for `executor`.
         """
-        objective = self.evaluator.objective
-        bar = ProgressBar(objective, host.history(), self.total_trials, status) if progress else None
+        objective, whole = self.evaluator.objective, ""
+        if self._budget is not None and not self._checkpoints:
+            why = why_whole(self.evaluator.generator, objective, self.conditions, overlap=self._overlap)
+            whole = f"The budget is spent on whole outputs: {why or 'it was begun so'}."
+            _logger.warning(whole)
+        bar = ProgressBar(objective, host.history(), self.total_trials, status, note=whole) if progress else None
         with bar or contextlib.nullcontext():
             run(
                 host,
@@ -252,33 +264,6 @@ def begin_record(
     return dict(recorded)
 
 
-def check_extent(total_trials: int | None, budget: int | None, **own: object) -> None:
-    """Refuse a run without an extent, with two, or a planned one with parts of one's own.
-
-    Args:
-        total_trials: trials wanted.
-        budget: whole outputs' worth wanted.
-        **own: arguments in place of which the budget is planned, by name.
-
-    Raises:
-        ArgumentError: neither or both, a count below 1, a budget beside one of the others, or `keep_fraction` alone.
-    """
-    if (total_trials is None) == (budget is None):
-        raise ArgumentError(
-            f"total_trials, budget: expected one of them, got total_trials = {total_trials} and budget = {budget}. A "
-            "budget counts whole outputs; unpromising ones may be stopped half-way, so that there are more trials."
-        )
-    check_counts(**({"total_trials": total_trials} if total_trials is not None else {"budget": budget or 0}))
-    fraction = own.get("keep_fraction")
-    if fraction is not None and not own.get("checkpoints"):
-        raise ArgumentError(f"keep_fraction: expected checkpoints beside it, got keep_fraction = {fraction} alone.")
-    given = sorted(name for name, value in own.items() if value is not None and value != ())
-    if budget is not None and given:
-        raise ArgumentError(
-            f"budget: it plans the search, so it does not go with {', '.join(given)}. Give total_trials in its place."
-        )
-
-
 def check_space(space: SurrogateSpace | None, policy: Policy | None, generator: Generator) -> None:
     """Refuse a space beside a policy, or one that was made under another prior than the generator's."""
     if space is not None and policy is not None:
@@ -287,21 +272,3 @@ def check_space(space: SurrogateSpace | None, policy: Policy | None, generator: 
         raise MismatchError(
             f"space: made under prior {space.bank.prior.fingerprint}, the generator's is {generator.prior.fingerprint}."
         )
-
-
-def check_overlap(checkpoints: Sequence[int]) -> None:
-    """Refuse checkpoints beside scores that come later."""
-    if checkpoints:
-        raise ArgumentError(
-            f"overlap, checkpoints: expected one of them, got overlap and checkpoints = {tuple(checkpoints)}. What is "
-            "scored at a checkpoint decides which trajectories go on, so generation has to wait for it."
-        )
-
-
-def stoppable_steps(generator: Generator, objective: Objective) -> int | None:
-    """T of a generator whose trajectories a budget may have stopped, None where it may not.
-
-    Several metrics have whole outputs: what they are after is a front of finished ones.
-    """
-    one = len(objective.optimised) == 1
-    return generator.steps if one and isinstance(generator, Steppable) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -103,6 +104,19 @@ def check_searched(conditions: Mapping[str, Any]) -> Searched:
         if is_coordinate(name):
             raise ArgumentError(f"conditions[{name!r}]: the names u0, u1, ... belong to the box; rename the argument.")
     return conditions
+
+
+def searched_to_json(searched: Searched) -> dict[str, dict[str, Any]]:
+    """Searched conditions as JSON, in order."""
+    return {
+        name: {"values": list(of.values)} if isinstance(of, Choice) else dataclasses.asdict(of)
+        for name, of in searched.items()
+    }
+
+
+def searched_from_json(record: Mapping[str, Mapping[str, Any]]) -> Searched:
+    """The inverse of `searched_to_json`."""
+    return {name: Choice(of["values"]) if "values" in of else Range(**of) for name, of in record.items()}
 
 
 Condition = Mapping[str, Any]  # call arguments of one item

@@ -2,7 +2,8 @@
 
 Notation: u (n, K-1) surrogate coordinates; w (n, K) weights, w >= 0 and |w| = 1; v_k the share of what is left that
 axis k takes, v_k = w_k² / Σ_{j>=k} w_j². I_x(a, b) is the regularised incomplete beta function.
-Charts are bijective in the interior; optimisers do return exact 0.0 and 1.0, so u is clamped to [EDGE, 1 - EDGE].
+Charts are one to one inside the box, and exact on its faces, where optimisers often propose: axis k is the corner
+u = (1, .., 1, 0, *), one for each k, whatever stands behind the 0.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ import scipy
 
 from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, ShapeError
-
-EDGE = 1e-6
 
 
 class Chart(Protocol):
@@ -33,7 +32,7 @@ class Chart(Protocol):
         ...
 
     def coordinates(self, w: Array) -> Array:
-        """w (n, K), non-negative and not zero -> u (n, K-1) in [EDGE, 1 - EDGE]."""
+        """w (n, K), non-negative and not zero -> u (n, K-1) in [0, 1]."""
         ...
 
 
@@ -63,7 +62,7 @@ class KnotheRosenblatt:
         b = _half_degrees(taken.shape[1])
         # The smaller of the two shares is the accurate one, so each side uses its own tail.
         u = np.where(taken < 0.5, scipy.special.betaincc(0.5, b, taken), scipy.special.betainc(b, 0.5, left))
-        return np.asarray(np.clip(u, EDGE, 1 - EDGE))
+        return np.asarray(np.clip(u, 0, 1))
 
 
 @dataclass(frozen=True)
@@ -77,13 +76,14 @@ class Angular:
 
     def weights(self, u: Array) -> Array:
         """u (n, K-1) -> w (n, K); see `Chart`."""
-        theta = check_box(u) * (np.pi / 2)
-        return _from_roots(np.cos(theta), np.sin(theta))
+        u = check_box(u)
+        theta = u * (np.pi / 2)
+        return _from_roots(np.cos(theta) * (u < 1), np.sin(theta))  # cos π/2 is not quite 0
 
     def coordinates(self, w: Array) -> Array:
         """w (n, K) -> u (n, K-1); see `Chart`."""
         taken, left = _roots(check_weights(w))
-        return np.asarray(np.clip(np.arctan2(left, taken) / (np.pi / 2), EDGE, 1 - EDGE))
+        return np.asarray(np.arctan2(left, taken) / (np.pi / 2))
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Cap:
         first = scipy.special.betainc(b, 0.5, left) / whole
         rest = np.where(w[:, 1:].any(axis=1, keepdims=True), w[:, 1:], 1.0)
         others = KnotheRosenblatt().coordinates(rest) if w.shape[1] > 2 else np.zeros((len(w), 0))
-        return np.asarray(np.clip(np.hstack([first[:, None], others]), EDGE, 1 - EDGE))
+        return np.asarray(np.clip(np.hstack([first[:, None], others]), 0, 1))
 
 
 # The charts without arguments, by the name that a space records.
@@ -157,7 +157,7 @@ def chart_named(name: str) -> Chart:
 
 
 def check_box(u: Array) -> Array:
-    """u as float64 (n, K-1), clamped to [EDGE, 1 - EDGE].
+    """u as float64 (n, K-1).
 
     Raises:
         ShapeError: u is not two-dimensional or has no column.
@@ -172,7 +172,7 @@ def check_box(u: Array) -> Array:
         raise ArgumentError(
             f"u: expected coordinates in [0, 1], got u[{i}, {k}] = {u[i, k]}. Keep the search space [0, 1]."
         )
-    return np.asarray(np.clip(u, EDGE, 1 - EDGE))
+    return np.asarray(u)
 
 
 def check_weights(w: Array) -> Array:
@@ -209,3 +209,15 @@ def _roots(w: Array) -> tuple[Array, Array]:
     empty = whole == 0
     whole = np.where(empty, 1.0, whole)
     return np.where(empty, np.sqrt(0.5), w[:, :-1] / whole), np.where(empty, np.sqrt(0.5), rest / whole)
+
+
+def corner(axis: int, axes: int) -> Array:
+    """u (K-1,) of an axis: 1 before it, 0 at it, and 0.5 behind, where any value is the same point.
+
+    Args:
+        axis: k, from 0 to K - 1.
+        axes: K.
+    """
+    u = np.full(axes - 1, 0.5)
+    u[:axis], u[axis : axis + 1] = 1.0, 0.0
+    return u

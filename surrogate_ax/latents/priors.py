@@ -12,12 +12,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from surrogate_ax.errors import ArgumentError, ShapeError
+from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
 from surrogate_ax.latents.laws import Law, describe
 
 Latents = Mapping[str, Tensor]  # named parts, each (n, *shape) with the same n; a single part is called "latents"
@@ -173,6 +173,50 @@ class Product:
         """Named parts -> inner latents (n, D); `rng` fills what the parts do not determine."""
         z = check_latents(z, self)
         return torch.cat([law.to_inner(z[name], rng=rng) for name, law in self.parts.items()], dim=1)
+
+
+@dataclass(frozen=True)
+class RecordedPrior:
+    """What a study knows of its prior: enough to propose, in a process without the model, and to make no latent.
+
+    Args:
+        shapes: of the parts of an inner latent, by name.
+        dim: D.
+        fingerprint: of the prior itself.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    dim: int
+    fingerprint: str
+
+    def from_inner(self, xi: Tensor) -> Latents:
+        """Refused: the maps are not recorded.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        raise UnsupportedError(
+            f"prior: {self.fingerprint} is known by its record only, which makes no latents. "
+            "Give the generator's prior."
+        )
+
+    def to_inner(self, z: Latents, *, rng: int) -> Tensor:
+        """Refused, as `from_inner`."""
+        return next(iter(self.from_inner(next(iter(z.values()))).values()))
+
+    def to_json(self) -> dict[str, object]:
+        """The record."""
+        return {
+            "shapes": {k: list(v) for k, v in self.shapes.items()},
+            "dim": self.dim,
+            "fingerprint": self.fingerprint,
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> RecordedPrior:
+        """The inverse of `to_json`."""
+        shapes = {str(name): tuple(map(int, shape)) for name, shape in record["shapes"].items()}
+        return cls(shapes, int(record["dim"]), str(record["fingerprint"]))
 
 
 def check_latents(z: Latents | Tensor, prior: Prior, *, name: str = "latents") -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ShapeError
 from surrogate_ax.latents.bank import Bank
-from surrogate_ax.latents.priors import Prior
+from surrogate_ax.latents.priors import Prior, RecordedPrior
 
 LEVEL = 0.001  # a latent is outside when draws would look as odd less often than this
 
@@ -118,6 +118,11 @@ def inner_shapes(prior: Prior) -> dict[str, tuple[int, ...]]:
     """Shapes of the parts on the inner side: the prior's own where its maps keep them, else one part of D entries."""
     kept = sum(math.prod(shape) for shape in prior.shapes.values()) == prior.dim
     return dict(prior.shapes) if kept else {"inner": (prior.dim,)}
+
+
+def recorded_prior(prior: Prior) -> RecordedPrior:
+    """What a study records of a prior, so that a process without the model can propose."""
+    return RecordedPrior(inner_shapes(prior), prior.dim, prior.fingerprint)
 
 
 def _neighbours(part: Array, axis: int) -> Array:

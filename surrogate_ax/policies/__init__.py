@@ -3,6 +3,7 @@
 from surrogate_ax.policies.basic import chain, draws, fixed, o3, o3_seeds
 from surrogate_ax.policies.evolution import evolve, reseed, trust_region
 from surrogate_ax.policies.history import History, Policy, Proposal, Round, as_proposals
+from surrogate_ax.policies.moving_boxes import moving_boxes
 from surrogate_ax.policies.plan import Plan, plan
 from surrogate_ax.policies.proposer import Proposer
 from surrogate_ax.policies.spherical_bo import spherical_bo
@@ -19,6 +20,7 @@ __all__ = [
     "draws",
     "evolve",
     "fixed",
+    "moving_boxes",
     "o3",
     "o3_seeds",
     "plan",

@@ -2,10 +2,12 @@
 
 Latents in high dimension lie on a sphere, and a kernel of their cosine needs their Gram matrix only. A point is a unit
 combination x = Σ c_i x_i of the latents of ended trials; its cosines with all of them are G c, and the gradient of
-anything that depends on those cosines is again such a combination. So no latent is ever made here.
+anything that depends on those cosines is again such a combination. So no latent is ever made here. What else trials
+differ in (`condition_kernel`) comes in as correlations, by which covariances are multiplied.
 
 Notation: n evaluated rows; G (n, n) their cosines; y (n,) scores, larger is better; c (m, n) coefficients of m points,
-with c G cᵀ = 1; k(cos) = a · 8 cos + (1 - a) exp((cos - 1) / l²) the kernel, l the length scale, τ² the noise.
+with c G cᵀ = 1; k(cos) = a · 8 cos + (1 - a) exp((cos - 1) / l²) the kernel, l the length scale, τ² the noise; r (m, n)
+or (n, n) correlations of what points differ in beside their latents, 1 where that is nothing.
 """
 
 from __future__ import annotations
@@ -29,30 +31,40 @@ STEP = 0.3  # angle of the first move
 
 @dataclass(frozen=True)
 class Kernel:
-    """k(cos) = a · 8 cos + (1 - a) exp((cos - 1) / l²).
+    """k(cos) = a · 8 cos + (1 - a) exp((cos - 1) / l²) + m.
 
     Args:
         share: a, of the linear part.
         length: l.
+        level: m, variance that all latents have in common.
     """
 
     share: float
     length: float
+    level: float = 0.0
+
+    @property
+    def variance(self) -> float:
+        """k(1) - m."""
+        return self.share * SLOPE + 1 - self.share
 
     @property
     def peak(self) -> float:
         """k(1)."""
-        return self.share * SLOPE + 1 - self.share
+        return self.variance + self.level
 
     def __call__(self, cosine: Array) -> Array:
         """Covariances of points at given cosines."""
         smooth = (1 - self.share) * np.exp((cosine - 1) / self.length**2)
-        return np.asarray(self.share * SLOPE * cosine + smooth)
+        return np.asarray(self.share * SLOPE * cosine + smooth + self.level)
 
     def slope(self, cosine: Array) -> Array:
         """dk / dcos."""
         smooth = (1 - self.share) / self.length**2 * np.exp((cosine - 1) / self.length**2)
         return np.asarray(self.share * SLOPE + smooth)
+
+
+KERNELS = [Kernel(a, length) for a, length in product(SHARES, LENGTHS) if a < 1 or length == LENGTHS[0]]
 
 
 @dataclass(frozen=True)
@@ -75,27 +87,28 @@ class Posterior:
     centre: float
     scale: float
 
-    def at(self, c: Array) -> tuple[Array, Array]:
-        """Mean (m,) and standard deviation (m,) at c (m, n)."""
-        k = self.kernel(c @ self.gram)
-        return self._moments(k, k @ self.inverse)
+    def at(self, c: Array, r: Array | float = 1.0) -> tuple[Array, Array]:
+        """Mean (m,) and standard deviation (m,) at c (m, n), whose rows have correlations r with the evaluated."""
+        k = self.kernel(c @ self.gram) * r
+        return self.moments(k)
 
-    def _moments(self, k: Array, weighted: Array) -> tuple[Array, Array]:
+    def moments(self, k: Array, weighted: Array | None = None) -> tuple[Array, Array]:
+        """Mean (m,) and standard deviation (m,) of points with covariances k (m, n); `weighted` is k times inverse."""
+        weighted = k @ self.inverse if weighted is None else weighted
         variance = self.scale * (self.kernel.peak - np.einsum("mn,mn->m", k, weighted))
         return self.centre + k @ self.alpha, np.sqrt(np.maximum(variance, 1e-12 * self.scale))
 
-    def improvement(self, c: Array, best: Array | float) -> tuple[Array, Array]:
+    def improvement(self, c: Array, best: Array | float, r: Array | float = 1.0) -> tuple[Array, Array]:
         """Log expected improvement over `best` (m,) at c (m, n), and its gradient as coefficient rows (m, n).
 
         The value is up to a constant, and each row of the gradient up to a positive factor: moves need no more.
+        `r` as for `at`.
         """
         cosine = c @ self.gram
-        k, slope = self.kernel(cosine), self.kernel.slope(cosine)
+        k, slope = self.kernel(cosine) * r, self.kernel.slope(cosine) * r
         weighted = k @ self.inverse
-        mean, sd = self._moments(k, weighted)
-        z = (mean - best) / sd
-        ratio = _mills(z)  # Φ(z) / φ(z), which keeps its digits far below the best
-        value = np.log(sd) - z**2 / 2 + np.log(np.maximum(1 + z * ratio, 1e-300))
+        mean, sd = self.moments(k, weighted)
+        value, ratio = log_improvement(mean, sd, best)
         gradient = slope * (ratio[:, None] * self.alpha - (self.scale / sd)[:, None] * weighted)
         return value, gradient
 
@@ -107,23 +120,51 @@ def fit(gram: Array, y: Array) -> Posterior:
         gram: (n, n) cosines of the evaluated rows.
         y: (n,) scores, larger is better.
     """
+    some = judged(y)
+    best, chosen = -np.inf, (KERNELS[0], NOISES[0])
+    for kernel in KERNELS:
+        found, noise = evidence(kernel(gram[np.ix_(some, some)]), kernel.variance, y[some] - float(y.mean()))
+        if found > best:
+            best, chosen = found, (kernel, noise)
+    return condition_on(*chosen, gram, y)
+
+
+def judged(y: Array) -> Array:
+    """Numbers of the rows by which kernels are judged: the best and the last."""
+    best, last = np.argsort(-y, kind="stable")[: JUDGED // 2], np.arange(len(y))[-(JUDGED // 2) :]
+    return np.unique(np.concatenate([best, last]))
+
+
+def evidence(covariance: Array, variance: float, y: Array) -> tuple[float, float]:
+    """The largest log marginal likelihood over τ², up to a constant, and that τ².
+
+    Args:
+        covariance: (n, n) of noiseless scores, up to a factor.
+        variance: what τ² is a share of.
+        y: (n,) centred scores.
+    """
+    values, vectors = np.linalg.eigh(covariance)  # one decomposition for every noise
+    turned, found = vectors.T @ y, list[float]()
+    for noise in NOISES:
+        spread = np.maximum(values, 0) + noise * variance
+        scale = max(float(turned**2 @ (1 / spread)) / len(y), 1e-12)
+        found.append(float(-len(y) / 2 * np.log(scale) - np.log(spread).sum() / 2))
+    best = int(np.argmax(found))
+    return found[best], NOISES[best]
+
+
+def condition_on(kernel: Kernel, noise: float, gram: Array, y: Array, r: Array | float = 1.0) -> Posterior:
+    """The process of a kernel given scores.
+
+    Args:
+        kernel: of cosines.
+        noise: τ².
+        gram: (n, n) cosines of the evaluated rows.
+        y: (n,) scores.
+        r: (n, n) correlations of what the rows differ in beside their latents.
+    """
     centre = float(y.mean())
-    some = np.unique(
-        np.concatenate([np.argsort(-y, kind="stable")[: JUDGED // 2], np.arange(len(y))[-(JUDGED // 2) :]])
-    )
-    kernels = [Kernel(a, length) for a, length in product(SHARES, LENGTHS) if a < 1 or length == LENGTHS[0]]
-    best, chosen = -np.inf, (kernels[0], NOISES[0])
-    for kernel in kernels:
-        values, vectors = np.linalg.eigh(kernel(gram[np.ix_(some, some)]))  # one decomposition for every noise
-        turned = vectors.T @ (y[some] - centre)
-        for noise in NOISES:
-            spread = np.maximum(values, 0) + noise * kernel.peak
-            scale = max(float(turned**2 @ (1 / spread)) / len(some), 1e-12)
-            evidence = -len(some) / 2 * np.log(scale) - np.log(spread).sum() / 2
-            if evidence > best:
-                best, chosen = evidence, (kernel, noise)
-    kernel, noise = chosen
-    inverse = np.linalg.inv(kernel(gram) + noise * kernel.peak * np.eye(len(y)))
+    inverse = np.linalg.inv(kernel(gram) * r + noise * kernel.variance * np.eye(len(y)))
     alpha = inverse @ (y - centre)
     scale = max(float((y - centre) @ alpha) / len(y), 1e-12)
     return Posterior(kernel, gram, inverse, alpha, centre, scale)
@@ -135,7 +176,7 @@ def unit(c: Array, gram: Array) -> Array:
 
 
 def maximize_acquisition(
-    posterior: Posterior, c: Array, best: Array | float, *, steps: int = STEPS
+    posterior: Posterior, c: Array, best: Array | float, *, steps: int = STEPS, r: Array | float = 1.0
 ) -> tuple[Array, Array]:
     """Points moved along great circles to a larger expected improvement.
 
@@ -144,21 +185,29 @@ def maximize_acquisition(
         c: (m, n) unit coefficient rows to begin with.
         best: the score to improve on, one for all points or (m,).
         steps: moves; one that does not improve a point halves that point's angle instead.
+        r: (m, n) correlations of what points and rows differ in beside their latents, which stay as they are.
 
     Returns:
         c (m, n) and the log expected improvement there (m,).
     """
     gram = posterior.gram
     angle = np.full(len(c), STEP)
-    value, gradient = posterior.improvement(c, best)
+    value, gradient = posterior.improvement(c, best, r)
     for _ in range(steps):
         tangent = gradient - np.einsum("mn,mn->m", gradient @ gram, c)[:, None] * c
         moved = unit(np.cos(angle)[:, None] * c + np.sin(angle)[:, None] * unit(tangent, gram), gram)
-        new, slope = posterior.improvement(moved, best)
+        new, slope = posterior.improvement(moved, best, r)
         up = new > value
         c, gradient = np.where(up[:, None], moved, c), np.where(up[:, None], slope, gradient)
         value, angle = np.where(up, new, value), np.where(up, angle * 1.2, angle / 2)
     return c, value
+
+
+def log_improvement(mean: Array, sd: Array, best: Array | float) -> tuple[Array, Array]:
+    """Log expected improvement (m,) up to a constant, and Φ(z) / φ(z) at z = (mean - best) / sd."""
+    z = (mean - best) / sd
+    ratio = _mills(z)  # which keeps its digits far below the best
+    return np.log(sd) - z**2 / 2 + np.log(np.maximum(1 + z * ratio, 1e-300)), ratio
 
 
 def _mills(z: Array) -> Array:

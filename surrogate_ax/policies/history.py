@@ -20,13 +20,17 @@ import numpy as np
 import torch
 
 from surrogate_ax.arrays import Array
+from surrogate_ax.errors import ArgumentError
 from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.charts import corner
 from surrogate_ax.latents.priors import Prior
 from surrogate_ax.latents.seeds import Draw, Terms
 from surrogate_ax.latents.space import SurrogateSpace, coordinate_names
+from surrogate_ax.policies.fresh_noise import mix_until_typical
 from surrogate_ax.scoring.objective import Objective
 
 FITTED = 6  # finished trials that a line of estimates takes
+SAME = 1e-9  # a row this near to an axis is that axis
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class History:
         begin: rounds below this one belong to an earlier policy and are closed.
         checkpoint_estimates: (n,) estimate of the only optimised metric at each checkpoint, by its step, finished
             trials included; NaN where a trial did not come by.
+        conditions: n mappings of searched call arguments; empty where nothing is searched.
     """
 
     objective: Objective
@@ -57,6 +62,7 @@ class History:
     estimates: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     begin: int = 0
     checkpoint_estimates: Mapping[int, Array] = dataclasses.field(default_factory=dict)
+    conditions: Sequence[Mapping[str, Any]] = ()
 
     def ended(self, number: int) -> int:
         """How many trials of a round have ended."""
@@ -106,6 +112,7 @@ class History:
             running=(),
             estimates=estimates,
             checkpoint_estimates={step: column[numbers] for step, column in self.checkpoint_estimates.items()},
+            conditions=[self.conditions[i] for i in numbers] if self.conditions else (),
         )
 
     def extrapolated(self) -> dict[str, Array]:
@@ -150,6 +157,9 @@ class Round:
         number: a host shows its sampler the trials of the round of this number only.
         size: the round closes when this many trials of it have ended.
         proposals: points to evaluate before the host proposes in the box, hidden from its sampler.
+
+    Every point of a round is a point of one of its boxes, so that a host can name it by its own parameters: a
+    proposal is a corner, of the box itself where it is one of its axes, else of a box over proposals.
     """
 
     space: SurrogateSpace
@@ -162,18 +172,66 @@ class Round:
         """The proposals' coefficient rows."""
         return [proposal.terms for proposal in self.proposals]
 
-    def point(self, params: Mapping[str, Any], draw: Draw) -> Terms:
-        """The coefficient row of a point of the box.
+    @cached_property
+    def boxes(self) -> tuple[SurrogateSpace, ...]:
+        """The box, and behind it boxes whose axes are the proposals that are no axis of an earlier one, K in each."""
+        others = [i for i, axis in enumerate(self._axes) if axis is None]
+        return (
+            self.space,
+            *(self._box_of(others[k : k + self.space.axes]) for k in range(0, len(others), self.space.axes)),
+        )
+
+    def place(self, i: int) -> tuple[int, Array]:
+        """Where a proposal lies: the number of its box, and u (K-1,), a corner of that box."""
+        axis = self._axes[i]
+        if axis is not None:
+            return 0, corner(axis, self.space.axes)
+        before = sum(other is None for other in self._axes[:i])
+        return 1 + before // self.space.axes, corner(before % self.space.axes, self.space.axes)
+
+    def point(self, params: Mapping[str, Any], draw: Draw, box: int = 0) -> Terms:
+        """The coefficient row of a point.
 
         Args:
             params: a host's parameters, u0 to u{K-2} among them.
-            draw: of this point alone, mixed in where the space wants fresh noise.
+            draw: of this point alone, mixed in where the space wants fresh noise: as much, or as much more as makes the
+                latent look like a draw from the prior.
+            box: number of the box that the point lies in.
 
         Raises:
-            ArgumentError: a coordinate outside the box.
+            ArgumentError: a coordinate outside the box, or no such box.
         """
-        u = np.array([[params[name] for name in coordinate_names(self.space.axes)]], dtype=np.float64)
-        return self.space.terms(u, draws=[draw] if self.space.fresh > 0 else [])[0]
+        if not 0 <= box < len(self.boxes):
+            raise ArgumentError(f"box: round {self.number} has the boxes 0 to {len(self.boxes) - 1}, got {box}.")
+        space = self.boxes[box]
+        u = np.array([[params[name] for name in coordinate_names(space.axes)]], dtype=np.float64)
+        if space.fresh in (0, 1):
+            return space.terms(u, draws=[draw] if space.fresh else [])[0]
+        bank = space.bank.extend([draw])
+        rows = bank.rows([*dataclasses.replace(space, fresh=0.0).terms(u), ((draw, 1.0),)]).toarray()
+        return bank.terms(mix_until_typical(bank, rows[:1], rows[1:], np.array([space.fresh])))[0]
+
+    @cached_property
+    def _axes(self) -> list[int | None]:
+        """Of each proposal the axis of the box that it is, None where it is none."""
+        bank = self.space.bank.extend([seed for row in self.terms for seed, _ in row])
+        rows, frame = bank.rows(self.terms).toarray(), np.zeros((self.space.axes, len(bank.seeds)))
+        frame[:, : self.space.frame.shape[1]] = self.space.frame
+        if self.space.fresh > 0 or not len(rows):
+            return [None] * len(rows)
+        corners = np.array([corner(axis, len(frame)) for axis in range(len(frame))])
+        reached = np.abs(self.space.chart.weights(corners) - np.eye(len(frame)))  # a cap has one of them only
+        same = (np.abs(rows[:, None] - frame[None]).max(axis=2) < SAME) & (reached.max(axis=1) < SAME)
+        return [int(np.argmax(row)) if row.any() else None for row in same]
+
+    def _box_of(self, numbers: Sequence[int]) -> SurrogateSpace:
+        """The box over some proposals, and axes of the round's box where these are fewer than K."""
+        terms = [self.proposals[i].terms for i in numbers]
+        bank = self.space.bank.extend([seed for row in terms for seed, _ in row])
+        frame = np.zeros((self.space.axes, len(bank.seeds)))
+        frame[: len(terms)] = bank.rows(terms).toarray()
+        frame[len(terms) :, : self.space.frame.shape[1]] = self.space.frame[: self.space.axes - len(terms)]
+        return SurrogateSpace(bank, frame)
 
 
 Policy = Callable[[History, int, int], Round | None]  # (history, evaluations remaining, rng); None: nothing to propose

@@ -15,9 +15,11 @@ from typing import Any, Literal
 import torch
 
 from surrogate_ax.errors import ArgumentError
+from surrogate_ax.generation.conditions import Searched
 from surrogate_ax.latents.priors import Prior
-from surrogate_ax.policies.basic import chain, draws, o3, o3_seeds
+from surrogate_ax.policies.basic import chain, draws, o3
 from surrogate_ax.policies.history import Policy
+from surrogate_ax.policies.moving_boxes import moving_boxes
 from surrogate_ax.policies.spherical_bo import spherical_bo
 
 AXES = 8  # K, for budgets that allow it
@@ -33,23 +35,25 @@ class Plan:
     """What `plan` picks.
 
     Args:
-        kind: "sphere", or "o3" where the host's sampler has call arguments to search as well.
+        kind: "sphere"; "boxes" where the host's sampler proposes; "o3" of studies begun by earlier releases, where it
+            had call arguments to search as well.
         draws: plain draws at first.
         axes: K of the box, the same for the whole study.
-        size: trials a round of "sphere".
+        size: trials a round of "sphere" or "boxes".
         sampled: trials of such a round that the host's sampler proposes between the proposals.
-        anneal_over: ended trials over which the share of fresh noise falls: first learn where, then refine.
+        anneal_over: ended trials over which the share of fresh noise falls: first learn where, then refine. None where
+            nobody says how long the search is: the share is drawn evenly from its range.
         checkpoint: step after which estimates are scored and only the best of a round go on; 0 for none.
         keep_fraction: share of a round that goes on.
         steps: T, of a whole trajectory.
     """
 
-    kind: Literal["sphere", "o3"]
+    kind: Literal["sphere", "boxes", "o3"]
     draws: int
     axes: int
     size: int
     sampled: int
-    anneal_over: int
+    anneal_over: int | None
     checkpoint: int = 0
     keep_fraction: float = 1.0
     steps: int = 1
@@ -90,18 +94,22 @@ class Plan:
         """Steps that a round takes."""
         return rows * self.checkpoint + survivors(rows, self.keep_fraction) * (self.steps - self.checkpoint)
 
-    def policy(self, prior: Prior, *, device: torch.device | str = "cpu") -> Policy:
-        """Plain draws, then Bayesian optimisation over all latents so far, or the box over the best draws.
+    def policy(self, prior: Prior, *, conditions: Searched | None = None, device: torch.device | str = "cpu") -> Policy:
+        """Plain draws, then what the kind says: proposals of a Gaussian process, boxes over them, or over the best.
 
         Args:
             prior: the law of the latents.
+            conditions: searched call arguments, of which proposals have values; in boxes the host's sampler has.
             device: where latents are made.
         """
         if self.kind == "o3":
             return o3(prior, self.draws, seeds=self.axes, device=device)
         first = draws(prior, self.draws, axes=self.axes, device=device)
-        options: dict[str, Any] = {"axes": self.axes, "size": self.size, "sampled": self.sampled, "device": device}
-        return chain(first, spherical_bo(prior, fresh=FRESH, anneal_over=self.anneal_over, **options))
+        options: dict[str, Any] = {"axes": self.axes, "size": self.size, "anneal_over": self.anneal_over}
+        options |= {"fresh": FRESH, "device": device}
+        if self.kind == "boxes":
+            return chain(first, moving_boxes(prior, **options))
+        return chain(first, spherical_bo(prior, sampled=self.sampled, conditions=conditions, **options))
 
     def to_json(self) -> dict[str, Any]:
         """What a study records, so that it goes on as it was begun."""
@@ -119,21 +127,23 @@ def plan(
     *,
     dim: int,
     axes: int | None = None,
-    searched: bool = False,
     steps: int | None = None,
+    proposes: bool = False,
+    endless: bool = False,
 ) -> Plan:
     """Draws, seeds and rounds for a budget.
 
-    A round of "sphere" is mostly exact points, and a host shows its sampler one round at a time; call arguments that
-    are searched need the sampler, and one long round, so they get O3.
+    A round of "sphere" is exact points, so that a host's sampler has nothing to propose; one of "boxes" is all its own.
+    Call arguments that are searched change nothing here: proposals have values of them.
 
     Args:
         budget: N, evaluations in all.
         dim: D, the dimension of the latents.
         axes: K, when the host's parameters are fixed already.
-        searched: whether call arguments are searched as well.
         steps: T, for a generator that can stop between steps: the budget then counts whole outputs, and most outputs
             are stopped, so that there are more trials (`Plan.trials`).
+        proposes: whether the host's sampler is to propose, behind the draws every point: in boxes that move.
+        endless: whether the search may go on for ever: the budget sizes draws and rounds only.
 
     Raises:
         ArgumentError: a budget below 1, or fewer than two axes.
@@ -142,16 +152,16 @@ def plan(
         raise ArgumentError(f"budget: expected at least one evaluation, got {budget}.")
     if axes is not None and axes < 2:
         raise ArgumentError(f"axes: expected K of at least 2, got {axes}.")
-    if searched:
-        half = max(2, axes or 2, budget // 2)
-        return Plan("o3", half, axes or min(o3_seeds(budget), half, dim), 0, 0, 0)
     first = max(2, axes or 2, min(DRAWS, budget // 3))
     size = max(4, min(8, budget // 6))
-    whole = Plan("sphere", first, axes or max(2, min(AXES, first, dim)), size, 0, budget)
+    axes = axes or max(2, min(AXES, first, dim))
+    whole = Plan(
+        "boxes" if proposes else "sphere", first, axes, size, size if proposes else 0, None if endless else budget
+    )
     if steps is None or steps < FEWEST:
         return whole
     stopping = replace(whole, checkpoint=round(CHECKPOINT * steps), keep_fraction=KEPT, steps=steps)
-    return replace(stopping, anneal_over=stopping.trials(budget))
+    return replace(stopping, anneal_over=None if endless else stopping.trials(budget))
 
 
 def survivors(n: int, keep_fraction: float) -> int:

@@ -1,7 +1,8 @@
 """What a search evaluates next: from its history and what is pending to a round, its proposals and points of its box.
 
 A proposer is pure: equal histories give equal rounds, on resume and in every worker. It holds no generator, and a
-planned one is JSON, so that a process without the model can propose: it reads the JSON, and the study's history.
+planned one is JSON, so that a process without the model can propose: it reads the JSON, and the study's history. What
+proposes so are the samplers of an Optuna study and the generation nodes of an Ax client.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any
 import torch
 
 from surrogate_ax.errors import UnsupportedError
-from surrogate_ax.latents.priors import Prior
+from surrogate_ax.generation.conditions import Searched, searched_from_json, searched_to_json
+from surrogate_ax.latents.priors import Prior, RecordedPrior
+from surrogate_ax.latents.typicality import recorded_prior
 from surrogate_ax.policies.history import History, Policy, Round
 from surrogate_ax.policies.plan import Plan
 
@@ -27,16 +30,27 @@ class Proposer:
         total_trials: ended trials wanted in the study, earlier ones and failed ones included.
         rng: seed of the policy.
         plan: what the policy was made from, where it was planned.
+        prior: what it was planned for.
+        conditions: searched call arguments.
     """
 
     policy: Policy
     total_trials: int
     rng: int
     plan: Plan | None = field(default=None, compare=False)
+    prior: Prior | None = field(default=None, compare=False)
+    conditions: Searched = field(default_factory=dict, compare=False)
 
     @classmethod
     def planned(
-        cls, plan: Plan, prior: Prior, *, total_trials: int, rng: int, device: torch.device | str = "cpu"
+        cls,
+        plan: Plan,
+        prior: Prior,
+        *,
+        total_trials: int,
+        rng: int,
+        conditions: Searched | None = None,
+        device: torch.device | str = "cpu",
     ) -> Proposer:
         """The proposer of a plan.
 
@@ -45,9 +59,11 @@ class Proposer:
             prior: the law of the latents.
             total_trials: ended trials wanted.
             rng: seed of the policy.
+            conditions: searched call arguments.
             device: where latents are made.
         """
-        return cls(plan.policy(prior, device=device), total_trials, rng, plan)
+        policy = plan.policy(prior, conditions=conditions, device=device)
+        return cls(policy, total_trials, rng, plan, prior, dict(conditions or {}))
 
     def round(self, history: History, current: Round | None = None) -> Round | None:
         """The round to run now: the current one until it closes, then the policy's next; None when nothing is proposed.
@@ -69,17 +85,37 @@ class Proposer:
         return min(self.remaining(history), history.open(round))
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` needs beside the prior.
+        """What `from_json` needs: all that a process without the model has to know in order to propose.
 
         Raises:
             UnsupportedError: the policy is a function of the user's.
         """
-        if self.plan is None:
+        if self.plan is None or self.prior is None:
             raise UnsupportedError("proposer: a policy of your own cannot be written as JSON; a planned one can.")
-        return {"plan": self.plan.to_json(), "total_trials": self.total_trials, "rng": self.rng}
+        return {
+            "plan": self.plan.to_json(),
+            "total_trials": self.total_trials,
+            "rng": self.rng,
+            "prior": recorded_prior(self.prior).to_json(),
+            "conditions": searched_to_json(self.conditions),
+        }
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any], prior: Prior, *, device: torch.device | str = "cpu") -> Proposer:
-        """The inverse of `to_json`, under the prior of the study."""
-        plan = Plan.from_json(record["plan"])
-        return cls.planned(plan, prior, total_trials=record["total_trials"], rng=record["rng"], device=device)
+    def from_json(
+        cls, record: Mapping[str, Any], prior: Prior | None = None, *, device: torch.device | str = "cpu"
+    ) -> Proposer:
+        """The inverse of `to_json`.
+
+        Args:
+            record: what it gave.
+            prior: of the study; left out, what is recorded of it, with which no latents can be made.
+            device: where latents are made.
+        """
+        return cls.planned(
+            Plan.from_json(record["plan"]),
+            prior or RecordedPrior.from_json(record["prior"]),
+            total_trials=record["total_trials"],
+            rng=record["rng"],
+            conditions=searched_from_json(record["conditions"]),
+            device=device,
+        )

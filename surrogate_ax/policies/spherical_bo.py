@@ -3,13 +3,16 @@
 Proposals are combinations of the latents so far, moved along great circles of their sphere to a larger expected
 improvement, a batch of different ones, each mixed with fresh noise. The process learns globally from few rows; around
 the best of many, recombination gains more. So part of a round are children of the best rows' combination, and late in a
-long search all.
-Notation as in `gaussian_process`; b the share of fresh noise ε.
+long search all. Where call arguments are searched, every proposal has a condition: chosen by the process together with
+its latent, or one of the best rows', each value fresh with probability b², the share of noise in a latent's variance.
+Notation as in `gaussian_process` and `condition_kernel`; b the share of fresh noise ε.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import scipy  # loads its submodules when they are first used
@@ -17,11 +20,12 @@ import torch
 
 from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError
+from surrogate_ax.generation.conditions import Searched
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.priors import Prior
-from surrogate_ax.latents.seeds import draw_entropy
+from surrogate_ax.latents.seeds import Draw, draw_entropy
 from surrogate_ax.latents.space import SurrogateSpace
-from surrogate_ax.latents.typicality import chunks, inner_shapes, support
+from surrogate_ax.policies.condition_kernel import ConditionRows, fit_product
 from surrogate_ax.policies.evolution import (
     PARENTS,
     best_axes,
@@ -33,15 +37,17 @@ from surrogate_ax.policies.evolution import (
     stalled,
     too_few,
 )
-from surrogate_ax.policies.gaussian_process import Posterior, fit, maximize_acquisition, unit
-from surrogate_ax.policies.history import History, Policy, Round, as_proposals
+from surrogate_ax.policies.fresh_noise import mix_until_typical
+from surrogate_ax.policies.gaussian_process import STEPS, Posterior, fit, maximize_acquisition, unit
+from surrogate_ax.policies.history import History, Policy, Proposal, Round
 
 STARTS = 32  # points that are moved, at least
 ROWS = 200  # evaluated rows that the process is fitted to, at most
 RECOMBINED = 48, 250  # evaluated rows from which half of a round, and all of it, recombines the best rows
-ODD, HALVINGS = 0.004, 5  # a child as odd as fewer draws than this takes more noise; bisections of how much
 WIDE, SPARED = (0.5, 0.9), 4  # range of b, for every fourth proposal, after two rounds without a new best
 APART = 0.97  # largest cosine between the proposals of a batch
+TURNS = 3  # of choosing conditions and moving latents
+NOTHING = ConditionRows({})
 
 
 def spherical_bo(
@@ -53,6 +59,7 @@ def spherical_bo(
     fresh: tuple[float, float] = (0.2, 0.5),
     anneal_over: int | None = None,
     max_trials: int | None = None,
+    conditions: Searched | None = None,
     device: torch.device | str = "cpu",
 ) -> Policy:
     """Bayesian optimisation over the latents of a whole search: rounds of proposals, each mixed with fresh noise.
@@ -68,6 +75,8 @@ def spherical_bo(
         anneal_over: ended trials over which b falls from the end of its range to the beginning, since what is known
             grows and so does what noise costs; if left out, b is drawn evenly from the range.
         max_trials: ended trials after which the policy ends.
+        conditions: searched call arguments, of which proposals have values. Trials from elsewhere without such values
+            are not learnt from.
         device: where latents are made.
 
     Raises:
@@ -77,76 +86,87 @@ def spherical_bo(
         raise ArgumentError(f"fresh: expected a range of shares in [0, 1], got {fresh}.")
     if not 0 <= sampled <= size:
         raise ArgumentError(f"sampled: expected 0 to size = {size} trials of a round, got {sampled}.")
+    searched = ConditionRows(conditions or {})
 
     def policy(history: History, remaining: int, rng: int) -> Round | None:
         found = next_round(history, size, max_trials)
         if found is None:
             return None
-        number, before = found
+        number, before = found[0], searched.placed(found[1])
         if too_few(before):
             return more_draws(prior, axes, number, size, rng, device)
         draws = fresh_draws(number, size, rng)
         random = np.random.default_rng(draw_entropy(rng, f"proposals of round {number}"))
-        used, scores = _known(before)
-        bank = used.bank(prior, device).extend(draws)
-        known = bank.rows(used.terms)
-        gram = bank.gram(known)
-        learnt = size - size * sum(len(before.terms) >= enough for enough in RECOMBINED) // 2
-        parts = [proposals(gram, scores, learnt, random)] if learnt else []
-        c = np.vstack([*parts, np.repeat(_centre(used, gram), size - learnt, axis=0)])
+        made = combinations(before, prior, size, random, draws=draws, searched=searched, device=device)
+        bank = made.bank
         b = random.uniform(*fresh, size)
         if anneal_over is not None:
             b[:] = fresh[1] - (fresh[1] - fresh[0]) * min(1.0, len(before.terms) / max(anneal_over, 1))
         if stalled(before):
             b[::SPARED] = random.uniform(*WIDE, len(b[::SPARED]))
-        combined = bank.normalise(c @ known.toarray()).toarray()
-        points = mix_until_typical(bank, combined, bank.rows(((draw, 1.0),) for draw in draws).toarray(), b)
-        space = SurrogateSpace(bank, best_axes(used, bank, axes, points))
-        return Round(space, number, size, as_proposals(bank, points[: size - sampled]))
+        points = mix_until_typical(bank, made.rows, bank.rows(((draw, 1.0),) for draw in draws).toarray(), b)
+        space = SurrogateSpace(bank, best_axes(made.history, bank, axes, points))
+        fresh_values = random.random(made.t.shape) < b[:, None] ** 2
+        t = np.where(fresh_values, searched.sample(size, random), made.t)
+        exact = zip(bank.terms(points[: size - sampled]), t[: size - sampled], strict=True)
+        return Round(space, number, size, [Proposal(terms, searched.decode(each)) for terms, each in exact])
 
     return policy
 
 
-def mix_until_typical(bank: Bank, combined: Array, fresh: Array, b: Array) -> Array:
-    """√(1-b²) x + b ε, with more noise where a latent would look unlike a draw from the prior.
-
-    Selection bends the law of latents a little at every round: an objective that likes smooth images makes smooth
-    latents. A child that stands out gets as much noise as it takes not to, which a bisection finds.
+class Combinations(NamedTuple):
+    """Points to go on from.
 
     Args:
-        bank: the seeds.
-        combined: (m, M) unit coefficient rows x.
-        fresh: (m, M) rows of the draws ε.
-        b: (m,) shares of noise to begin with.
+        history: rows that were learnt from.
+        bank: of their seeds, and given draws.
+        rows: (count, M) unit coefficient rows over it.
+        t: (count, p) their conditions.
     """
-    share = np.array(b, dtype=float)
-    for some in chunks(len(b), bank.prior.dim):
-        share[some] = _least_noise(bank, combined[some], fresh[some], share[some])
-    return np.asarray(np.sqrt(1 - share[:, None] ** 2) * combined + share[:, None] * fresh)
+
+    history: History
+    bank: Bank
+    rows: Array
+    t: Array
 
 
-def _least_noise(bank: Bank, combined: Array, fresh: Array, b: Array) -> Array:
-    """(m,) b, or the least share above it with which a latent does not stand out."""
-    m, shapes = len(b), inner_shapes(bank.prior)
-    both = np.vstack([combined, fresh])
-    # Made once, since a mixture of both is linear; without radii, which the norm of a draw would not have.
-    latents, cosine = bank.directions(both), bank.gram(both)[:m, m:].diagonal()
+def combinations(
+    history: History,
+    prior: Prior,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    draws: Sequence[Draw] = (),
+    searched: ConditionRows = NOTHING,
+    parents: Sequence[int] = (PARENTS,),
+    device: torch.device | str = "cpu",
+) -> Combinations:
+    """Unit combinations of evaluated rows to go on from: the process's proposals, and late the best rows' own.
 
-    def is_atypical(rows: Array, share: Array) -> Array:
-        kept = np.sqrt(1 - share**2)
-        norm = np.sqrt(1 + 2 * kept * share * cosine[rows])  # of the mixture, where stored seeds are not orthogonal
-        x, noise = (torch.from_numpy(part / norm).to(latents)[:, None] for part in (kept, share))
-        return support(x * latents[rows] + noise * latents[m + rows], shapes).joint < ODD
-
-    rows = np.arange(m)
-    rows = rows[is_atypical(rows, b)]
-    low, high = b.copy(), b.copy()
-    high[rows] = 1.0
-    for _ in range(HALVINGS if len(rows) else 0):
-        middle = (low[rows] + high[rows]) / 2
-        out = is_atypical(rows, middle)
-        low[rows], high[rows] = np.where(out, middle, low[rows]), np.where(out, high[rows], middle)
-    return high
+    Args:
+        history: closed rounds.
+        prior: the law of the latents.
+        count: how many combinations.
+        rng: draws where the moves begin.
+        draws: seeds that the bank holds as well.
+        searched: conditions, which all trials have.
+        parents: how many of the best rows make a combination of their own, taken in turn.
+        device: where latents are made.
+    """
+    used, scores = _known(history)
+    bank = used.bank(prior, device).extend(draws)
+    known = bank.rows(used.terms)
+    gram = bank.gram(known)
+    learnt = count - count * sum(len(history.terms) >= enough for enough in RECOMBINED) // 2
+    t = searched.encode(used.conditions) if len(searched) else np.zeros((len(gram), 0))
+    c, chosen = np.zeros((0, len(gram))), t[:0]
+    if learnt and len(searched):
+        c, chosen = conditioned_proposals(gram, scores, t, learnt, rng, searched)
+    elif learnt:
+        c = proposals(gram, scores, learnt, rng)
+    c = np.vstack([c, *(_centre(used, gram, parents[i % len(parents)]) for i in range(count - learnt))])
+    t = np.vstack([chosen, t[_parents(used, count - learnt, rng)]]) if len(searched) else np.zeros((count, 0))
+    return Combinations(used, bank, bank.normalise(c @ known.toarray()).toarray(), t)
 
 
 def proposals(gram: Array, scores: Array, count: int, rng: np.random.Generator) -> Array:
@@ -166,6 +186,35 @@ def proposals(gram: Array, scores: Array, count: int, rng: np.random.Generator) 
     return np.asarray(c[select_diverse(c, value, gram, count)])
 
 
+def conditioned_proposals(
+    gram: Array, scores: Array, t: Array, count: int, rng: np.random.Generator, searched: ConditionRows
+) -> tuple[Array, Array]:
+    """Unit combinations of evaluated rows, and conditions, of large expected improvement.
+
+    Conditions are chosen for given latents, then latents moved for given conditions, and so on.
+
+    Args:
+        gram: (n, n) cosines of the evaluated rows.
+        scores: (n,) larger is better.
+        t: (n, p) their conditions.
+        count: how many proposals.
+        rng: draws where the moves begin.
+        searched: what t means.
+
+    Returns:
+        c (count, n) and t (count, p), best first, different ones as for `proposals`.
+    """
+    product, best = fit_product(gram, scores, t, searched), float(scores.max())
+    c = _beginnings(product.posterior, scores, max(STARTS, 3 * count), rng)
+    at, value = t[np.abs(c).argmax(axis=1)], np.zeros(len(c))  # that of the row which weighs most
+    for _ in range(TURNS):
+        at = product.improve(c, at, best)
+        r = product.correlations(at)
+        c, value = maximize_acquisition(product.posterior, c, best, steps=STEPS // TURNS, r=r)
+    chosen = select_diverse(c, value, gram, count, r=product.kernel(at, at))
+    return c[chosen], at[chosen]
+
+
 def _beginnings(posterior: Posterior, scores: Array, count: int, rng: np.random.Generator) -> Array:
     """Where moves begin: the best rows, all rows weighted by the process, and sparse positive combinations."""
     n, order = len(scores), np.argsort(-scores, kind="stable")
@@ -181,12 +230,19 @@ def _beginnings(posterior: Posterior, scores: Array, count: int, rng: np.random.
     return unit(c, posterior.gram)
 
 
-def _centre(history: History, gram: Array) -> Array:
+def _centre(history: History, gram: Array, parents: int) -> Array:
     """The unit combination (1, n) of the best rows."""
-    best = history.order[: min(PARENTS, np.count_nonzero(finite(history)))]
+    best = history.order[: min(parents, np.count_nonzero(finite(history)))]
     c = np.zeros((1, len(gram)))
     c[0, best] = log_ranks(len(best))
     return unit(c, gram)
+
+
+def _parents(history: History, count: int, rng: np.random.Generator) -> Array:
+    """Numbers (count,) of rows among the best, by their weight in the combination of them."""
+    best = history.order[: min(PARENTS, np.count_nonzero(finite(history)))]
+    weights = log_ranks(len(best))
+    return rng.choice(best, count, p=weights / weights.sum())
 
 
 def _known(history: History) -> tuple[History, Array]:
@@ -216,9 +272,14 @@ def gp_targets(history: History) -> Array:
     return scores
 
 
-def select_diverse(c: Array, value: Array, gram: Array, count: int, limit: float = APART) -> Array:
-    """Numbers of the best `count` points whose cosines stay below `limit`; the rest by value if there are too few."""
-    cosine, chosen = c @ gram @ c.T, list[int]()
+def select_diverse(
+    c: Array, value: Array, gram: Array, count: int, limit: float = APART, *, r: Array | float = 1.0
+) -> Array:
+    """Numbers of the best `count` points whose cosines stay below `limit`; the rest by value if there are too few.
+
+    Cosines are multiplied by r (m, m), correlations of what points differ in beside their latents.
+    """
+    cosine, chosen = (c @ gram @ c.T) * r, list[int]()
     order = [int(i) for i in np.argsort(-value, kind="stable")]
     for i in order:
         if len(chosen) < count and all(cosine[i, j] < limit for j in chosen):

@@ -168,6 +168,7 @@ def check_same(one: History, two: History, message: str) -> None:
     """Two histories agree in all that policies see, running rounds aside."""
     assert list(one.terms) == list(two.terms), message
     assert one.round.tolist() == two.round.tolist(), message
+    assert list(one.conditions) == list(two.conditions), message
     for a, b in ((one.values, two.values), (one.estimates, two.estimates)):
         check_columns(a, b, message)
     check_columns(one.checkpoint_estimates, two.checkpoint_estimates, message)

@@ -156,6 +156,8 @@ class HostContract:
             assert history.round.tolist() == [0, 0, 1, 0], "with their rounds"
             assert set(history.values) == {"score", "cost", "length"}, "every metric is there"
             assert history.values["score"].tolist() == [4.0, 1.0, 3.0, 2.0], "values of the optimised metric"
+            conditions = [candidate.condition for candidate in (b, a, d, c)]
+            assert list(history.conditions) == conditions, "with their conditions"
             assert history.values["cost"].tolist() == [1.0, 0.25, 0.75, 0.5], "values of a bounded metric"
             assert history.values["length"].tolist() == [100.0, 101.0, 100.0, 100.0], "values of a tracked metric"
 

@@ -168,6 +168,7 @@ def read(study: ListStudy, running: Sequence[int] = ()) -> History:
         running,
         estimates=estimates if stopped else {},
         checkpoint_estimates={step: np.array([row.passed.get(step, np.nan) for row in rows]) for step in steps},
+        conditions=[row.recipe.condition for row in rows] if study.conditions else (),
     )
 
 

@@ -38,11 +38,13 @@ def test_every_run_is_recorded() -> None:
     assert list(RECORDED) == list(runs.RUNS)
 
 
-def test_a_study_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("random", [False, True], ids=["planned", "another sampler"])
+def test_a_study_goes_on_as_it_was_begun(tmp_path: Path, caplog: pytest.LogCaptureFixture, random: bool) -> None:
     kept, anew = tmp_path / "study.db", tmp_path / "anew.db"
     shutil.copyfile(runs.HERE / "study.db", kept)
     runs.go_on_with_study(anew, runs.TRIALS)
-    check(runs.go_on_with_study(kept, runs.GOES_ON), runs.go_on_with_study(anew, runs.GOES_ON))
+    check(runs.go_on_with_study(kept, runs.GOES_ON, random=random), runs.go_on_with_study(anew, runs.GOES_ON))
+    assert ("was begun as a planned search and goes on so; its RandomSampler" in caplog.text) == random
 
 
 def test_a_client_goes_on(tmp_path: Path) -> None:

@@ -44,12 +44,28 @@ ROWS = [(1.0, _ended(0, 1.0)), (2.0, _ended(1)), (3.0, _ended(2, 3.0, stopped=Tr
 
 def _same(one, other):
     assert one.terms == other.terms
+    assert list(one.conditions) == list(other.conditions)
     np.testing.assert_array_equal(one.round, other.round)
     for name in ("values", "estimates", "checkpoint_estimates"):
         mine, theirs = getattr(one, name), getattr(other, name)
         assert mine.keys() == theirs.keys()
         for key in mine:
             np.testing.assert_array_equal(mine[key], theirs[key])
+
+
+def _under(number, condition):
+    return float(number), _ended(number, 1.0, recipe=Recipe(((Draw(1, number), 1.0),), condition, {}, 1))
+
+
+def test_conditions_stay_with_their_rows():
+    built = _built([_under(0, {}), _under(1, {})], [_under(2, {"scale": 2.0}), _under(3, {"scale": 0.5})])
+    assert list(built.conditions) == [{}, {}, {"scale": 2.0}, {"scale": 0.5}]
+    assert list(built.rows(np.array([3, 1])).conditions) == [{"scale": 0.5}, {}]
+    assert list(built.before(0).conditions) == []
+    assert list(built.first(0, 3).conditions) == [{}, {}, {"scale": 2.0}]
+    assert _built([_under(0, {}), _under(1, {})]).conditions == ()  # nothing is searched
+    _same(_built([_under(1, {"scale": 2.0})], [_under(0, {"scale": 1.0})]), _built([_under(0, {"scale": 1.0}),
+          _under(1, {"scale": 2.0})]))  # fmt: skip
 
 
 def test_values_estimates_and_rounds_stand_in_their_columns():

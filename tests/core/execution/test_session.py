@@ -27,7 +27,8 @@ def test_a_new_study_records_what_it_is_begun_with():
     assert record["generator"] == GENERATOR.fingerprint
     assert (record["metrics"], record["space"], record["rng"]) == ([["sum", "maximize", None]], "planned", 3)
     assert record["conditions"] == {"scale": "Range(low=1, high=3, step=None, log=False)"}
-    assert record["plan"]["kind"] == "o3"  # conditions are the host's to propose
+    assert record["plan"]["kind"] == "sphere"
+    assert session.proposer.conditions == {"scale": Range(1, 3)}
     assert session.proposer.total_trials == 48
 
 

@@ -12,9 +12,11 @@ import optuna
 import pytest
 
 from surrogate_ax import Evaluator
+from surrogate_ax.policies.plan import Plan
 from surrogate_ax_cli.storages import display_name, previews_folder, storage_file
 from surrogate_ax_cli.sweep_file import read_sweep
 from surrogate_ax_optuna import sqlite
+from surrogate_ax_optuna.attributes import PROPOSAL_ATTR, ROUND_ATTR, STUDY_ATTR, attributes, study_attributes
 from surrogate_ax_optuna.trials import read_recipe
 from tests.integrations.cli.sweep_folder import Sweep
 from tests.integrations.diffusers.tiny import NUMPY_2
@@ -98,6 +100,7 @@ def test_conditions_and_several_metrics(sweep: Sweep) -> None:
     [
         {"sampler": "{name: CmaEsSampler, n_startup_trials: 2}", "policy": "{name: o3, n: 6, seeds: 4}"},
         {"sampler": "nsga-ii", "policy": "[{name: draws, n: 4, axes: 3}, {name: evolve, axes: 3, size: 4}]"},
+        {"policy": "[{name: draws, n: 4, axes: 3}, {name: moving_boxes, axes: 3, size: 4, fresh: [0.2, 0.4]}]"},
         {"overlap": "true", "seed": "3"},
         {
             "policy": "[{name: draws, n: 4, axes: 3}, {name: trust_region, axes: 3, size: 4, max_trials: 8}, "
@@ -145,6 +148,7 @@ def test_a_dry_run_tells_cost_and_plan_and_writes_nothing(sweep: Sweep, calls: C
         "4 plain draws",
         "8 proposals that learn from earlier trials, in 2 rounds of 4 (K = 4 seeds)",
     ]
+    assert (plan["sampler"], plan["proposes"]) == ("auto", "the planned search proposes")
     assert calls() == [1, 4]
     assert sweep.files() == before
 
@@ -168,9 +172,51 @@ def test_a_dry_run_shows_what_is_searched(sweep: Sweep) -> None:
     )
     assert answer.exit_code == 0, answer.output
     assert "4 plain draws" in answer.stdout
-    assert "in the box over the best" in answer.stdout
+    assert "4 points of boxes" in answer.stdout
     assert "light: 0.5 to 1.0 in steps of 0.25" in answer.stdout
-    assert "sampler     gp" in answer.stdout
+    assert "sampler     gp: the sampler proposes, in boxes that move" in answer.stdout
+
+
+def test_a_dry_run_says_who_proposes(sweep: Sweep) -> None:
+    driven = sweep("sweep", "--dry-run", sampler="cmaes")
+    assert "8 points of boxes that learn from earlier trials, in 2 rounds of 4 (K = 4 seeds)" in driven.stdout
+    assert "sampler     cmaes: the sampler proposes, in boxes that move" in driven.stdout
+    policy = "[{name: draws, n: 4, axes: 3}, {name: evolve, axes: 3, size: 4}]"
+    left_open = sweep("sweep", "--dry-run", sampler="tpe", policy=policy)
+    assert "sampler     tpe: the policy proposes, and the sampler what it leaves open" in left_open.stdout
+
+
+@pytest.mark.parametrize(("sampler", "kind"), [("auto", "sphere"), ("tpe", "boxes"), ("cmaes", "boxes")])
+def test_the_sampler_that_a_file_names_proposes(sweep: Sweep, sampler: str, kind: str) -> None:
+    answer = sweep("sweep", "--json", sampler=sampler)
+    assert answer.exit_code == 0, answer.output
+    study = study_of()
+    assert study_attributes(study)[STUDY_ATTR]["plan"]["kind"] == kind
+    exact = [PROPOSAL_ATTR in attributes(trial) for trial in study.trials]
+    assert exact == [False] * 4 + [sampler == "auto"] * 8
+    if sampler == "cmaes":
+        assert [trial.system_attrs.get("cma:generation") for trial in study.trials] == [None] * 4 + [0] * 8
+
+
+def test_a_sweep_that_was_begun_as_o3_goes_on_with_tpe(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"generator": "sweep_parts:lit", "conditions": "{light: {low: 0.5, high: 1.0}}"}
+    with monkeypatch.context() as earlier:
+        for module in ("surrogate_ax.execution.session", "surrogate_ax_cli.assembly"):
+            earlier.setattr(f"{module}.plan", lambda *_, **__: Plan("o3", 4, 4, 0, 0, 0))
+        sweep("sweep", budget="8", **options)
+    answer = sweep("sweep", "--json", budget="12", **options)
+    assert answer.exit_code == 0, answer.output
+    assert [attributes(trial)[ROUND_ATTR] for trial in study_of().trials] == [0] * 4 + [1] * 8
+    assert "goes on so" not in caplog.text  # as it does where the sampler is not the one that it was begun for
+
+
+def test_a_sweep_that_was_planned_before_its_sampler_drove_goes_on_planned(sweep: Sweep) -> None:
+    sweep("sweep", budget="8")
+    answer = sweep("sweep", "--json", budget="12", sampler="tpe")
+    assert answer.exit_code == 0, answer.output
+    assert [PROPOSAL_ATTR in attributes(trial) for trial in study_of().trials] == [False] * 2 + [True] * 10
 
 
 REFUSED = [
@@ -194,7 +240,7 @@ REFUSED = [
     ({"policy": "{name: shpere, axes: 4}"}, "no policy is called 'shpere'. Did you mean 'spherical_bo'?"),
     ({"policy": "{name: cap, axes: 4}"}, "no policy is called 'cap'. Did you mean 'trust_region'?"),
     ({"policy": "{name: trust-region, axes: 4}"}, "Did you mean 'trust_region'?"),
-    ({"policy": "zzz"}, "Known: draws, o3, spherical_bo, trust_region, reseed, evolve."),
+    ({"policy": "zzz"}, "Known: draws, o3, spherical_bo, trust_region, reseed, evolve, moving_boxes."),
     ({"policy": "{name: sphere, axes: 4, untl: 8}"}, "It takes axes, size, sampled, fresh, anneal_over, max_trials."),
     ({"policy": "{name: sphere, axes: 4, until: ten}"}, "until: expected int | None, got 'ten'"),
     (

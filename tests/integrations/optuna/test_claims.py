@@ -15,7 +15,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.samplers import CmaEsSampler, RandomSampler
-from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
@@ -24,10 +24,9 @@ from surrogate_ax.execution.records import SearchStatus
 from surrogate_ax.policies.history import Round, as_proposals
 from surrogate_ax_optuna import OptunaHost, sqlite, status
 from surrogate_ax_optuna import lease as lease_module
-from surrogate_ax_optuna.attributes import LEASE_ATTR, PROPOSAL_ATTR, REASON_ATTR, RECIPE_ATTR, ROUND_ATTR
-from surrogate_ax_optuna.claims import FIRST
-from surrogate_ax_optuna.host import TRIES
-from surrogate_ax_optuna.lease import Leases, has_ended
+from surrogate_ax_optuna.attributes import LEASE_ATTR, PROPOSAL_ATTR, REASON_ATTR, RECIPE_ATTR, ROUND_ATTR, attributes
+from surrogate_ax_optuna.claims import FIRST, FIXED
+from surrogate_ax_optuna.lease import TRIES, Leases, has_ended
 from surrogate_ax_optuna.trials import RETRIES, ended_trials
 
 K = 4
@@ -80,8 +79,14 @@ def _tell(host: OptunaHost, candidates: Any, generator: Any, objective: Any, spa
 def _orphan(study: optuna.Study, host: OptunaHost, owned_by: str = NOBODY) -> None:
     """Let a host's trials look as if their process had been killed."""
     for trial_id in host._leases.held:
-        study._storage.set_trial_user_attr(trial_id, LEASE_ATTR, {"owner": owned_by, "until": time.time() + 60})
+        study._storage.set_trial_system_attr(trial_id, LEASE_ATTR, {"owner": owned_by, "until": time.time() + 60})
     host.close()
+
+
+def _of_others(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    """System attributes that are not ours; values that a proposal wants are."""
+    ours = ("surrogate:", FIXED)
+    return {key: value for key, value in trial.system_attrs.items() if not key.startswith(ours)}
 
 
 def test_a_trial_is_leased_from_its_creation_on(study, make_host, space, monkeypatch):
@@ -89,7 +94,7 @@ def test_a_trial_is_leased_from_its_creation_on(study, make_host, space, monkeyp
     create = type(study._storage).create_new_trial
 
     def noted(self: Any, study_id: int, template_trial: Any = None) -> int:
-        created.append(template_trial.user_attrs)
+        created.append(template_trial.system_attrs)
         return create(self, study_id, template_trial)
 
     monkeypatch.setattr(type(study._storage), "create_new_trial", noted)
@@ -97,13 +102,11 @@ def test_a_trial_is_leased_from_its_creation_on(study, make_host, space, monkeyp
     host = make_host(study)
     host.ask(2, _round(space, rows=np.eye(K), number=3))
     assert host._leases.owner.startswith(HERE + "/")
-    assert [attributes[LEASE_ATTR]["owner"] for attributes in created] == [host._leases.owner] * 2
-    begun = [attributes[LEASE_ATTR]["until"] - lease_module.GRACE for attributes in created]
+    assert [known[LEASE_ATTR]["owner"] for known in created] == [host._leases.owner] * 2
+    begun = [known[LEASE_ATTR]["until"] - lease_module.GRACE for known in created]
     assert all(before - 0.01 < moment < time.time() + 0.01 for moment in begun)
-    assert [(attributes[ROUND_ATTR], attributes[PROPOSAL_ATTR]) for attributes in created] == [(3, 0), (3, 1)]
-    assert [trial.user_attrs[LEASE_ATTR] for trial in study.trials] == [
-        attributes[LEASE_ATTR] for attributes in created
-    ]
+    assert [(known[ROUND_ATTR], known[PROPOSAL_ATTR]) for known in created] == [(3, 0), (3, 1)]
+    assert [attributes(trial)[LEASE_ATTR] for trial in study.trials] == [known[LEASE_ATTR] for known in created]
 
 
 def test_a_living_process_keeps_its_trials(study, make_host, space):
@@ -133,12 +136,12 @@ def test_a_killed_processs_trials_are_run_again_as_they_were(study, make_host, m
     assert [candidate.condition for candidate in again[:4]] == [candidate.condition for candidate in asked]
     for old, new in zip(study.trials[:4], study.trials[4:8], strict=True):
         assert new.params == old.params
-        assert new.user_attrs.get(PROPOSAL_ATTR) == old.user_attrs.get(PROPOSAL_ATTR)
-        recipe = Recipe.from_json(new.user_attrs[RECIPE_ATTR])
-        assert recipe.terms == Recipe.from_json(old.user_attrs[RECIPE_ATTR]).terms
+        assert attributes(new).get(PROPOSAL_ATTR) == attributes(old).get(PROPOSAL_ATTR)
+        recipe = Recipe.from_json(attributes(new)[RECIPE_ATTR])
+        assert recipe.terms == Recipe.from_json(attributes(old)[RECIPE_ATTR]).terms
         assert recipe.batch == 6
-        assert new.system_attrs == {FIRST: old.number, RETRIES: [old.number]}
-    assert [PROPOSAL_ATTR in trial.user_attrs for trial in study.trials[8:]] == [False] * 2  # no exact row twice
+        assert _of_others(new) == {FIRST: old.number, RETRIES: [old.number]}
+    assert [PROPOSAL_ATTR in attributes(trial) for trial in study.trials[8:]] == [False] * 2  # no exact row twice
     _tell(second, again, make_generator(conditional=True), objective, space)
     assert [trial.number for trial in ended_trials(study)] == [4, 5, 6, 7, 8, 9]
     assert status(study).again == 0
@@ -182,7 +185,7 @@ def test_a_trial_that_kills_every_process_counts_as_failed_in_the_end(study, mak
     last = make_host(study)
     assert last.reclaim() == 1
     (failed,) = ended_trials(study)
-    assert failed.user_attrs[REASON_ATTR] == "its process was killed at each of 5 tries"
+    assert attributes(failed)[REASON_ATTR] == "its process was killed at each of 5 tries"
     assert status(study).failed == 1
     assert last.ask(1, _round(space))[0].terms != asked[0].terms
 
@@ -198,7 +201,7 @@ def test_a_process_killed_inside_ask_leaves_nothing_to_run_again(study, make_hos
     assert status(study) == SearchStatus(0, 0, 0, 0)
     assert second.reclaim() == 1
     assert second.ask(1, _round(space, rows=np.eye(K)))[0].terms == _round(space, rows=np.eye(K)).terms[0]
-    assert study.trials[1].system_attrs == {}
+    assert _of_others(study.trials[1]) == {}
 
 
 def test_without_the_owners_process_at_hand_the_deadline_decides(study, make_host, space, monkeypatch):
@@ -209,7 +212,7 @@ def test_without_the_owners_process_at_hand_the_deadline_decides(study, make_hos
     assert second.reclaim() == 0
     trial_ids = [trial._trial_id for trial in study.trials]
     for trial_id in trial_ids:
-        study._storage.set_trial_user_attr(trial_id, LEASE_ATTR, {"owner": ELSEWHERE, "until": time.time() - 1})
+        study._storage.set_trial_system_attr(trial_id, LEASE_ATTR, {"owner": ELSEWHERE, "until": time.time() - 1})
     heartbeat = lease_module.heartbeat_of(study._storage)
     if heartbeat is None:
         assert second.reclaim() == 2
@@ -225,7 +228,7 @@ def test_a_trial_killed_before_its_first_heartbeat_is_taken_back(make_study, mak
     monkeypatch.setattr(Leases, "hold", lambda self, trial_id: None)
     first.ask(1, _round(space))
     lease = {"owner": ELSEWHERE, "until": time.time() - 1}
-    study._storage.set_trial_user_attr(study.trials[0]._trial_id, LEASE_ATTR, lease)
+    study._storage.set_trial_system_attr(study.trials[0]._trial_id, LEASE_ATTR, lease)
     assert make_host(study).reclaim() == 1
 
 
@@ -259,14 +262,14 @@ def test_elsewhere_the_beat_moves_the_deadline_and_lets_go_of_ended_trials(make_
     study = make_study()
     host = make_host(study)
     one, two = host.ask(2, _round(space))
-    first = study.trials[0].user_attrs[LEASE_ATTR]["until"]
+    first = attributes(study.trials[0])[LEASE_ATTR]["until"]
     study.tell(two.ticket, state=TrialState.FAIL)
     deadline = time.monotonic() + 20
-    while (study.trials[0].user_attrs[LEASE_ATTR]["until"] == first or len(host._leases.held) > 1) and (
+    while (attributes(study.trials[0])[LEASE_ATTR]["until"] == first or len(host._leases.held) > 1) and (
         time.monotonic() < deadline
     ):
         time.sleep(0.02)
-    assert study.trials[0].user_attrs[LEASE_ATTR]["until"] > first
+    assert attributes(study.trials[0])[LEASE_ATTR]["until"] > first
     assert host._leases.held == {one.ticket._trial_id}
 
 
@@ -275,20 +278,20 @@ def test_a_beat_that_fails_is_tried_again(make_study, make_host, space, monkeypa
     study = make_study()
     host = make_host(study)
     host.ask(1, _round(space))
-    first = study.trials[0].user_attrs[LEASE_ATTR]["until"]
+    first = attributes(study.trials[0])[LEASE_ATTR]["until"]
     failures = [OSError("no answer"), OSError("no answer")]
-    write = type(study._storage).set_trial_user_attr
+    write = type(study._storage).set_trial_system_attr
 
     def failing(self: Any, trial_id: int, key: str, value: Any) -> None:
         if failures:
             raise failures.pop()
         write(self, trial_id, key, value)
 
-    monkeypatch.setattr(type(study._storage), "set_trial_user_attr", failing)
+    monkeypatch.setattr(type(study._storage), "set_trial_system_attr", failing)
     deadline = time.monotonic() + 20
-    while study.trials[0].user_attrs[LEASE_ATTR]["until"] == first and time.monotonic() < deadline:
+    while attributes(study.trials[0])[LEASE_ATTR]["until"] == first and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert study.trials[0].user_attrs[LEASE_ATTR]["until"] > first
+    assert attributes(study.trials[0])[LEASE_ATTR]["until"] > first
     assert "no answer" in caplog.text
 
 
@@ -335,6 +338,7 @@ def test_trials_of_other_origin_are_neither_waited_for_nor_touched(study, make_h
     assert study.trials[0].state == TrialState.RUNNING
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_optunas_own_retry_is_taken_up_with_its_recipe(make_study, make_host, space, tmp_path):
     storage = RDBStorage(f"sqlite:///{tmp_path}/study.db")
     study = make_study(storage=storage)
@@ -342,19 +346,11 @@ def test_optunas_own_retry_is_taken_up_with_its_recipe(make_study, make_host, sp
     (asked,) = first.ask(1, _round(space, number=2))
     _orphan(study, first)
     study._storage.set_trial_state_values(study.trials[0]._trial_id, TrialState.FAIL)
-    study.add_trial(
-        optuna.create_trial(
-            state=TrialState.WAITING,
-            params=study.trials[0].params,
-            distributions=study.trials[0].distributions,
-            user_attrs=study.trials[0].user_attrs,
-            system_attrs={"failed_trial": 0, "retry_history": [0]},
-        )
-    )
+    RetryHeartbeatStaleTrialCallback()(study, study.trials[0])
     second = make_host(study)
     one, two = second.ask(2, _round(space, number=3))
     assert (one.ticket.number, one.terms, one.round) == (1, asked.terms, 2)
-    assert study.trials[1].user_attrs[LEASE_ATTR]["owner"] == second._leases.owner
+    assert attributes(study.trials[1])[LEASE_ATTR]["owner"] == second._leases.owner
     assert (two.ticket.number, two.round) == (2, 3)
 
 
@@ -367,13 +363,13 @@ def test_a_point_of_the_users_queue_is_run(study, make_host, space):
     assert host._leases.held >= {candidate.ticket._trial_id}
 
 
-def test_a_point_of_the_users_queue_is_taken_back_from_a_process_killed_before_its_lease(
+def test_a_point_of_the_users_queue_is_taken_back_from_a_process_killed_behind_its_lease(
     study, make_host, space, monkeypatch
 ):
     host = make_host(study)
     host.ask(1, _round(space))
     study.enqueue_trial({"u0": 0.25, "u1": 0.5, "u2": 0.75})
-    write, done = study._storage.set_trial_user_attr, []
+    write, done = study._storage.set_trial_system_attr, []
 
     def killed(trial_id: int, key: str, value: Any) -> None:
         if done:
@@ -381,12 +377,12 @@ def test_a_point_of_the_users_queue_is_taken_back_from_a_process_killed_before_i
         write(trial_id, key, value)
         done.append(key)
 
-    monkeypatch.setattr(study._storage, "set_trial_user_attr", killed)
+    monkeypatch.setattr(study._storage, "set_trial_system_attr", killed)
+    monkeypatch.setattr(lease_module, "GRACE", -1)
     with pytest.raises(KeyboardInterrupt):
         host.ask(1, _round(space))
     monkeypatch.undo()
     assert study.trials[1].state == TrialState.RUNNING
-    monkeypatch.setattr(lease_module, "GRACE", -1)
     assert make_host(study).reclaim() == 1
     assert study.trials[1].state == TrialState.FAIL
 
@@ -458,19 +454,20 @@ def test_a_child_keeps_what_the_sampler_knows_and_none_of_the_result(make_study,
     _orphan(study, host)
     host.reclaim()
     host.ask(1, _round(space))
-    new = study.trials[-1].system_attrs
     sampled = {key: value for key, value in kept.items() if key.startswith("cma")}
     assert sampled
-    assert new == sampled | {FIRST: 8, RETRIES: [8]}
+    assert _of_others(study.trials[-1]) == sampled | {FIRST: 8, RETRIES: [8]}
 
 
-def test_two_processes_share_a_study_to_its_exact_end(tmp_path):
+@pytest.mark.parametrize("sampler", ["planned", "random"])
+def test_two_processes_share_a_study_to_its_exact_end(tmp_path, sampler):
     path, log = tmp_path / "study.db", tmp_path / "log"
     sqlite(path).engine.dispose()
     script = Path(__file__).with_name("worker.py")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
     workers = [  # each waits in its first batch until the other is in its own
-        subprocess.Popen([sys.executable, str(script), str(path), "40", str(log)], env=environment) for _ in range(2)
+        subprocess.Popen([sys.executable, str(script), str(path), "40", str(log), sampler], env=environment)
+        for _ in range(2)
     ]
     assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
     storage = sqlite(path)
@@ -481,8 +478,9 @@ def test_two_processes_share_a_study_to_its_exact_end(tmp_path):
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert len({row["process"] for row in rows}) == 2
     assert sum(row["n"] for row in rows) == 40  # nothing was generated twice, or for nothing
-    recipes = [json.dumps(trial.user_attrs[RECIPE_ATTR]["terms"]) for trial in ended]
+    recipes = [json.dumps(attributes(trial)[RECIPE_ATTR]["terms"]) for trial in ended]
     assert len(set(recipes)) == 40
-    exact = [(t.user_attrs[ROUND_ATTR], t.user_attrs[PROPOSAL_ATTR]) for t in ended if PROPOSAL_ATTR in t.user_attrs]
-    assert len(set(exact)) == len(exact) > 0
+    exact = [(attributes(t)[ROUND_ATTR], attributes(t)[PROPOSAL_ATTR]) for t in ended if PROPOSAL_ATTR in attributes(t)]
+    assert len(set(exact)) == len(exact)
+    assert bool(exact) == (sampler == "planned")
     storage.engine.dispose()

@@ -27,7 +27,7 @@ from surrogate_ax.latents.seed_store import FolderSeedStore
 from surrogate_ax.policies.history import History
 from surrogate_ax_optuna import OptunaHost, read_record, sqlite
 from surrogate_ax_optuna import lease as lease_module
-from surrogate_ax_optuna.attributes import LEASE_ATTR, PREVIEW_ATTR
+from surrogate_ax_optuna.attributes import LEASE_ATTR, PREVIEW_ATTR, attributes
 from surrogate_ax_optuna.seeds import study_seeds
 from surrogate_ax_optuna.trials import read_recipe
 from tests.contracts.host_case import CONDITIONS, GENERATOR, OBJECTIVE, Asked, Conditions
@@ -98,7 +98,7 @@ class OptunaCase:
     def kill(self, host: OptunaHost) -> None:
         for trial_id in host._leases.held:
             lease = {"owner": NOBODY, "until": time.time() + 60}
-            host.study._storage.set_trial_user_attr(trial_id, LEASE_ATTR, lease)
+            host.study._storage.set_trial_system_attr(trial_id, LEASE_ATTR, lease)
         host._leases.close()
 
     def history(self) -> History:
@@ -113,7 +113,7 @@ class OptunaCase:
         return self.open(previews=Pictures(self._folder, stored))
 
     def picture(self, candidate: Candidate[optuna.Trial]) -> bytes | None:
-        artifact = self._reader.get_trials(deepcopy=False)[candidate.ticket.number].user_attrs.get(PREVIEW_ATTR)
+        artifact = attributes(self._reader.get_trials(deepcopy=False)[candidate.ticket.number]).get(PREVIEW_ATTR)
         if artifact is None:
             return None
         with FileSystemArtifactStore(self._folder).open_reader(artifact) as file:

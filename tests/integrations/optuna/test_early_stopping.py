@@ -13,8 +13,8 @@ from surrogate_ax import Generated, Metric, Objective, SurrogateSpace, draws, fi
 from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.policies.plan import survivors
-from surrogate_ax_optuna import OptunaHost, optimize, portfolio
-from surrogate_ax_optuna.attributes import PREVIEW_ATTR, REASON_ATTR, RESULT_ATTR
+from surrogate_ax_optuna import OptunaHost, SurrogateSampler, optimize, portfolio
+from surrogate_ax_optuna.attributes import PREVIEW_ATTR, REASON_ATTR, RESULT_ATTR, attributes, study_attributes
 from surrogate_ax_optuna.pruning import checkpoint_estimates, report_to_pruner
 from surrogate_ax_optuna.sampler import in_generations
 from tests.contracts.euler_flow import EulerFlow
@@ -52,13 +52,13 @@ def test_optunas_own_pruners_stop_rows_and_costs_are_true(make_study, pruner, ch
     assert len(stopped) + len(done) == 48
     assert len(stopped) > 4
     assert len(done) > 4
-    assert sum(trial.user_attrs[RESULT_ATTR]["nfe"] for trial in study.trials) == sum(flow.sizes)
+    assert sum(attributes(trial)[RESULT_ATTR]["nfe"] for trial in study.trials) == sum(flow.sizes)
     for trial in stopped:
-        result = trial.user_attrs[RESULT_ATTR]
+        result = attributes(trial)[RESULT_ATTR]
         assert result["stopped"] == result["nfe"] == max(trial.intermediate_values) in checkpoints
         assert trial.value == result["values"]["sum"] == trial.intermediate_values[result["stopped"]]
     for trial in done:
-        assert trial.user_attrs[RESULT_ATTR]["nfe"] == 8
+        assert attributes(trial)[RESULT_ATTR]["nfe"] == 8
         assert set(trial.intermediate_values) == set(checkpoints)
 
 
@@ -108,8 +108,9 @@ def _by_end(study):
     return sorted(study.trials, key=lambda trial: (trial.datetime_complete, trial.number))
 
 
-def test_the_default_search_learns_from_stopped_trials(make_study):
-    study, flow = make_study(), EulerFlow()
+@pytest.mark.parametrize("sampler", [SurrogateSampler(), TPESampler(seed=0)], ids=["planned", "in boxes"])
+def test_a_search_learns_from_stopped_trials(make_study, sampler):
+    study, flow = make_study(sampler), EulerFlow()
     optimize(
         study,
         flow,
@@ -130,7 +131,7 @@ def test_the_default_search_learns_from_stopped_trials(make_study):
 def test_the_search_goes_on_from_what_was_finished(make_study):
     study, flow = make_study(TPESampler(seed=0)), EulerFlow()
     _search(study, flow, n=40, policy=o3(flow.prior, 20, seeds=5))
-    rounds = {trial.user_attrs["surrogate:round"] for trial in study.trials}
+    rounds = {attributes(trial)["surrogate:round"] for trial in study.trials}
     assert rounds == {0, 1}
     history = OptunaHost(study, flow, OBJECTIVE).history()
     half = history.first(0, 20)
@@ -170,7 +171,7 @@ def test_stopped_trials_keep_the_picture_of_their_estimate(make_study, tmp_path)
     study = make_study()
     _search(study, Pictures(), n=24, previews=FileSystemArtifactStore(tmp_path))
     assert TrialState.PRUNED in _states(study)
-    assert all(PREVIEW_ATTR in trial.user_attrs for trial in study.trials)
+    assert all(PREVIEW_ATTR in attributes(trial) for trial in study.trials)
     assert len(list(tmp_path.iterdir())) == 24
 
 
@@ -186,7 +187,7 @@ def test_an_interruption_gives_back_all_rows_and_the_study_goes_on(make_study):
     with pytest.raises(KeyboardInterrupt):
         _search(study, EulerFlow(watch=watch))
     assert TrialState.RUNNING not in _states(study)
-    given_back = [t for t in study.trials if t.user_attrs.get(REASON_ATTR) == INTERRUPTED]
+    given_back = [t for t in study.trials if attributes(t).get(REASON_ATTR) == INTERRUPTED]
     assert given_back
     ended = len(study.trials) - len(given_back)
     flow = EulerFlow()
@@ -217,7 +218,7 @@ def test_constraints_and_tracked_metrics_go_along(make_study):
     objective = Objective(*metrics, score=score)
     optimize(study, flow, objective, total_trials=40, batch_size=8, rng=0, progress=False, checkpoints=(3,))
     assert TrialState.PRUNED in _states(study)
-    assert all(set(t.user_attrs[RESULT_ATTR]["values"]) == {"sum", "first", "last"} for t in study.trials)
+    assert all(set(attributes(t)[RESULT_ATTR]["values"]) == {"sum", "first", "last"} for t in study.trials)
 
 
 @pytest.mark.parametrize(("goal", "sign"), [("maximize", -1), ("minimize", 1)])
@@ -246,7 +247,7 @@ def test_rows_that_break_a_bound_do_not_stop_those_that_keep_it(make_study):
     options = {"total_trials": 64, "batch_size": 8, "rng": 0, "progress": False, "checkpoints": (4,)}
     optimize(study, flow, objective, policy=draws(flow.prior, 64, axes=3), **options)
     stopped = np.array([trial.state == TrialState.PRUNED for trial in study.trials])
-    breaks = np.array([trial.user_attrs[RESULT_ATTR]["values"]["first"] > 0 for trial in study.trials])
+    breaks = np.array([attributes(trial)[RESULT_ATTR]["values"]["first"] > 0 for trial in study.trials])
     assert stopped[breaks][8:].mean() > 0.9
     assert stopped[~breaks].mean() < 0.7
     history = OptunaHost(study, flow, objective).history()
@@ -273,9 +274,12 @@ def test_a_share_of_each_batch_goes_on_whatever_the_pruner_would_say(make_study)
         assert sorted(done) == sorted(np.argsort(-estimates)[:2].tolist())
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 16])
-def test_a_budget_is_spent_in_more_trials_most_of_them_stopped(make_study, batch_size):
-    study, flow = make_study(CmaEsSampler(seed=0)), EulerFlow()
+@pytest.mark.parametrize(
+    ("sampler", "batch_size"),
+    [(SurrogateSampler(), 1), (SurrogateSampler(), 3), (SurrogateSampler(), 16), (CmaEsSampler(seed=0), 3)],
+)
+def test_a_budget_is_spent_in_more_trials_most_of_them_stopped(make_study, sampler, batch_size):
+    study, flow = make_study(sampler), EulerFlow()
     optimize(study, flow, OBJECTIVE, budget=40, rng=0, progress=False, batch_size=batch_size)
     planned = plan(40, dim=16, steps=8)
     assert (planned.checkpoint, planned.keep_fraction) == (3, 0.25)
@@ -302,7 +306,7 @@ def test_a_small_budget_is_kept_to_in_small_batches(make_study, batch_size):
 
 
 def test_a_budget_goes_on_as_it_was_begun(make_study):
-    whole, broken, flow = make_study(), make_study(), EulerFlow()
+    whole, broken, flow = make_study(SurrogateSampler()), make_study(SurrogateSampler()), EulerFlow()
     options = {"budget": 30, "rng": 3, "progress": False, "batch_size": 8}
     optimize(whole, flow, OBJECTIVE, **options)
 
@@ -365,7 +369,7 @@ def test_bad_budgets_and_shares_are_refused(make_study, options, message):
     with pytest.raises(ArgumentError, match=message):
         optimize(study, EulerFlow(), OBJECTIVE, rng=0, **options)
     assert study.trials == []
-    assert study.user_attrs == {}
+    assert study_attributes(study) == {}
 
 
 # --- refusals: before anything runs, and without a trace
@@ -383,4 +387,4 @@ def test_what_cannot_have_checkpoints_is_refused(make_study, make_generator):
         optimize(pareto, EulerFlow(), two, total_trials=8, rng=0, checkpoints=(3,))
     for each in (study, pareto):
         assert each.trials == []
-        assert each.user_attrs == {}
+        assert study_attributes(each) == {}

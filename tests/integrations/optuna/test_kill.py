@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from surrogate_ax import Metric, Objective, SurrogateSpace
 from surrogate_ax.errors import StorageError
 from surrogate_ax_optuna import optimize
-from surrogate_ax_optuna.attributes import PREVIEW_ATTR
+from surrogate_ax_optuna.attributes import PREVIEW_ATTR, attributes
 from surrogate_ax_optuna.trials import ended_trials
 
 KILL = Path(__file__).parents[3] / "examples" / "benchmarks" / "kill.py"
@@ -71,10 +71,10 @@ def test_a_value_outlives_its_picture(make_study, make_generator, tmp_path):
     with pytest.raises(StorageError, match=r"picture of trial 4 .* Not a directory.* values of its batch are kept"):
         run()
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 8
-    assert [PREVIEW_ATTR in trial.user_attrs for trial in study.trials] == [True] * 4 + [False] * 4
+    assert [PREVIEW_ATTR in attributes(trial) for trial in study.trials] == [True] * 4 + [False] * 4
     assert np.isfinite([trial.value for trial in study.trials]).all()
     (tmp_path / "pictures").unlink()
     (tmp_path / "moved").rename(tmp_path / "pictures")
     run()
     assert len(ended_trials(study)) == len(study.trials) == 12
-    assert PREVIEW_ATTR in study.trials[-1].user_attrs
+    assert PREVIEW_ATTR in attributes(study.trials[-1])

@@ -12,8 +12,9 @@ from optuna.study import MaxTrialsCallback
 
 from surrogate_ax import Gaussian, Policy, chain, draws, spherical_bo
 from surrogate_ax.policies.evolution import evolve, reseed, trust_region
+from surrogate_ax.policies.moving_boxes import moving_boxes
 from surrogate_ax_optuna import optimize, sqlite
-from surrogate_ax_optuna.attributes import ROUND_ATTR
+from surrogate_ax_optuna.attributes import ROUND_ATTR, attributes
 from surrogate_ax_optuna.trials import read_recipe
 
 TOTAL, FIRST, SIZE = 28, 8, 4
@@ -21,6 +22,7 @@ PRIOR = Gaussian((32,))
 POLICIES: dict[str, Callable[[], Policy]] = {
     "sphere": lambda: spherical_bo(PRIOR, axes=4, size=SIZE),
     "sphere, half by the sampler": lambda: spherical_bo(PRIOR, axes=4, size=SIZE, sampled=2),
+    "boxes": lambda: moving_boxes(PRIOR, axes=4, size=SIZE),
     "evolve": lambda: evolve(PRIOR, axes=4, size=SIZE),
     "reseed": lambda: reseed(PRIOR, axes=4, size=SIZE),
     "caps": lambda: trust_region(PRIOR, axes=4, size=SIZE),
@@ -52,8 +54,8 @@ def test_a_policy_moves_through_one_study_and_goes_on_after_a_stop(make_generato
     run(study("stopped"))
     whole, stopped = study("whole").trials, study("stopped").trials
     rounds = [0] * FIRST + [1 + i // SIZE for i in range(TOTAL - FIRST)]
-    assert [trial.user_attrs[ROUND_ATTR] for trial in stopped] == rounds
-    assert [trial.user_attrs[ROUND_ATTR] for trial in whole] == rounds
+    assert [attributes(trial)[ROUND_ATTR] for trial in stopped] == rounds
+    assert [attributes(trial)[ROUND_ATTR] for trial in whole] == rounds
     assert all(len(trial.distributions) == 3 for trial in stopped)  # the same parameters in every round
     before = [[read_recipe(trial).terms for trial in trials[: SIZE * 4]] for trials in (whole, stopped)]
     assert before[0] == before[1]

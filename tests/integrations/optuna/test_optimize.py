@@ -48,8 +48,19 @@ from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.latents.charts import Angular
 from surrogate_ax.latents.seeds import Draw, inner_row
 from surrogate_ax.policies.basic import o3_seeds
-from surrogate_ax_optuna import optimize, sqlite
-from surrogate_ax_optuna.attributes import PROPOSAL_ATTR, REASON_ATTR, RECIPE_ATTR, RESULT_ATTR, ROUND_ATTR, STUDY_ATTR
+from surrogate_ax.policies.plan import Plan
+from surrogate_ax_optuna import SurrogateSampler, optimize, sqlite
+from surrogate_ax_optuna.attributes import (
+    PROPOSAL_ATTR,
+    REASON_ATTR,
+    RECIPE_ATTR,
+    RESULT_ATTR,
+    ROUND_ATTR,
+    STUDY_ATTR,
+    attributes,
+    set_study_attribute,
+    study_attributes,
+)
 from surrogate_ax_optuna.trials import ended_trials, read_recipe
 
 D = 32
@@ -144,7 +155,7 @@ def test_several_objectives_with_a_bound_and_a_tracked_number(make_study, make_g
     for trial, output in zip(study.trials, outputs, strict=True):
         assert trial.values == pytest.approx([output[0], output[2]], abs=1e-5)
         assert trial.constraints == pytest.approx({"low": output[1] - 0.5, "high": -0.5 - output[1]}, abs=1e-5)
-        assert trial.user_attrs[RESULT_ATTR]["values"]["seen"] == pytest.approx(output[3], abs=1e-5)
+        assert attributes(trial)[RESULT_ATTR]["values"]["seen"] == pytest.approx(output[3], abs=1e-5)
     feasible = [trial.number for trial in study.trials if abs(outputs[trial.number, 1]) <= 0.5]
     assert {trial.number for trial in study.best_trials} <= set(feasible)
 
@@ -163,9 +174,11 @@ def test_samplers_heed_the_bounds(make_study, make_generator):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt(), SystemExit(3)])
-def test_the_sampler_is_restored_after_an_exception(make_study, make_generator, objective, error):
+def test_the_sampler_stays_what_the_user_set(make_study, make_generator, objective, error):
     def raising(z: torch.Tensor) -> None:
-        raise error
+        assert study.sampler is sampler
+        if len(study.trials) > 16:
+            raise error
 
     sampler = CmaEsSampler(seed=0)
     study = make_study(sampler)
@@ -202,7 +215,7 @@ def test_seeds_come_first_exactly_and_the_sampler_never_sees_them(make_study, ma
     space = _space(generator, seeds=5)
     run(study, generator, objective, space=space, total_trials=16, batch_size=8)
     torch.testing.assert_close(outputs[0][:5], space.bank.latents(np.eye(5))["latents"])
-    assert [trial.user_attrs.get(PROPOSAL_ATTR) for trial in study.trials] == [*range(5), *[None] * 11]
+    assert [attributes(trial).get(PROPOSAL_ATTR) for trial in study.trials] == [*range(5), *[None] * 11]
     assert sampler.seen == list(range(5, 16))  # in the last ask, itself included
 
 
@@ -212,7 +225,9 @@ def test_seeds_are_not_evaluated_again_on_resume(make_study, make_generator, obj
     space = _space(generator, seeds=5)
     run(study, generator, objective, space=space, total_trials=3, batch_size=2)
     run(study, generator, objective, space=space, total_trials=12, batch_size=8)
-    assert sorted(t.user_attrs[PROPOSAL_ATTR] for t in study.trials if PROPOSAL_ATTR in t.user_attrs) == list(range(5))
+    assert sorted(attributes(t)[PROPOSAL_ATTR] for t in study.trials if PROPOSAL_ATTR in attributes(t)) == list(
+        range(5)
+    )
     assert generator.sizes == [2, 1, 8, 1]
 
 
@@ -250,19 +265,19 @@ def test_a_space_of_another_prior_is_refused(make_study, make_generator, objecti
     other = make_generator(prior=(D + 1,))
     with pytest.raises(MismatchError, match=f"space: made under prior {other.prior.fingerprint}"):
         run(study, generator, objective, space=_space(other))
-    assert (study.trials, study.user_attrs, generator.sizes) == ([], {}, [])
+    assert (study.trials, study_attributes(study), generator.sizes) == ([], {}, [])
 
 
 # --- the planned budget ---------------------------------------------------------------------------------------------
 
 
 def test_a_planned_budget_begins_with_draws_and_goes_on_in_rounds(make_study, make_generator, objective):
-    study = make_study()
+    study = make_study(SurrogateSampler())
     generator = make_generator()
     run(study, generator, objective, total_trials=40)
     planned = plan(40, dim=D)
-    assert study.user_attrs[STUDY_ATTR]["plan"] == planned.to_json()
-    rounds = [trial.user_attrs[ROUND_ATTR] for trial in study.trials]
+    assert study_attributes(study)[STUDY_ATTR]["plan"] == planned.to_json()
+    rounds = [attributes(trial)[ROUND_ATTR] for trial in study.trials]
     assert rounds == [0] * planned.draws + [1 + i // planned.size for i in range(40 - planned.draws)]
     recipes = [read_recipe(trial) for trial in study.trials]
     seeds = [recipe.terms[0][0] for recipe in recipes[: planned.draws]]
@@ -273,11 +288,29 @@ def test_a_planned_budget_begins_with_draws_and_goes_on_in_rounds(make_study, ma
     assert np.mean(values[-8:]) > np.mean(values[: planned.draws]) + 1  # of a standard normal, along one entry
 
 
-def test_searched_arguments_get_one_long_round(make_study, make_generator, objective):
-    study = make_study()
+@pytest.mark.parametrize("sampler", [SurrogateSampler, RandomSampler])
+def test_searched_arguments_are_planned_as_others(make_study, make_generator, objective, sampler):
+    study = make_study(sampler())
     run(study, make_generator(conditional=True), objective, conditions=CONDITIONS)
-    assert study.user_attrs[STUDY_ATTR]["plan"]["kind"] == "o3"
-    assert [trial.user_attrs[ROUND_ATTR] for trial in study.trials] == [0] * 16 + [1] * 16
+    planned = plan(32, dim=D, proposes=sampler is RandomSampler)
+    assert study_attributes(study)[STUDY_ATTR]["plan"] == planned.to_json()
+    assert [PROPOSAL_ATTR in attributes(trial) for trial in study.trials] == [False] * planned.draws + [
+        sampler is SurrogateSampler
+    ] * (32 - planned.draws)
+    for trial in study.trials:  # of a proposal too
+        assert read_recipe(trial).condition == {name: trial.params[name] for name in CONDITIONS}
+
+
+@pytest.mark.parametrize("sampler", [SurrogateSampler(), TPESampler(seed=0)], ids=["planned", "tpe"])
+def test_a_search_that_was_begun_as_o3_goes_on_so(make_study, make_generator, objective, monkeypatch, caplog, sampler):
+    study, generator = make_study(sampler), make_generator(conditional=True)
+    with monkeypatch.context() as earlier:  # releases that had it for searched call arguments
+        earlier.setattr("surrogate_ax.execution.session.plan", lambda *_, **__: Plan("o3", 16, 6, 0, 0, 0))
+        run(study, generator, objective, conditions=CONDITIONS, total_trials=20)
+    run(study, generator, objective, conditions=CONDITIONS)
+    assert [attributes(trial)[ROUND_ATTR] for trial in study.trials] == [0] * 16 + [1] * 16
+    said = "was begun in boxes for a sampler and goes on so; its SurrogateSampler draws points evenly in them"
+    assert (said in caplog.text) == isinstance(sampler, SurrogateSampler)
 
 
 def _bank(generator: Any, seeds: list[Any]) -> Any:
@@ -320,7 +353,7 @@ def test_the_same_seeds_give_the_same_study(make_study, make_generator, objectiv
     for one, two in zip(first.trials, again.trials, strict=True):
         assert one.params == two.params
         assert one.values == two.values
-        assert one.user_attrs[RECIPE_ATTR] == two.user_attrs[RECIPE_ATTR]
+        assert attributes(one)[RECIPE_ATTR] == attributes(two)[RECIPE_ATTR]
     kept = {read_recipe(trial).terms for trial in first.trials} & {read_recipe(trial).terms for trial in other.trials}
     assert not kept
 
@@ -341,7 +374,7 @@ def test_recipes_are_there_while_the_generator_runs(make_study, make_generator, 
 
     def watch(z: torch.Tensor) -> None:
         running = study.get_trials(states=(TrialState.RUNNING,))
-        recipes = [Recipe.from_json(trial.user_attrs[RECIPE_ATTR]) for trial in running]
+        recipes = [Recipe.from_json(attributes(trial)[RECIPE_ATTR]) for trial in running]
         remade, _ = render(recipes, make_generator())
         torch.testing.assert_close(remade, z, atol=1e-5, rtol=0)
         seen.append(len(running))
@@ -380,7 +413,7 @@ def test_a_stopped_study_goes_on_to_its_total(make_study, make_generator, object
     assert total // 2 < len(study.trials) < total
     run(study, make_generator(), objective, **options)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * total
-    assert [trial.user_attrs[ROUND_ATTR] for trial in study.trials] == [0] * (total // 2) + [1] * (total // 2)
+    assert [attributes(trial)[ROUND_ATTR] for trial in study.trials] == [0] * (total // 2) + [1] * (total // 2)
     recipes = [read_recipe(trial) for trial in study.trials]
     assert len({recipe.terms for recipe in recipes[: total // 2]}) == total // 2
     axes = {seed for recipe in recipes[total // 2 :] for seed, _ in recipe.terms}
@@ -406,15 +439,16 @@ def test_a_timeout_begins_no_further_batch(make_study, make_generator, objective
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 32
 
 
-def test_a_larger_total_goes_on_with_the_plan_of_the_beginning(make_study, make_generator, objective):
-    study = make_study()
+@pytest.mark.parametrize("sampler", [SurrogateSampler, RandomSampler])
+def test_a_larger_total_goes_on_with_the_plan_of_the_beginning(make_study, make_generator, objective, sampler):
+    study = make_study(sampler())
     run(study, make_generator(), objective, total_trials=16)
-    begun = study.user_attrs[STUDY_ATTR]
+    begun = study_attributes(study)[STUDY_ATTR]
     run(study, make_generator(), objective, total_trials=48)
-    assert study.user_attrs[STUDY_ATTR] == begun
+    assert study_attributes(study)[STUDY_ATTR] == begun
     planned = plan(16, dim=D)
     rounds = [0] * planned.draws + [1 + i // planned.size for i in range(48 - planned.draws)]
-    assert [trial.user_attrs[ROUND_ATTR] for trial in study.trials] == rounds
+    assert [attributes(trial)[ROUND_ATTR] for trial in study.trials] == rounds
     run(study, make_generator(), objective, total_trials=16)
     assert len(study.trials) == 48
 
@@ -441,7 +475,7 @@ def test_another_part_on_resume_is_refused_by_name(make_study, make_generator, o
     changed, message = RESUMED[name]
     study = make_study()
     run(study, make_generator(conditional=True), objective, total_trials=8)
-    before = study.trials, study.user_attrs
+    before = study.trials, study_attributes(study)
     generator = make_generator(conditional=True, **changed.get("generator", {}))
     space = _space(generator, seeds=changed["seeds"]) if "seeds" in changed else None
     with pytest.raises(MismatchError, match=message):
@@ -452,7 +486,7 @@ def test_another_part_on_resume_is_refused_by_name(make_study, make_generator, o
             space=space,
             conditions=changed.get("conditions"),
         )
-    assert (study.trials, study.user_attrs) == before
+    assert (study.trials, study_attributes(study)) == before
     assert generator.sizes == []
     run(study, make_generator(conditional=True), objective, total_trials=16)
     assert len(study.trials) == 16
@@ -505,24 +539,34 @@ def test_what_a_study_holds_is_said_above_the_bar(make_study, make_generator, ob
     assert "The study goes on: 8 trials ended." in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING])
-def test_a_study_with_trials_of_something_else_is_refused(make_study, make_generator, objective, state):
-    study = make_study()
-    if state == TrialState.WAITING:
-        study.enqueue_trial({"u0": 0.5})
-    else:
-        trial = study.ask()
-        if state != TrialState.RUNNING:
-            study.tell(trial, 1.0 if state == TrialState.COMPLETE else None, state=state)
-    with pytest.raises(MismatchError, match="it has trials that `optimize` did not make"):
-        run(study, make_generator(), objective)
-    assert STUDY_ATTR not in study.user_attrs
+@pytest.mark.parametrize("sampler", [SurrogateSampler, RandomSampler])
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING])
+def test_trials_of_something_else_stay_and_do_not_count(make_study, make_generator, objective, caplog, state, sampler):
+    study = make_study(sampler())
+    trial = study.ask()
+    if state != TrialState.RUNNING:
+        study.tell(trial, 1.0 if state == TrialState.COMPLETE else None, state=state)
+    run(study, make_generator(), objective)
+    assert [trial.state for trial in study.trials] == [state] + [TrialState.COMPLETE] * 32
+    assert ("trials 0 were not made by this search" in caplog.text) == (state == TrialState.COMPLETE)
+    run(study, make_generator(), objective)
+    assert len(study.trials) == 33
+
+
+def test_a_point_that_waits_before_the_first_run_is_run_first(make_study, make_generator, objective):
+    study, generator = make_study(), make_generator()
+    space = _space(generator)
+    study.enqueue_trial({"u0": 0.25, "u1": 0.5, "u2": 0.75})
+    run(study, generator, objective, space=space, total_trials=8)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 8
+    assert read_recipe(study.trials[0]).terms == space.terms(np.array([[0.25, 0.5, 0.75]]))[0]
+    assert [attributes(trial).get(PROPOSAL_ATTR) for trial in study.trials] == [None, *range(4), *[None] * 3]
 
 
 def test_a_record_of_another_version_is_refused(make_study, make_generator, objective):
     study = make_study()
     run(study, make_generator(), objective, total_trials=2)
-    study.set_user_attr(STUDY_ATTR, study.user_attrs[STUDY_ATTR] | {"version": 99})
+    set_study_attribute(study, STUDY_ATTR, study_attributes(study)[STUDY_ATTR] | {"version": 99})
     with pytest.raises(MismatchError, match=r"version 99 .* this release reads 2"):
         run(study, make_generator(), objective)
 
@@ -544,23 +588,23 @@ def test_bad_input_is_refused_before_anything_is_written(make_study, make_genera
     generator = make_generator()
     with pytest.raises(ArgumentError, match=message):
         run(study, generator, objective, **options)
-    assert (study.trials, study.user_attrs, generator.sizes) == ([], {}, [])
+    assert (study.trials, study_attributes(study), generator.sizes) == ([], {}, [])
     run(study, generator, objective, total_trials=20)
-    assert study.user_attrs[STUDY_ATTR]["plan"] == plan(20, dim=D).to_json()
+    assert study_attributes(study)[STUDY_ATTR]["plan"] == plan(20, dim=D, proposes=True).to_json()
 
 
 def test_a_latent_of_one_entry_spans_no_box(make_study, make_generator, objective):
     study = make_study()
     with pytest.raises(ArgumentError, match=r"K from 2 to D = 1"):
         run(study, make_generator(prior=(1,)), objective)
-    assert study.user_attrs == {}
+    assert study_attributes(study) == {}
 
 
 def test_directions_that_disagree_are_refused(make_study, make_generator, objective):
     study = make_study(direction="minimize")
     with pytest.raises(ArgumentError, match=r"expected directions \['maximize'\] .* got \['minimize'\]"):
         run(study, make_generator(), objective)
-    assert study.user_attrs == {}
+    assert study_attributes(study) == {}
 
 
 def test_space_and_policy_together_are_refused(make_study, make_generator, objective):
@@ -599,8 +643,8 @@ def test_an_item_that_fails_fails_alone(make_study, make_generator, objective):
     for trial, output in zip(study.trials, outputs, strict=True):
         if output[0] > 0.5:
             assert trial.state == TrialState.FAIL
-            assert trial.user_attrs[REASON_ATTR] == "RuntimeError: too bright"
-            assert RESULT_ATTR not in trial.user_attrs
+            assert attributes(trial)[REASON_ATTR] == "RuntimeError: too bright"
+            assert RESULT_ATTR not in attributes(trial)
         else:
             assert trial.value == pytest.approx(output[0].item(), abs=1e-6)
     states = [trial.state for trial in study.trials]
@@ -619,7 +663,7 @@ def test_a_value_that_is_not_finite_fails_its_trial(make_study, make_generator, 
         expected = TrialState.COMPLETE if output[1] > 0 else TrialState.FAIL
         assert trial.state == expected
         if expected == TrialState.FAIL:
-            assert trial.user_attrs[REASON_ATTR] == f"score returned beauty = {value}"
+            assert attributes(trial)[REASON_ATTR] == f"score returned beauty = {value}"
 
 
 @pytest.mark.parametrize(
@@ -635,7 +679,7 @@ def test_a_wrong_score_ends_the_search_and_costs_no_trial(make_study, make_gener
     study = make_study()
     with pytest.raises(ScoreError, match=message):
         run(study, make_generator(), Objective(Metric("first"), score=score))
-    assert [trial.user_attrs[REASON_ATTR] for trial in study.trials] == [INTERRUPTED] * 8
+    assert [attributes(trial)[REASON_ATTR] for trial in study.trials] == [INTERRUPTED] * 8
     assert ended_trials(study) == []
     run(study, make_generator(), objective)
     assert len(ended_trials(study)) == 32
@@ -651,7 +695,7 @@ def test_a_study_is_begun_by_its_first_ended_trial(make_study, make_generator):
     right = Objective(Metric("second"), score=lambda outputs, _: {"second": outputs[:, 0]})
     run(study, generator, right)
     assert len(ended_trials(study)) == 32
-    assert study.user_attrs[STUDY_ATTR]["plan"] == plan(32, dim=D).to_json()
+    assert study_attributes(study)[STUDY_ATTR]["plan"] == plan(32, dim=D, proposes=True).to_json()
     with pytest.raises(MismatchError, match="metrics"):
         run(study, generator, wrong)
 
@@ -676,7 +720,7 @@ def test_a_generator_that_always_fails_stops_with_the_first_reason(make_study, m
         run(study, make_generator(watch=failing), objective, total_trials=total, batch_size=4)
     assert len(study.trials) < 64
     assert {trial.state for trial in study.trials} == {TrialState.FAIL}
-    assert study.trials[0].user_attrs[REASON_ATTR].startswith("RuntimeError: failure")
+    assert attributes(study.trials[0])[REASON_ATTR].startswith("RuntimeError: failure")
 
 
 def test_what_is_not_caught_comes_through(make_study, make_generator, objective):
@@ -708,17 +752,17 @@ def test_an_interrupted_batch_is_given_back_and_made_up_for(make_study, make_gen
         with pytest.raises(error):
             run(study, generator, objective, space=space, policy=None if own_space else _halves(32))
     failed = study.get_trials(states=(TrialState.FAIL,))
-    assert [trial.user_attrs[REASON_ATTR] for trial in failed] == [INTERRUPTED] * 16
+    assert [attributes(trial)[REASON_ATTR] for trial in failed] == [INTERRUPTED] * 16
     assert study.get_trials(states=(TrialState.RUNNING,)) == []
     run(study, generator, objective, space=space, policy=None if own_space else _halves(32))
     ended = ended_trials(study)
     assert [trial.state for trial in ended] == [TrialState.COMPLETE] * 32
     assert len(study.trials) == 48
     if own_space:
-        exact = [trial.user_attrs[PROPOSAL_ATTR] for trial in ended if PROPOSAL_ATTR in trial.user_attrs]
+        exact = [attributes(trial)[PROPOSAL_ATTR] for trial in ended if PROPOSAL_ATTR in attributes(trial)]
         assert sorted(exact) == list(range(5))
     else:
-        assert [trial.user_attrs[ROUND_ATTR] for trial in ended] == [0] * 16 + [1] * 16
+        assert [attributes(trial)[ROUND_ATTR] for trial in ended] == [0] * 16 + [1] * 16
 
 
 def test_an_interrupted_score_gives_its_batch_back(make_study, make_generator):
@@ -751,11 +795,11 @@ def test_callbacks_hear_of_each_told_trial_once(make_study, make_generator, obje
 def test_a_callback_cannot_change_what_the_study_holds(make_study, make_generator, objective):
     def spoil(study: optuna.Study, trial: FrozenTrial) -> None:
         trial.params.clear()
-        trial.user_attrs.clear()
+        trial.system_attrs.clear()
 
     study = make_study()
     run(study, make_generator(), objective, callbacks=[spoil])
-    assert all(trial.params and RECIPE_ATTR in trial.user_attrs for trial in study.trials)
+    assert all(trial.params and RECIPE_ATTR in attributes(trial) for trial in study.trials)
 
 
 def test_max_trials_and_stop_work_in_callbacks_and_only_there(make_study, make_generator, objective):
@@ -788,6 +832,6 @@ def test_a_sampler_that_ends_the_study_ends_the_search(make_study, make_generato
     study = make_study(GridSampler(grid, seed=0))
     generator = make_generator()
     run(study, generator, objective, space=_space(generator, seeds=3), batch_size=4)
-    points = {(t.params["u0"], t.params["u1"]) for t in study.trials if PROPOSAL_ATTR not in t.user_attrs}
+    points = {(t.params["u0"], t.params["u1"]) for t in study.trials if PROPOSAL_ATTR not in attributes(t)}
     assert points == {(a, b) for a in grid["u0"] for b in grid["u1"]}
     assert len(study.trials) < 32

@@ -10,8 +10,8 @@ from optuna.trial import TrialState
 
 from surrogate_ax import Gaussian, Metric, Objective, SurrogateSpace, draws, o3
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax_optuna import optimize, sqlite
-from surrogate_ax_optuna.attributes import PREVIEW_ATTR, PROPOSAL_ATTR
+from surrogate_ax_optuna import SurrogateSampler, optimize, sqlite
+from surrogate_ax_optuna.attributes import PREVIEW_ATTR, PROPOSAL_ATTR, attributes, study_attributes
 from tests.contracts.euler_flow import EulerFlow
 from tests.integrations.optuna.conftest import first_entry
 
@@ -67,21 +67,22 @@ def test_samplers_that_learn_repeat_themselves(make_study, make_generator, sampl
 def test_cma_es_learns_though_its_generations_close_late(make_study, make_generator):
     study = make_study(CmaEsSampler(seed=0, popsize=12))
     search(study, make_generator(), total=300)
-    box = [trial.value for trial in study.trials if PROPOSAL_ATTR not in trial.user_attrs]
+    box = [trial.value for trial in study.trials if PROPOSAL_ATTR not in attributes(trial)]
     assert sum(box[-60:]) / 60 > sum(box[:24]) / 24 + 0.5
 
 
 def test_exact_rows_run_once(make_study, make_generator):
     study = make_study()
     search(study, make_generator(), batch=2, total=12)
-    rows = [trial.user_attrs.get(PROPOSAL_ATTR) for trial in study.trials]
+    rows = [attributes(trial).get(PROPOSAL_ATTR) for trial in study.trials]
     assert rows == [0, 1, 2, 3] + [None] * 8
 
 
-def test_the_planned_search_closes_its_rounds(make_study, make_generator):
-    study, generator = make_study(), make_generator()
+@pytest.mark.parametrize("sampler", [SurrogateSampler(), TPESampler(seed=0)], ids=["planned", "in boxes"])
+def test_a_search_closes_its_rounds(make_study, make_generator, sampler):
+    study, generator = make_study(sampler), make_generator()
     search(study, generator, space=None, total=48, batch=4)
-    rounds = [trial.user_attrs["surrogate:round"] for trial in study.trials]
+    rounds = [attributes(trial)["surrogate:round"] for trial in study.trials]
     assert len(rounds) == 48
     assert rounds == sorted(rounds)
     assert len(set(rounds)) > 3
@@ -91,7 +92,7 @@ def test_callbacks_come_in_order_and_what_was_begun_is_finished(make_study, make
     pictures = []
 
     def stop_after_ten(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        pictures.append((trial.number, PREVIEW_ATTR in trial.user_attrs))
+        pictures.append((trial.number, PREVIEW_ATTR in attributes(trial)))
         if len(pictures) == 10:
             study.stop()
 
@@ -122,4 +123,4 @@ def test_checkpoints_are_refused_beside_it_before_anything_is_written(make_study
     study, flow = make_study(), EulerFlow()
     with pytest.raises(ArgumentError, match=r"overlap, checkpoints: expected one of them, .* checkpoints = \(3,\)"):
         search(study, flow, policy=draws(flow.prior, 24, axes=3), checkpoints=(3,))
-    assert study.user_attrs == {}
+    assert study_attributes(study) == {}

@@ -27,7 +27,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax_optuna.attributes import PROPOSAL_ATTR, ROUND_ATTR
+from surrogate_ax_optuna.attributes import PROPOSAL_ATTR, ROUND_ATTR, attributes
 from surrogate_ax_optuna.sampler import RoundSampler, for_batches
 
 # Optuna marks QMCSampler, NSGAIIISampler, PartialFixedSampler and BoTorchSampler's options as experimental.
@@ -243,7 +243,7 @@ def test_population_and_qmc_sequence_belong_to_the_round() -> None:
     third = run_round(study, inner, 2, batches=3, score=near(0.9))[-1]
     parents = study._storage.get_study_system_attrs(study._study_id)
     ids = parents["surrogate:round:2:NSGAIISampler:parent:1"]
-    assert {study._storage.get_trial(i).user_attrs[ROUND_ATTR] for i in ids} == {2}
+    assert {attributes(study._storage.get_trial(i))[ROUND_ATTR] for i in ids} == {2}
     assert any(trial.relative_params for trial in third)
 
     study = optuna.create_study()
@@ -258,7 +258,7 @@ def test_samplers_that_go_past_the_study_see_the_round_too() -> None:
     for round in (1, 2):
         study.sampler = RoundSampler(BruteForceSampler(seed=1), space, round)
         study.optimize(lambda trial: trial.suggest_int("steps", 0, 3), n_trials=20)
-        values = [t.params["steps"] for t in study.trials if t.user_attrs[ROUND_ATTR] == round]
+        values = [t.params["steps"] for t in study.trials if attributes(t)[ROUND_ATTR] == round]
         assert sorted(values) == [0, 1, 2, 3]  # each once, and the study is stopped then
 
 
@@ -403,17 +403,16 @@ def test_round_is_written_before_anything_is_sampled() -> None:
     study = optuna.create_study(sampler=RoundSampler(Failing(), SPACE, 4))
     with pytest.raises(RuntimeError, match="lost"):
         study.ask(SPACE)
-    assert study.trials[0].user_attrs == {ROUND_ATTR: 4}
+    assert attributes(study.trials[0]) == {ROUND_ATTR: 4}
 
 
 def test_trial_knows_its_round_and_keeps_the_one_it_has() -> None:
     spy = _Spy()
     study = optuna.create_study(sampler=RoundSampler(spy, SPACE, 4))
-    assert study.ask(SPACE).user_attrs == {ROUND_ATTR: 4}
+    assert attributes(study.ask(SPACE)) == {ROUND_ATTR: 4}
     study.enqueue_trial({"u0": 0.25}, user_attrs={ROUND_ATTR: 3})
     trial = study.ask(SPACE)
-    assert trial.user_attrs == {ROUND_ATTR: 3}
-    assert study.trials[1].user_attrs == {ROUND_ATTR: 3}
+    assert attributes(trial)[ROUND_ATTR] == attributes(study.trials[1])[ROUND_ATTR] == 3
     assert trial.params == {"u0": 0.25, "u1": 0.5, "u2": 0.5}
     assert spy.seen == [[0, 1]] * 4  # some samplers look for the trial in hand
 
@@ -423,7 +422,7 @@ def test_relational_storage(tmp_path: Path) -> None:
     for round in (1, 2):
         for batch in run_round(study, cma_es(), round, batches=2):
             assert all(set(trial.relative_params) == set(SPACE) for trial in batch)
-    assert [t.user_attrs[ROUND_ATTR] for t in study.trials] == [1] * 2 * BATCH + [2] * 2 * BATCH
+    assert [attributes(t)[ROUND_ATTR] for t in study.trials] == [1] * 2 * BATCH + [2] * 2 * BATCH
 
 
 def test_reseeding_and_name_reach_the_inner_sampler() -> None:

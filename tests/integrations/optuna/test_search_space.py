@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from surrogate_ax import Choice, Evaluator, Metric, Objective, Range, Recipe, SurrogateSpace, render
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax_optuna import distributions, record, suggest_latents
-from surrogate_ax_optuna.attributes import REASON_ATTR, RECIPE_ATTR, RESULT_ATTR
+from surrogate_ax_optuna.attributes import REASON_ATTR, RECIPE_ATTR, RESULT_ATTR, attributes
 from surrogate_ax_optuna.search_space import check_directions
 
 
@@ -82,14 +82,18 @@ def test_suggested_latents_are_the_point_of_the_trial(make_study, space):
     u = np.array([[trial.params[f"u{k}"] for k in range(3)]])
     torch.testing.assert_close(latents["latents"], space.latents(u)["latents"])
     assert trial.distributions == distributions(space)
-    recipe = Recipe.from_json(trial.user_attrs[RECIPE_ATTR])
+    recipe = Recipe.from_json(attributes(trial)[RECIPE_ATTR])
     assert recipe.terms == space.terms(u)[0]
 
 
-def test_fresh_draws_are_for_optimize(make_study, space):
-    fresh = SurrogateSpace(space.bank, space.frame, fresh=0.5)
-    with pytest.raises(ArgumentError, match=r"expected fresh = 0 .* got 0.5; use `optimize`"):
-        suggest_latents(make_study().ask(), fresh)
+def test_a_box_with_fresh_noise_mixes_in_a_draw_of_the_trials_own(make_study, space):
+    fresh, study = SurrogateSpace(space.bank, space.frame, fresh=0.5), make_study()
+    latents = [suggest_latents(study.ask(), fresh)["latents"] for _ in range(2)]
+    terms = [Recipe.from_json(attributes(trial)[RECIPE_ATTR]).terms for trial in study.trials]
+    assert [each[-1][0].index for each in terms] == [0, 1]
+    assert [each[-1][1] for each in terms] == pytest.approx([0.5, 0.5])
+    bank = space.bank.extend([seed for each in terms for seed, _ in each])
+    torch.testing.assert_close(torch.cat(latents), bank.latents(bank.rows(terms))["latents"])
 
 
 def test_define_by_run_records_what_remakes_each_trial(make_study, make_generator, objective, space):
@@ -107,13 +111,13 @@ def test_define_by_run_records_what_remakes_each_trial(make_study, make_generato
     study = make_study()
     study.optimize(trial_function, n_trials=5)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 5
-    recipes = [Recipe.from_json(trial.user_attrs[RECIPE_ATTR]) for trial in study.trials]
+    recipes = [Recipe.from_json(attributes(trial)[RECIPE_ATTR]) for trial in study.trials]
     assert [recipe.condition for recipe in recipes] == [{"prompt": trial.params["prompt"]} for trial in study.trials]
     assert all(recipe.generator == dict(generator.fingerprint) for recipe in recipes)
     remade, _ = render(recipes, generator)
     torch.testing.assert_close(remade, torch.stack([outputs[i] for i in range(5)]), atol=1e-5, rtol=0)
     for trial in study.trials:
-        result = trial.user_attrs[RESULT_ATTR]
+        result = attributes(trial)[RESULT_ATTR]
         assert result["values"] == {"first": trial.value}
         assert result["nfe"] == 1.0
         assert result["seconds"] >= 0
@@ -131,8 +135,8 @@ def test_a_value_that_is_not_finite_fails_the_trial_with_its_reason(make_study, 
     study.optimize(_study_function(make_generator, objective, space), n_trials=1)
     (trial,) = study.trials
     assert trial.state == TrialState.FAIL
-    assert trial.user_attrs[REASON_ATTR] == f"score returned beauty = {value}"
-    assert RESULT_ATTR not in trial.user_attrs
+    assert attributes(trial)[REASON_ATTR] == f"score returned beauty = {value}"
+    assert RESULT_ATTR not in attributes(trial)
 
 
 def test_several_objectives_a_bound_and_a_tracked_number(make_study, make_generator, space):
@@ -145,7 +149,7 @@ def test_several_objectives_a_bound_and_a_tracked_number(make_study, make_genera
     (trial,) = study.trials
     assert trial.values == [1.0, -4.0]
     assert trial.constraints == {"size": 1.5, "quality": -2.0}  # at most 0 is feasible
-    assert trial.user_attrs[RESULT_ATTR]["values"] == {name: column[0] for name, column in numbers.items()}
+    assert attributes(trial)[RESULT_ATTR]["values"] == {name: column[0] for name, column in numbers.items()}
 
 
 def test_a_failed_item_of_several_objectives_gives_a_value_for_each(make_study, make_generator, space):
@@ -160,7 +164,7 @@ def test_a_failed_item_of_several_objectives_gives_a_value_for_each(make_study, 
     assert np.isnan(returned).all()
     study.optimize(_study_function(make_generator, objective, space), n_trials=1)
     assert study.trials[1].state == TrialState.FAIL
-    assert study.trials[1].user_attrs[REASON_ATTR] == "score returned b = nan"
+    assert attributes(study.trials[1])[REASON_ATTR] == "score returned b = nan"
 
 
 def test_record_wants_one_item_of_a_trial_with_latents(make_study, make_generator, objective, space):

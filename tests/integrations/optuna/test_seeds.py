@@ -21,6 +21,7 @@ from surrogate_ax import SurrogateSpace, chain, fixed, render
 from surrogate_ax.errors import ArgumentError, MismatchError, SeedError
 from surrogate_ax.policies.spherical_bo import spherical_bo
 from surrogate_ax_optuna import optimize, portfolio, read_record, sqlite
+from surrogate_ax_optuna.attributes import attributes, study_attributes
 from surrogate_ax_optuna.seed_artifacts import ArtifactSeedStore
 from surrogate_ax_optuna.seeds import study_seeds
 from surrogate_ax_optuna.trials import read_recipe
@@ -147,12 +148,14 @@ def test_a_damaged_seed_is_named(make_study, generator, objective, space, tmp_pa
 def test_old_recipes_with_stored_seeds_are_refused_by_version(make_study, generator, objective, space, tmp_path):
     study = make_study(storage=sqlite(tmp_path / "study.db"), study_name="items")
     _search(study, generator, objective, space=space, total_trials=5)
-    record = dict(study.trials[0].user_attrs["surrogate:recipe"], version=1)
     frozen = study.trials[0]
-    frozen.set_user_attr("surrogate:recipe", record)
+    for name, value in frozen.system_attrs.items():  # earlier releases wrote user attributes
+        frozen.set_user_attr(name, value)
+    frozen.system_attrs = {}
+    frozen.set_user_attr("surrogate:recipe", dict(attributes(frozen)["surrogate:recipe"], version=1))
     old = make_study()
     old.add_trial(frozen)
-    old.set_user_attr("surrogate:study", study.user_attrs["surrogate:study"])
+    old.set_user_attr("surrogate:study", study_attributes(study)["surrogate:study"])
     for search in (
         lambda: portfolio(old, generator, seeds=tmp_path / "study-seeds"),
         lambda: _search(old, generator, objective, space=space),

@@ -1,4 +1,4 @@
-"""One of several processes on a study: `worker.py DATABASE TOTAL LOG` notes the size of each batch that it makes."""
+"""One of several processes on a study: `worker.py DATABASE TOTAL LOG SAMPLER` notes the size of each of its batches."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import torch
 from optuna.samplers import RandomSampler
 
 from surrogate_ax import FunctionGenerator, Metric, Objective
-from surrogate_ax_optuna import optimize, sqlite
+from surrogate_ax_optuna import SurrogateSampler, optimize, sqlite
 
 
-def main(path: str, total: int, log: str) -> None:
+def main(path: str, total: int, log: str, sampler: str) -> None:
     def generate(z: torch.Tensor) -> torch.Tensor:
         with open(log, "a") as notes:
             notes.write(json.dumps({"process": os.getpid(), "n": len(z)}) + "\n")
@@ -28,7 +28,7 @@ def main(path: str, total: int, log: str) -> None:
     study = optuna.create_study(
         study_name="shared",
         storage=sqlite(path),
-        sampler=RandomSampler(seed=0),
+        sampler=SurrogateSampler() if sampler == "planned" else RandomSampler(seed=0),
         direction="maximize",
         load_if_exists=True,
     )
@@ -37,4 +37,4 @@ def main(path: str, total: int, log: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])
