@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import numpy as np
 import pytest
 
-from surrogate_ax import Gaussian
+from surrogate_ax import FunctionGenerator, Gaussian
 from surrogate_ax.errors import MismatchError
+from surrogate_ax.execution.session import begin_record
 from surrogate_ax.generation.identity import LATER_PARTS, compare
 from surrogate_ax.generation.probe import probe_text, same_probe
 from surrogate_ax.generation.recipe import check_fingerprint
@@ -119,3 +121,19 @@ def test_a_resume_names_what_changed():
 
 def test_the_first_parts_are_not_among_the_later():
     assert not {"pipeline", "weights", "revision", "call", "prior", "function", "under each of"} & set(LATER_PARTS)
+
+
+def power(z, digit):
+    return z**digit
+
+
+def test_a_search_refuses_another_partial_of_its_function_and_goes_on_from_an_older_record(caplog):
+    first, other = (FunctionGenerator(partial(power, digit=digit), (2,)) for digit in (3, 7))
+    record = {"version": 2, "plan": {}, "generator": dict(first.fingerprint)}
+    assert begin_record(record, {}, first, None, study="study") == record
+    with pytest.raises(MismatchError, match=r"another one \(arguments: digit=3 -> digit=7\)"):
+        begin_record(record, {}, other, None, study="study")
+    older = {name: first.fingerprint[name] for name in ("function", "revision", "prior")}
+    assert caplog.text == ""
+    begin_record({**record, "generator": older}, {}, other, None, study="study")
+    assert "says nothing of arguments, closure, code that could be compared" in caplog.text
