@@ -39,8 +39,6 @@ class AxSweep:
     """
 
     def __init__(self, sweep: SweepFile, components: SweepComponents) -> None:
-        if sweep.storage is not None and "://" in sweep.storage:
-            raise sweep.error("storage", f"expected a file for Ax's snapshot, got {storages.display_name(sweep)}.")
         self._sweep = sweep
         self._components = components
         self._strategy = _strategy(sweep)

@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 from surrogate_ax.arrays import Array
 from surrogate_ax.errors import GenerationError, check_counts
 from surrogate_ax.execution.executor import Candidate, Executor
+from surrogate_ax.execution.stops import check_stop
 from surrogate_ax.policies.history import History, Round
 from surrogate_ax.policies.proposer import Proposer
 from surrogate_ax.scoring.evaluator import Evaluations
@@ -121,6 +122,7 @@ def run(
     stopping = False
     try:
         while not stopping or pending:
+            check_stop()
             history = _with_pending(host.history(), pending)
             ended = len(history.terms)
             stopping = stopping or ended >= total or time.monotonic() >= end
@@ -131,6 +133,7 @@ def run(
             asked = host.ask(wanted, round) if round is not None and wanted >= 1 else []
             if round is not None and asked:
                 pending = [*pending, *asked]
+                check_stop()
                 executor.submit(asked, round.space.bank)
             elif not pending and not stopping:  # other workers hold what is left of the round
                 time.sleep(POLL)

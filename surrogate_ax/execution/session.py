@@ -22,6 +22,7 @@ from surrogate_ax.execution.loop import Callback, Host, run
 from surrogate_ax.execution.pipelined import Pipelined
 from surrogate_ax.execution.progress import ProgressBar
 from surrogate_ax.execution.records import SearchStatus
+from surrogate_ax.execution.stops import stoppable
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
 from surrogate_ax.generation.protocols import Generator, Steppable
 from surrogate_ax.generation.recipe import check_fingerprint
@@ -187,7 +188,7 @@ class Session:
         """
         objective = self.evaluator.objective
         bar = ProgressBar(objective, host.history(), self.total_trials, status) if progress else None
-        with bar or contextlib.nullcontext():
+        with bar or contextlib.nullcontext(), stoppable():
             run(
                 host,
                 self.proposer,

@@ -221,6 +221,13 @@ REFUSED = [
     ({"storage": "sweep_parts.py/x.db"}, "s.yaml:7: storage: "),
     ({"storage": "other.db"}, "other.db is a database of something else; its tables are ['theirs']"),
     ({"storage": "nosuch://me:secret@host/x"}, "storage: nosuch://***@host/x cannot be opened (NoSuchModuleError"),
+    ({"storage": "':memory:'"}, "s.yaml:7: storage: path: expected a database file, got ':memory:'"),
+    ({"storage": "'sqlite://'"}, "which is none, so that nothing would be kept"),
+    ({"storage": "runs/"}, "s.yaml:7: storage: expected a file, got the folder 'runs/'"),
+    ({"storage": "'postgresql://me:secret'"}, "got postgresql://***, which cannot be read"),
+    ({"storage": ".", "backend": "ax"}, "s.yaml:7: storage: path: expected a database file, got '.'"),
+    ({"storage": "s.db", "backend": "ax"}, "Name the snapshot NAME.json"),
+    ({"storage": "'sqlite:///s.json'", "backend": "ax"}, "expected a file for Ax's snapshot, got sqlite:///s.json"),
     ({"storage": "optuna.db", "name": "theirs"}, "study 'theirs' in optuna.db was not made by `surrogate-ax sweep`"),
 ]
 
@@ -336,6 +343,7 @@ def test_where_things_are(sweep: Sweep) -> None:
     assert shown() == ("s.db", "s-previews")
     assert shown(storage="runs/all.db") == ("runs/all.db", "all-previews")
     assert shown(storage="sqlite:///all.db") == ("all.db", "all-previews")
+    assert shown(storage="'sqlite:///who is it%3F.db'") == ("who is it?.db", "who is it?-previews")
     assert shown(storage="postgresql://me:secret@host/db") == ("postgresql://***@host/db", "s-previews")
     assert shown(backend="ax", storage="x.json") == ("x.db", "x-previews")
     assert storage_file(read_sweep(sweep.folder / "s.yaml")) == sweep.folder / "x.db"
