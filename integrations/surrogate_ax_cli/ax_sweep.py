@@ -8,7 +8,7 @@ from typing import Any
 
 from ax.api.client import Client
 
-from surrogate_ax.execution.records import SearchRecord
+from surrogate_ax.execution.records import SearchRecord, TrialCopy
 from surrogate_ax_cli import storages
 from surrogate_ax_cli.assembly import SweepComponents
 from surrogate_ax_cli.components import build
@@ -21,8 +21,10 @@ from surrogate_ax_platform import (
     load_client,
     optimize,
     read_record,
+    trial_copies,
     write_report,
 )
+from surrogate_ax_platform.records import EXPERIMENT
 
 MODELS = ("coefficients", "ax")
 
@@ -72,6 +74,7 @@ class AxSweep:
             conditions=sweep.conditions,
             previews=storages.make_previews(sweep),
         )
+        mirrored.rebuild(self._copies(client), components.objective)
         optimize(
             client,
             components.generator,
@@ -86,6 +89,11 @@ class AxSweep:
             callbacks=[mirrored],
             device=components.device,
         )
+
+    def _copies(self, client: Client) -> list[TrialCopy]:
+        """What the client holds; nothing where a kill came before its first trial had ended."""
+        begun = EXPERIMENT in client._experiment._properties
+        return trial_copies(client, self._components.objective) if begun else []
 
     def report(self, path: Path, items: int) -> Path:
         """Write the experiment as one HTML file, with so many of the best outputs."""

@@ -71,6 +71,21 @@ class EndedTrial:
         return [float(values.get(name, math.nan)) for name in names]
 
 
+@dataclass(frozen=True)
+class TrialCopy:
+    """An ended trial with what a copy of it elsewhere shows beside its record.
+
+    Args:
+        trial: as its host keeps it.
+        params: its parameters: the point in the box, where it has one, and the searched conditions.
+        reason: why it failed, None if it did not.
+    """
+
+    trial: EndedTrial
+    params: Mapping[str, Any]
+    reason: str | None = None
+
+
 def result_record(evaluations: Evaluations, i: int) -> dict[str, Any]:
     """What a host records of item i, JSON-able: every metric, NFE, seconds, the step where it was stopped.
 

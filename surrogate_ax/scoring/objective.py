@@ -7,6 +7,7 @@ generator; it checks what the score returns once, for every host.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, get_args
@@ -104,7 +105,10 @@ class Objective:
         Raises:
             ScoreError: a missing or undeclared metric, another length than n, or values that are not numbers.
         """
-        returned, n = self.score(outputs, conditions), len(conditions)
+        process, n = os.getpid(), len(conditions)
+        returned = self.score(outputs, conditions)
+        if os.getpid() != process:  # a copy of the process, which the score has forked and returned in
+            os._exit(1)  # it must not go on with a search that is not its own
         if not isinstance(returned, Mapping):
             if len(self.metrics) > 1:
                 raise ScoreError(

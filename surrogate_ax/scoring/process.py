@@ -24,7 +24,7 @@ import torch
 from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, ScoreError, ScoreProcessError, ScoreTimeoutError, UnsupportedError
 from surrogate_ax.media.structures import Structure
-from surrogate_ax.scoring import process_worker as score_worker
+from surrogate_ax.scoring import process_keeper, process_worker
 from surrogate_ax.scoring.process_worker import Message, receive, send
 
 START = 600.0  # seconds that importing the function may take
@@ -34,9 +34,9 @@ class SubprocessScore:
     """A score function, called in a process of its own that is killed when it takes too long.
 
     The process starts at once, so that a function that cannot be imported is refused at once, and again after it was
-    killed or crashed. It is in a session of its own: programs that the score starts are killed with it, and Ctrl-C
-    reaches the caller only. What the score prints goes to standard error. Calls come one at a time; the state of the
-    function's module is kept between them.
+    killed or crashed. Programs that the score starts are killed with it: on Linux also those in sessions of their own,
+    elsewhere those of its group of processes. Ctrl-C reaches the caller only. What the score prints goes to standard
+    error. Calls come one at a time; the state of the function's module is kept between them.
 
     An item whose score takes too long, crashes the process or raises fails alone, as an `Evaluator` sees to.
 
@@ -92,6 +92,9 @@ class SubprocessScore:
                 self._start()
             limit = None if self._timeout is None else self._timeout * len(conditions)
             reply, values = self._ask(message, arrays, [START, limit])
+            if not reply.keys() & {"values", "raised", "unfit"}:
+                self._end()
+                raise ScoreProcessError("what its process answered is no message; something else wrote it")
         if "raised" in reply:
             raise ScoreProcessError(reply["raised"]) from RuntimeError(reply["trace"])
         if "unfit" in reply:
@@ -116,7 +119,7 @@ class SubprocessScore:
     def _start(self) -> None:
         self._end()
         self._process = subprocess.Popen(  # noqa: S603  this interpreter, on a file of this package
-            [sys.executable, score_worker.__file__],
+            [sys.executable, process_keeper.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -146,12 +149,14 @@ class SubprocessScore:
         except BaseException as error:
             _kill(process)
             self._end()
-            if not isinstance(error, EOFError | OSError):
+            if not isinstance(error, Exception):
                 raise
             if self._closed:
                 raise ArgumentError("score: it was closed while it was running.") from None
             if expired.is_set():
                 raise ScoreTimeoutError(f"took longer than {limit:g} s, so its process was killed") from None
+            if not isinstance(error, EOFError | OSError):
+                raise ScoreProcessError("what its process answered is no message; something else wrote it") from error
             raise ScoreProcessError(f"its process ended {_how(process.returncode)}") from None
         if expired.is_set():  # just in time: the reply counts, but the process is dead
             self._end()
@@ -188,6 +193,10 @@ def _deadline(process: subprocess.Popen[bytes], seconds: float | None, expired: 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a process and what it has started; it leads a group of its own."""
+    if sys.platform.startswith("linux"):
+        process.terminate()  # the keeper, which kills what is below it and ends
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(2 * process_keeper.CLEARING)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if os.name == "posix":
             os.killpg(process.pid, signal.SIGKILL)
@@ -200,7 +209,7 @@ def _bury(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(OSError):  # what could not be written any more
         cast(BinaryIO, process.stdin).close()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(score_worker.GRACE / 2)
+        process.wait(process_worker.GRACE / 2)
     _kill(process)
     process.wait()
     cast(BinaryIO, process.stdout).close()
@@ -220,7 +229,7 @@ def _how(code: int | None) -> str:
 
 
 def _pack(value: Any, arrays: list[Array]) -> Any:
-    """JSON that stands for a value; its arrays are appended. `score_worker.unpack` is the inverse.
+    """JSON that stands for a value; its arrays are appended. `process_worker.unpack` is the inverse.
 
     Raises:
         UnsupportedError: it cannot travel.
