@@ -15,6 +15,7 @@ from surrogate_ax_cli.components import build
 from surrogate_ax_cli.sweep import SWEEP_ATTR, check_sweep_record, sweep_record
 from surrogate_ax_cli.sweep_file import SweepFile
 from surrogate_ax_optuna import mirror
+from surrogate_ax_optuna.storage import reachable
 from surrogate_ax_platform import (
     configure_experiment,
     generation_strategy,
@@ -57,7 +58,8 @@ class AxSweep:
         """
         if not self._snapshot.exists():
             return None
-        return read_record(self._load(), self._components.objective)
+        with storages.reading(self._sweep):
+            return read_record(self._load(), self._components.objective)
 
     def run(self) -> None:
         """Load or make the client and go on to the budget.
@@ -68,13 +70,14 @@ class AxSweep:
         sweep, components = self._sweep, self._components
         planned = sweep.checkpoints is None
         client = self._load() if self._snapshot.exists() else self._new()
-        mirrored = mirror(
-            storages.make_storage(sweep),
-            name=sweep.name,
-            conditions=sweep.conditions,
-            previews=storages.make_previews(sweep),
-        )
-        mirrored.rebuild(self._copies(client), components.objective)
+        with reachable():
+            mirrored = mirror(
+                storages.make_storage(sweep),
+                name=sweep.name,
+                conditions=sweep.conditions,
+                previews=storages.make_previews(sweep),
+            )
+            mirrored.rebuild(self._copies(client), components.objective)
         optimize(
             client,
             components.generator,
@@ -117,7 +120,7 @@ class AxSweep:
 
     def _load(self) -> Client:
         client = load_client(self._snapshot)
-        recorded = client._experiment._properties.get(SWEEP_ATTR)
+        recorded = client._experiment._properties.get(SWEEP_ATTR)  # checked for its type as well
         check_sweep_record(self._sweep, recorded, f"experiment {client._experiment.name!r} in {self._snapshot}")
         return client
 

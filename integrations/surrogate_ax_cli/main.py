@@ -98,7 +98,7 @@ def sweep(
     with _errors_reported(), interruptible(_say), _libraries_quiet():
         from surrogate_ax_cli.dry_run import estimate, plan_lines
         from surrogate_ax_cli.storages import display_name
-        from surrogate_ax_cli.sweep import summary, summary_lines, try_out
+        from surrogate_ax_cli.sweep import check_works, summary, summary_lines
 
         sweep_file, components, host = _open_sweep(file)
         record = host.load_record()
@@ -111,8 +111,8 @@ def sweep(
             return
         if record is None:
             _say("trying one output before anything is written")
-            for reason in try_out(sweep_file, components).reasons.values():
-                _say(f"warning: the output failed: {reason}")
+            for failure in check_works(sweep_file, components):
+                _say(f"warning: the output failed: {failure}")
         host.run()
         record = host.load_record()
         if record is None:
@@ -280,6 +280,11 @@ def _errors_reported(
     except KeyboardInterrupt:
         _say(f"\n{interrupted}")
         raise typer.Exit(INTERRUPTED) from None
+    except SystemExit as error:  # a sweep must not end as if it were done
+        from surrogate_ax.scoring.traces import origin, trace_of
+
+        _say(f"error: generator or score called sys.exit({error.code!r}) ({origin(trace_of(error))}). Raise an error.")
+        raise typer.Exit(FAILED) from None
     except Exception as error:
         from surrogate_ax.errors import SurrogateError, UnsupportedError
 

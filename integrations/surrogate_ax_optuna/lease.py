@@ -31,6 +31,7 @@ from optuna.storages import BaseStorage
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import FrozenTrial
 
+from surrogate_ax.checks import mapping, number
 from surrogate_ax_optuna.attributes import LEASE_ATTR
 
 INTERVAL, GRACE = 20, 120  # seconds between beats, and without one until a trial is abandoned
@@ -138,7 +139,8 @@ def heartbeat_of(storage: BaseStorage) -> BaseHeartbeat | None:
 def _deadline(trial: FrozenTrial) -> float:
     lease = trial.user_attrs.get(LEASE_ATTR)
     if lease is not None:
-        return float(lease["until"])
+        until = lease.get("until") if isinstance(lease, dict) else lease
+        return number(until, f"study: trial {trial.number}, {LEASE_ATTR}", finite=False)
     start: datetime.datetime | None = trial.datetime_start  # made by an earlier release
     return start.timestamp() + GRACE if start is not None else 0.0
 
@@ -157,7 +159,8 @@ def _beaten(study: optuna.Study) -> set[int]:
 
 def owner_of(trial: FrozenTrial) -> str:
     """Who leased a trial, as machine/process/start/number; empty for a trial without a lease."""
-    return str(trial.user_attrs.get(LEASE_ATTR, {}).get("owner", ""))
+    lease = trial.user_attrs.get(LEASE_ATTR, {})
+    return str(mapping(lease, f"study: trial {trial.number}, {LEASE_ATTR}").get("owner", ""))
 
 
 def _process() -> str:
@@ -172,6 +175,8 @@ def has_ended(owner: str) -> bool:
         return False
     try:
         os.kill(int(parts[1]), 0)  # signal 0 only asks
+    except (ValueError, OverflowError):  # no number of a process: the record was altered
+        return False
     except ProcessLookupError:
         return True
     except PermissionError:  # another user's

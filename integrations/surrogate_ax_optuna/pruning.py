@@ -16,6 +16,8 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from surrogate_ax.arrays import Array
+from surrogate_ax.checks import mapping, show
+from surrogate_ax.errors import ArgumentError
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.attributes import ESTIMATES_ATTR
 
@@ -50,5 +52,9 @@ def report_to_pruner(
 
 def checkpoint_estimates(trial: FrozenTrial) -> dict[int, float]:
     """Estimates of the optimised metric by step: what was reported, or kept beside it."""
-    kept = trial.user_attrs.get(ESTIMATES_ATTR, {})
+    where = f"study: trial {trial.number}, {ESTIMATES_ATTR}"
+    kept = mapping(trial.user_attrs.get(ESTIMATES_ATTR, {}), where)
+    wrong = [step for step in kept if not step.isdecimal()]
+    if wrong:
+        raise ArgumentError(f"{where}: expected numbers of steps, got {show(wrong[0])}.")
     return trial.intermediate_values | {int(step): value for step, value in kept.items()}

@@ -8,6 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from torch import Tensor
 
+from surrogate_ax.checks import mapping
 from surrogate_ax.errors import MismatchError
 from surrogate_ax.execution.records import EndedTrial, HistoryBuilder, SearchRecord, SearchStatus
 from surrogate_ax.generation.recipe import Recipe
@@ -102,7 +103,9 @@ def study_objective(study: optuna.Study) -> Objective:
         MismatchError: the study has no such record.
     """
     attributes = study.user_attrs
-    recorded = attributes[STUDY_ATTR]["metrics"] if STUDY_ATTR in attributes else attributes.get(METRICS_ATTR)
+    recorded = attributes.get(METRICS_ATTR)
+    if STUDY_ATTR in attributes:
+        recorded = mapping(attributes[STUDY_ATTR], f"study {study.study_name!r}, {STUDY_ATTR}").get("metrics")
     if recorded is None:
         raise MismatchError(
             f"study {study.study_name!r}: no record of its metrics, which `optimize` makes; pass `objective` otherwise."

@@ -17,7 +17,8 @@ import math
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from surrogate_ax.errors import MismatchError
+from surrogate_ax.checks import show, whole
+from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax_optuna.attributes import REASON_ATTR, RECIPE_ATTR, ROUND_ATTR
@@ -40,7 +41,10 @@ def read_recipe(trial: FrozenTrial) -> Recipe:
         raise MismatchError(
             f"study: trial {trial.number} has no recipe, so something else made it. Use a study of its own."
         )
-    return Recipe.from_json(trial.user_attrs[RECIPE_ATTR])
+    try:
+        return Recipe.from_json(trial.user_attrs[RECIPE_ATTR])
+    except ArgumentError as error:
+        raise ArgumentError(f"study: trial {trial.number} has a recipe that was altered. {error}") from error
 
 
 def is_told(trial: FrozenTrial) -> bool:
@@ -69,12 +73,16 @@ def is_lost(trial: FrozenTrial) -> bool:
 def parent_of(trial: FrozenTrial) -> int | None:
     """Number of the trial that a trial repeats."""
     history = trial.system_attrs.get(RETRIES)
-    return int(history[-1]) if history else None
+    if not history:
+        return None
+    if not isinstance(history, list):
+        raise ArgumentError(f"study: trial {trial.number}, {RETRIES}: expected numbers of trials, got {show(history)}.")
+    return whole(history[-1], f"study: trial {trial.number}, {RETRIES}", least=0)
 
 
 def round_of(trial: FrozenTrial) -> int:
     """A trial's round."""
-    return int(trial.user_attrs.get(ROUND_ATTR, 0))
+    return whole(trial.user_attrs.get(ROUND_ATTR, 0), f"study: trial {trial.number}, {ROUND_ATTR}")
 
 
 def when_ended(trial: FrozenTrial) -> tuple[float, int]:

@@ -15,12 +15,14 @@ from typing import Any
 
 import torch
 
+from surrogate_ax.checks import mapping, number, whole
 from surrogate_ax.errors import ArgumentError, MismatchError, check_counts
 from surrogate_ax.execution.early_stopping import EarlyStopping, check_checkpoints
 from surrogate_ax.execution.executor import Executor, Synchronous
 from surrogate_ax.execution.loop import Callback, Host, run
 from surrogate_ax.execution.pipelined import Pipelined
 from surrogate_ax.execution.progress import ProgressBar
+from surrogate_ax.execution.recorded_plan import read_plan
 from surrogate_ax.execution.records import SearchStatus
 from surrogate_ax.execution.stops import stoppable
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
@@ -88,6 +90,7 @@ class Session:
     ) -> None:
         self.evaluator = Evaluator(generator, objective, catch=catch)
         check_counts(batch_size=batch_size)
+        whole(rng, "rng")
         parts = {"space": space, "policy": policy, "checkpoints": tuple(checkpoints), "keep_fraction": keep_fraction}
         check_extent(total_trials, budget, **parts)
         check_space(space, policy, generator)
@@ -125,7 +128,7 @@ class Session:
         """
         facts = {k: v for k, v in self._facts.items() if not (inside and recorded and k in ("space", "rng"))}
         record = begin_record(recorded, facts, self.evaluator.generator, self._plan, study=study)
-        self._plan = Plan.from_json(record["plan"])
+        self._plan = read_plan(record["plan"], study)
         if self._budget is not None:
             spent = self._plan.spend(self._budget, stops=not self._overlap)
             self.total_trials, self._checkpoints, self._keep_fraction = spent
@@ -186,6 +189,8 @@ class Session:
             status: what the study holds, said above the bar.
             in_generations: as for `executor`.
         """
+        if timeout is not None and number(timeout, "timeout", finite=False) != timeout:
+            raise ArgumentError(f"timeout: expected seconds, got {timeout}.")
         objective = self.evaluator.objective
         bar = ProgressBar(objective, host.history(), self.total_trials, status) if progress else None
         with bar or contextlib.nullcontext(), stoppable():
@@ -240,11 +245,12 @@ def begin_record(
     if recorded is None:
         made = {"version": RECORD_VERSION, "generator": dict(generator.fingerprint), "plan": planned.to_json()}
         return made | dict(facts)
-    if recorded.get("version") not in (1, RECORD_VERSION) or "plan" not in recorded:
+    recorded = mapping(recorded, f"{study}, its record of the search")
+    if recorded.get("version") not in (1, RECORD_VERSION) or not {"plan", "generator"} <= recorded.keys():
         raise MismatchError(
             f"{study}: made by version {recorded.get('version')} of this record, this release reads {RECORD_VERSION}."
         )
-    check_fingerprint(recorded["generator"], generator, what="search")
+    check_fingerprint(mapping(recorded["generator"], f"{study}, its generator"), generator, what="search")
     differing = [
         f"{name}: {recorded[name]} -> {fact}" for name, fact in facts.items() if recorded.get(name, fact) != fact
     ]

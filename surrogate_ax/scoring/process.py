@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from surrogate_ax.arrays import Array
+from surrogate_ax.checks import number
 from surrogate_ax.errors import ArgumentError, ScoreError, ScoreProcessError, ScoreTimeoutError, UnsupportedError
 from surrogate_ax.media.structures import Structure
 from surrogate_ax.scoring import process_keeper, process_worker
@@ -59,7 +60,7 @@ class SubprocessScore:
             raise ArgumentError(
                 f"function: expected 'package.module:function', which another process can import, got {function!r}."
             )
-        if timeout is not None and not 0 < timeout < float("inf"):
+        if timeout is not None and not 0 < number(timeout, "timeout", finite=False) < float("inf"):
             raise ArgumentError(f"timeout: expected a positive number of seconds, or None, got {timeout}.")
         self._function = function
         self._timeout = timeout
@@ -181,7 +182,7 @@ def _deadline(process: subprocess.Popen[bytes], seconds: float | None, expired: 
         expired.set()
         _kill(process)
 
-    timer = threading.Timer(seconds, expire)
+    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), expire)
     timer.daemon = True
     timer.start()
     try:

@@ -108,7 +108,7 @@ def _has_children() -> bool:
 
 def _buried() -> list[tuple[int, int]]:
     """Children that have ended, and how."""
-    found = []
+    found = list[tuple[int, int]]()
     while True:
         try:
             process, status = os.waitpid(-1, os.WNOHANG)
