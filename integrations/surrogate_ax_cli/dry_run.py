@@ -45,7 +45,7 @@ def estimate(sweep: SweepFile, components: SweepComponents, record: SearchRecord
         "seed": sweep.seed,
         "plan": _plan(sweep, components),
         "sampler": str(sweep.sampler) if sweep.sampler else AUTO,
-        "proposes": _who_proposes(sweep, components),
+        "proposes": who_proposes(sweep, components),
         "conditions": {name: _values(searched) for name, searched in sweep.conditions.items()},
         "checkpoints": list(checkpoints),
         "keep_fraction": components.plan.keep_fraction if sweep.checkpoints is None else None,
@@ -96,7 +96,7 @@ def _plan(sweep: SweepFile, components: SweepComponents) -> list[str]:
     return [*steps, f"{rest} proposals that learn from earlier trials, in {rounds}"]
 
 
-def _who_proposes(sweep: SweepFile, components: SweepComponents) -> str:
+def who_proposes(sweep: SweepFile, components: SweepComponents) -> str:
     """Who says where the trials lie."""
     if components.planned:
         return "the planned search proposes"
