@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="float32", choices=list(TOLERANCE))
     parser.add_argument("--offload", action="store_true", help="keep on the device only the part that computes")
-    parser.add_argument("--prompt", default="a red car")
+    parser.add_argument("--prompt", default="red hat")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--largest", type=int, default=64, help="largest batch tried")
     parser.add_argument("--call", action="append", default=[], help="further call arguments, as height=512")

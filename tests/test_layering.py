@@ -29,6 +29,7 @@ FLOORS = (
     ("generation",),
     ("scoring",),
     ("policies",),
+    ("editing",),
     ("execution",),
     ("analysis", "report"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import sys
 from collections.abc import Iterator
@@ -11,20 +12,23 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from surrogate_ax import SurrogateSpace, plan
+from surrogate_ax.latents.seeds import Draw
+from surrogate_ax.policies.history import Round
+
 FOLDER = Path(__file__).parents[1] / "examples/benchmarks/search"
-PARTS = ("embedded", "pool", "objectives", "lockstep", "library", "peers", "validity", "run", "tune", "classifier",
-         "dataset")  # fmt: skip
+PARTS = ("embedded", "pool", "objectives", "lockstep", "library", "drives", "peers", "validity", "run", "report",
+         "report_drives", "tune", "classifier", "dataset")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
-    """The modules, with an empty cache and the first draws' images made by a function."""
+    """The modules, with an empty cache: images are made by a function."""
     before, names = list(sys.path), set(sys.modules)
     sys.path.insert(0, str(FOLDER))
     patch = pytest.MonkeyPatch()
     patch.setenv("SEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
     modules = SimpleNamespace(**{name: importlib.import_module(name) for name in PARTS})
-    patch.setattr(modules.pool, "read", lambda name: np.zeros((0, 16, 16, 3), np.float32))
     yield modules
     patch.undo()
     sys.path[:] = before
@@ -66,12 +70,17 @@ def test_what_is_not_feasible_is_worth_nothing(bench: SimpleNamespace) -> None:
 
 @pytest.mark.parametrize("where", ["symmetry", "constrained", "two"])
 def test_every_peer_spends_its_budget_on_latents_of_the_right_norm(bench: SimpleNamespace, where: str) -> None:
-    methods = {name: method for name, method in bench.run.METHODS.items() if "+ GP" not in name}
     task, made = bench.objectives.task(where), bench.lockstep.Images(Model())
+    slow = ("O3 + GP", "GP in one random box")
+    methods = {
+        name: method
+        for name, method in bench.run.METHODS.items()
+        if name not in slow and bench.drives.takes(name, task)
+    }
     traces = bench.lockstep.run([(task, method(task, 0, 44)) for method in methods.values()], made)
     for method, trace in zip(methods, traces, strict=True):
         x, values = trace.joined()
-        stops = method == bench.run.OURS and where != "two"
+        stops = (method == bench.run.OURS or "stopping" in method) and where != "two"
         assert (len(x) > 66) if stops else (len(x) == 44)
         assert x.shape == (sum(trace.sizes), 768)
         assert 44 * 8 - 8 < sum(trace.nfe) <= 44 * 8
@@ -147,3 +156,72 @@ def test_settings_are_ranked_over_the_cells_that_all_of_them_have(
     bench.run.append(made, [row(bench.run, f"sep-CMA-ES: {name}", repeat, best) for name, repeat, best in lines])
     assert tune.table().splitlines()[2:] == ["| sep-CMA-ES | as written | 2.00 | 2 |",
                                              "| sep-CMA-ES | size 6 | **1.00** | 2 |"]  # fmt: skip
+
+
+def test_points_of_a_box_are_those_that_a_round_decodes(bench: SimpleNamespace) -> None:
+    space = SurrogateSpace.sample(bench.library.PRIOR, seeds=4, rng=0)
+    u, noise = np.random.default_rng(0).random((5, 3)), [Draw(9, i) for i in range(5)]
+    for fresh in (0.0, 0.4, 1.0):
+        round = Round(dataclasses.replace(space, fresh=fresh), 0, 5)
+        decoded = [
+            round.point({f"u{k}": x for k, x in enumerate(row)}, draw) for row, draw in zip(u, noise, strict=True)
+        ]
+        for own, other in zip(bench.library.points(round, u, noise), decoded, strict=True):
+            assert dict(own) == pytest.approx(dict(other))
+
+
+def test_a_host_is_asked_for_every_trial_but_the_draws(bench: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, begun = list[int](), list[int]()
+
+    class Counting(bench.library.Uniform):  # type: ignore[misc, name-defined]
+        def __init__(self, task: object, axes: int, repeat: int) -> None:
+            begun.append(repeat)
+            super().__init__(task, axes, repeat)
+
+        def ask(self, n: int) -> np.ndarray:
+            asked.append(n)
+            return super().ask(n)
+
+    monkeypatch.setitem(bench.drives.HOSTS, "counting", Counting)
+    task = bench.objectives.task("symmetry")
+    (trace,) = bench.lockstep.run(
+        [(task, bench.drives.drives(task, 0, 44, host="counting"))], bench.lockstep.Images(Model())
+    )
+    planned = plan(44, dim=768, proposes=True)
+    assert sum(asked) == 44 - planned.draws
+    assert len(set(begun)) == 1 + len(asked) == len(trace.sizes)  # a sampler a round, the draws' among them
+    stopping = bench.drives.drives(task, 0, 44, host="counting", stops=True)
+    (trace,) = bench.lockstep.run([(task, stopping)], bench.lockstep.Images(Model()))
+    assert sum(trace.sizes) == plan(44, dim=768, steps=8, proposes=True).trials(44) > 66
+
+
+def test_the_report_tells_whose_boxes_are_better(bench: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    report, drives = bench.report, bench.report_drives
+    monkeypatch.setattr(report, "draws_to_match", lambda name, worth: float(np.exp(worth)))
+    monkeypatch.setattr(report, "plain", lambda name, n: np.arange(10.0))
+    worths = {"CMA-ES drives": 8.0, "CMA-ES in one O3 box": 5.0, "CMA-ES in one random box": 4.0, bench.run.WHOLE: 8.1}
+    found = {
+        (method, "palette", 100): {r: row(bench.run, method, r, worth + r % 3) for r in range(9)}
+        for method, worth in worths.items()
+    }
+    ranks = drives.ranked(found, 100, "CMA-ES")
+    assert [line.split()[-1] for line in ranks] == ["ok"] * 3
+    (mean, low, high), over = drives.ratio(found, 100, "CMA-ES drives", bench.run.WHOLE)
+    assert (mean, low, high, over) == (pytest.approx(-0.1), pytest.approx(-0.1), pytest.approx(-0.1), "9 cells")
+    lines = drives.against_plan(found, 100, "CMA-ES drives")
+    assert "palette 81" in lines[0]  # exp(9) / 100, the median repeat's
+    assert lines[1].endswith("81 >=30 ok")
+    assert "-0.1 >-0.4 ok" in lines[2]
+    assert (
+        "9 cells"
+        in drives.against_uniform(
+            {**found, ("uniform drives", "palette", 100): found["CMA-ES drives", "palette", 100]}, 100, "CMA-ES"
+        )[0]
+    )
+    assert "| CMA-ES drives | not run | 70.8" in drives.markdown(found)
+
+
+def test_without_a_pool_images_are_made_when_asked_for(bench: SimpleNamespace) -> None:
+    assert bench.lockstep.Images(Model()).kept == {}
+    with pytest.raises(FileNotFoundError, match="Make them once"):
+        bench.pool.read("a")

@@ -71,6 +71,9 @@ class Counted:
     def select(self, states: Any, rows: Any) -> Any:
         return self._generator.select(states, rows)
 
+    def latents(self, state: Any) -> Any:
+        return self._generator.latents(state)
+
     def estimate(self, state: Any) -> Any:
         return self._generator.estimate(state)
 

@@ -12,8 +12,8 @@ from importlib import import_module
 from typing import Any
 
 from surrogate_ax.errors import ArgumentError, GenerationError, SurrogateError
+from surrogate_ax.execution.budget import check_overlap, stoppable_steps
 from surrogate_ax.execution.early_stopping import check_checkpoints
-from surrogate_ax.execution.session import check_overlap, stoppable_steps
 from surrogate_ax.generation.conditions import Choice
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.policies.history import Policy

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from surrogate_ax.execution.budget import why_whole
 from surrogate_ax.execution.records import SearchRecord
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax_cli.assembly import SweepComponents
@@ -48,6 +49,7 @@ def estimate(sweep: SweepFile, components: SweepComponents, record: SearchRecord
         "proposes": who_proposes(sweep, components),
         "conditions": {name: _values(searched) for name, searched in sweep.conditions.items()},
         "checkpoints": list(checkpoints),
+        "whole": "" if checkpoints else _why_whole(sweep, components),
         "keep_fraction": components.plan.keep_fraction if sweep.checkpoints is None else None,
         "pilot": {"trials": n, "failed": len(pilot.reasons), "nfe": float(pilot.nfe.sum()), "seconds": seconds},
         "nfe": float(pilot.nfe.mean()) * left * share,
@@ -67,6 +69,8 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     ]
     for name, values in plan["conditions"].items():
         lines.append(f"  searched    {name}: {values}")
+    if plan["whole"]:
+        lines.append(f"  checkpoints none: {plan['whole']}")
     if plan["checkpoints"]:
         steps = ", ".join(map(str, plan["checkpoints"]))
         kept = plan["keep_fraction"]
@@ -79,6 +83,14 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     if pilot["failed"]:
         lines.append(f"              {pilot['failed']} of the pilot's outputs failed")
     return [*lines, "nothing was written"]
+
+
+def _why_whole(sweep: SweepFile, components: SweepComponents) -> str:
+    """Why no output of a sweep is stopped half-way."""
+    if sweep.checkpoints is not None or sweep.policy:
+        return "the file says so" if sweep.checkpoints is not None else "the policy of the file has none"
+    generator, objective = components.generator, components.objective
+    return why_whole(generator, objective, sweep.conditions, overlap=sweep.overlap)
 
 
 def _plan(sweep: SweepFile, components: SweepComponents) -> list[str]:

@@ -106,7 +106,7 @@ def open_generator(spec: str, study: optuna.Study) -> Generator:
     recorded = study_attributes(study).get(STUDY_ATTR)
     if recorded is None:
         raise MismatchError(f"study {study.study_name!r}: `optimize` did not make it, so it records no generator.")
-    generator = _embedded(recorded["generator"]) if spec == EMBEDDED else _call_factory(spec)
+    generator = _embedded(recorded["generator"]) if spec == EMBEDDED else call_factory(spec)
     if not isinstance(generator, Generator):
         raise ArgumentError(f"generator: expected {spec!r} to return a Generator, got {type(generator).__name__}.")
     check_fingerprint(recorded["generator"], generator, what="study")
@@ -121,7 +121,8 @@ def _embedded(fingerprint: Mapping[str, str]) -> Generator:
     return pipeline_generator(load_avatars(), **json.loads(fingerprint["call"]))
 
 
-def _call_factory(spec: str) -> Any:
+def call_factory(spec: str) -> Any:
+    """What a function without arguments returns, given as "package.module:function"."""
     module, _, factory = spec.partition(":")
     if not (module and factory):
         raise ArgumentError(f"generator: expected 'embedded' or 'package.module:factory', got {spec!r}.")

@@ -210,6 +210,35 @@ def inspect(
         typer.echo("\n".join(["", "Look at", *(f"  {path}" for path in drawn), *left_out]))
 
 
+@app.command()
+def edit(
+    picture: Annotated[Path | None, typer.Argument(help="Image file; without one, eight avatars are edited.")] = None,
+    generator: Annotated[str, typer.Option(help="'embedded', or package.module:factory.")] = "embedded",
+    source: Annotated[str, typer.Option("--from", help="What the picture shows, a prompt.")] = "",
+    target: Annotated[str, typer.Option("--to", help="What it should show.")] = "",
+    score: Annotated[str | None, typer.Option(help="package.module:function; 0 or more: the target is there.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="Image file, bright where the picture may change.")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Edits that are made.")] = 4,
+    budget: Annotated[int | None, typer.Option(min=1, help="Edits that a search makes; needs --score.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures and recipes.")] = Path("edit-out"),
+) -> None:
+    """Change a picture by prompts, by a score or inside a mask; without a picture, show it on the embedded model."""
+    with _errors_reported("interrupted"), _libraries_quiet():
+        import_module("surrogate_ax_optuna")
+        from surrogate_ax_cli import edit as edits
+        from surrogate_ax_cli import edit_demo
+
+        if picture is None:
+            shown = edit_demo.run(seed)
+            text, names = edit_demo.lines(shown), edit_demo.draw(shown, out)
+            typer.echo("\n".join([*text, "", "Look at", *(f"  {out / name}" for name in names)]))
+            return
+        given = {"score": score, "mask": mask, "draws": draws, "budget": budget, "seed": seed}
+        found, names = edits.change(picture, out, generator=generator, source=source, target=target, **given)
+        typer.echo("\n".join(edits.lines(found, out, names)))
+
+
 def _open_sweep(file: Path) -> tuple[SweepFile, SweepComponents, SweepHost]:
     """A sweep file and what it names, built; nothing is written."""
     import_module("surrogate_ax_optuna")  # names the extra to install where it is missing

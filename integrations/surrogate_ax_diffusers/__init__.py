@@ -11,6 +11,8 @@ except ImportError as error:
     ) from error
 
 from surrogate_ax_diffusers.avatars import avatar_generator, encode_avatars, load_avatars
+from surrogate_ax_diffusers.editable import EditablePipelineGenerator
+from surrogate_ax_diffusers.encoding import EncodablePipelineGenerator
 from surrogate_ax_diffusers.factory import pipeline_generator
 from surrogate_ax_diffusers.families import FAMILIES, Family
 from surrogate_ax_diffusers.loading import load_pipeline
@@ -20,6 +22,8 @@ from surrogate_ax_diffusers.stepping import SteppablePipelineGenerator
 
 __all__ = [
     "FAMILIES",
+    "EditablePipelineGenerator",
+    "EncodablePipelineGenerator",
     "Family",
     "PipelineGenerator",
     "ProteinGenerator",

@@ -149,6 +149,12 @@ class Arguments:
                     )
 
 
+def blank_prompt(defaults: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, Any]:
+    """A condition under which a pipeline runs where nothing depends on its prompt."""
+    needed = "prompt" in defaults and "prompt" not in call and "prompt_embeds" not in call
+    return {"prompt": ""} if needed else {}
+
+
 def _same(a: Any, b: Any) -> bool:
     """Whether two values are one: texts and numbers by content, others by identity."""
     return a is b or (isinstance(a, (str, int, float)) and type(a) is type(b) and a == b)

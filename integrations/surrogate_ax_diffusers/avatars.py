@@ -6,23 +6,17 @@ image has the latent z = 3 atanh(x / 3). Made by `examples/train_avatars`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib.resources import files
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import diffusers
 import numpy as np
 import torch
-import transformers
 from PIL import Image
 from torch import Tensor
 
-from surrogate_ax.errors import ArgumentError, ShapeError
+from surrogate_ax_diffusers.embedded import load_embedded, unit_pixels
 from surrogate_ax_diffusers.factory import pipeline_generator
 from surrogate_ax_diffusers.families import Pipeline
-from surrogate_ax_diffusers.loading import load_pipeline
 from surrogate_ax_diffusers.pipeline import PipelineGenerator
 
 SIZE = 16
@@ -37,10 +31,7 @@ def load_avatars(dtype: torch.dtype = torch.float32) -> Pipeline:
     Returns:
         A `StableDiffusionPipeline` in evaluation mode, without a progress bar.
     """
-    with _quiet():
-        pipe = load_pipeline(Path(str(files(__package__) / "avatars")), dtype=dtype)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return load_embedded("avatars", dtype)
 
 
 def avatar_generator(prompt: str = "", *, steps: int = 12, guidance: float = 1.5, **options: Any) -> PipelineGenerator:
@@ -51,9 +42,14 @@ def avatar_generator(prompt: str = "", *, steps: int = 12, guidance: float = 1.5
         steps: denoising steps.
         guidance: classifier-free guidance scale; 1 switches it off and halves the cost.
         **options: further arguments of `pipeline_generator` or of the pipeline's call.
+
+    Raises:
+        ArgumentError: as `pipeline_generator`, and for prompts with words that the model does not know, or too many.
     """
     settings = {"prompt": prompt, "num_inference_steps": steps, "guidance_scale": guidance, "output_type": "np"}
-    return pipeline_generator(load_avatars(), **{**settings, **options})
+    encodes = not options.get("step_noise") and options.get("output_type") != "latent"
+    encoder = {"encoder": encode_avatars} if encodes else {}  # the VAE's own is left at zero
+    return pipeline_generator(load_avatars(), **{**encoder, **settings, **options})
 
 
 def encode_avatars(images: Sequence[Image.Image] | np.ndarray) -> Tensor:
@@ -69,38 +65,5 @@ def encode_avatars(images: Sequence[Image.Image] | np.ndarray) -> Tensor:
         ShapeError: images of another size or number of channels.
         ArgumentError: values outside [0, 1], or not finite.
     """
-    rows = images if isinstance(images, np.ndarray) else [_pixels(image) for image in images]
-    shapes = sorted({row.shape for row in rows})
-    if shapes != [(SIZE, SIZE, 3)]:
-        raise ShapeError(f"images: expected n images (height, width, channels) = ({SIZE}, {SIZE}, 3), got {shapes}.")
-    pixels = np.asarray(rows)
-    unit = pixels / 255.0 if pixels.dtype == np.uint8 else pixels.astype(np.float64)
-    if not (np.issubdtype(pixels.dtype, np.floating) or pixels.dtype == np.uint8) or not _in_unit(unit):
-        raise ArgumentError(f"images: expected uint8, or finite floats in [0, 1], got {pixels.dtype} outside of that.")
-    x = torch.from_numpy(2 * unit - 1).permute(0, 3, 1, 2)
+    x = torch.from_numpy(2 * unit_pixels(images, SIZE) - 1).permute(0, 3, 1, 2)
     return (3 * torch.atanh(x / 3)).float().contiguous()
-
-
-def _pixels(image: Any) -> np.ndarray:
-    return np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
-
-
-def _in_unit(values: np.ndarray) -> bool:
-    return bool(((values >= 0) & (values <= 1)).all())  # False for NaN
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and no log lines from the libraries: about optional packages, and a VAE of another class."""
-    libraries = (transformers.logging, diffusers.utils.logging)
-    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
-    for library in libraries:
-        library.set_verbosity_error()
-        library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library, (verbosity, bars) in zip(libraries, before, strict=True):
-            library.set_verbosity(verbosity)
-            if bars:
-                library.enable_progress_bar()

@@ -1,6 +1,7 @@
 """What makes a pipeline this generator, by named part, as short texts that survive saving and loading.
 
 Library versions are left out on purpose: a study may go on after an upgrade. Paths and devices are left out as well.
+What acts beside weights and configurations, such as adapters, is in `pipeline_state`.
 """
 
 from __future__ import annotations
@@ -117,6 +118,8 @@ def _on_cpu(samples: list[Tensor]) -> list[Tensor]:
 
 def _sample(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Bytes of at most `SAMPLES` evenly spaced values, the same for every memory layout."""
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
     step = max(1, -(-tensor.numel() // SAMPLES))
     if tensor.is_contiguous():
         picked = tensor.reshape(-1)[::step]

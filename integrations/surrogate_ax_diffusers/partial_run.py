@@ -46,6 +46,7 @@ class PartialRun:
         self.device = device
         self.end = start
         self.steps_seen = 0
+        self.entered: Tensor | None = None  # the latents with which the loop was entered
         self._scheduler = pipe.scheduler
         self._kind = scheduler
         self._estimate = start.estimate
@@ -70,6 +71,7 @@ class PartialRun:
             latents = first / getattr(self._scheduler, "init_noise_sigma", 1.0)
         else:
             latents = self.start.latents
+        self.entered = latents
         return latents if rest is None else type(prepared)((latents, *rest))
 
     def after_step(self, pipe: Pipeline, step: int, t: Any, tensors: dict[str, Any]) -> dict[str, Any]:

@@ -16,24 +16,30 @@ from torch import Tensor, nn
 from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, MismatchError, ShapeError, UnsupportedError
 from surrogate_ax.generation.conditions import Condition, check_conditions
+from surrogate_ax.generation.finite import NOT_FINITE, not_finite
+from surrogate_ax.generation.probe import probe_text
 from surrogate_ax.generation.protocols import Generated, Outputs
 from surrogate_ax.latents.priors import SINGLE, Latents, Prior, check_latents
 from surrogate_ax_diffusers.arguments import Arguments
 from surrogate_ax_diffusers.discovery import discover
+from surrogate_ax_diffusers.embedded import check_prompts
 from surrogate_ax_diffusers.embedding_cache import EmbeddingCache
+from surrogate_ax_diffusers.encode_support import CODE_METHODS, CannotEncodeError, why_not_encodable
 from surrogate_ax_diffusers.families import Family, Pipeline, find_family
 from surrogate_ax_diffusers.fingerprint import call_text, component_parts, weights_digest
+from surrogate_ax_diffusers.finite_rows import watched
 from surrogate_ax_diffusers.image_noise import inject_noise
 from surrogate_ax_diffusers.output_rate import output_rate
 from surrogate_ax_diffusers.outputs import DenoiserRows, drop_failed, join_groups
 from surrogate_ax_diffusers.patching import replaced
+from surrogate_ax_diffusers.pipeline_state import state_parts
 from surrogate_ax_diffusers.schedulers import check_scheduler
+from surrogate_ax_diffusers.short_run import shortened
+from surrogate_ax_diffusers.start_checks import check_repeats, check_rows, device_index, fixed_rows, numbers_of
 from surrogate_ax_diffusers.step_support import STEP_METHODS, CannotStepError, why_not_steppable
 from surrogate_ax_diffusers.validation import check_decoder, check_size, move_pipeline
 
 _CLASS: Any = DiffusionPipeline  # annotated, it would hide most of a pipeline's attributes
-_CHECK_STEPS = 3  # of the determinism check: noise shows from the first step on
-_SAME, _SAME_HALF = 1e-5, 1e-2  # mean relative difference of outputs that still repeat, by precision
 
 
 class PipelineGenerator:
@@ -43,7 +49,6 @@ class PipelineGenerator:
     """
 
     _step_noise = False  # whether the noise of stochastic steps is part of the latent
-    _short_check = True  # whether the check for determinism may take fewer steps
 
     def __init__(
         self,
@@ -64,6 +69,7 @@ class PipelineGenerator:
         self._family = find_family(type(pipe)) if family is None else family
         self._arguments = Arguments(type(pipe), self._family)
         self._arguments.check_call(call)
+        check_prompts(pipe, [call])
         check_size(pipe, self._family, call, self._arguments.defaults)
         check_decoder(pipe, call)
         self._pipe = pipe
@@ -72,6 +78,8 @@ class PipelineGenerator:
         for name, scheduler in self._schedulers.items():
             check_scheduler(scheduler, call, name=name, step_noise=self._step_noise)
         self._denoisers = self._find_denoisers()
+        components = pipe.components.values()
+        self._decoders = [c for c in components if isinstance(c, nn.Module) and callable(getattr(c, "decode", None))]
         move_pipeline(pipe, device)
         self._prior: Prior
         self._draw: int | None = None  # which draw of `prepare_latents` a latent replaces
@@ -84,7 +92,7 @@ class PipelineGenerator:
             raise ArgumentError(f"prior: expected the single part {SINGLE!r}, got {sorted(self._prior.shapes)}.")
         self._device = self.device  # looking it up walks over every module, too slow for each batch
         self._revision = revision
-        self._unchecked = check_determinism
+        self._unchecked = dict.fromkeys(("repeats", "rows", "stepping"), check_determinism)
         self._encode_prompt = (
             EmbeddingCache(pipe.encode_prompt, self._arguments.rows) if hasattr(pipe, "encode_prompt") else None
         )
@@ -106,8 +114,11 @@ class PipelineGenerator:
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
-        """The pipeline's class, its components' configurations, call arguments, prior, and weights or revision."""
-        return dict(self._fingerprint)
+        """Class, configurations and state of the pipeline, call arguments, prior, weights or revision, and a probe.
+
+        State is read anew each time; the rest, once.
+        """
+        return {**self._fingerprint, **state_parts(self._pipe)}
 
     @cached_property
     def _fingerprint(self) -> dict[str, str]:
@@ -118,6 +129,7 @@ class PipelineGenerator:
             "call": call_text(self._call),
             "prior": self._prior.fingerprint,
             **({"weights": weights_digest(self._pipe)} if revision is None else {"revision": revision}),
+            "probe": self._probe(),
         }
 
     def generate(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
@@ -128,12 +140,13 @@ class PipelineGenerator:
             conditions: n mappings of call arguments, which override those of the generator.
 
         Returns:
-            Outputs in order, without items that a safety checker withheld; those are in `failed`.
+            Outputs in order, without items that a safety checker withheld or whose final latents or decoded values are
+            not finite; those are in `failed`.
 
         Raises:
             ShapeError: wrong latents, not n conditions, or a pipeline that does not return one output a latent.
             ArgumentError: conditions that the pipeline does not take or that cannot vary.
-            UnsupportedError: the pipeline does not give the same output twice for the same latent.
+            UnsupportedError: the pipeline does not give the same output for the same latent, twice or beside others.
             MismatchError: the pipeline's scheduler was replaced.
         """
         latents = self._checked(z, conditions)
@@ -154,6 +167,8 @@ class PipelineGenerator:
         """Say why an ability is missing."""
         if name in STEP_METHODS and "_pipe" in vars(self):
             raise CannotStepError(f"{name}: {self._why_not_steppable()}")
+        if name in CODE_METHODS and "_pipe" in vars(self):
+            raise CannotEncodeError(f"{name}: {self._why_not_encodable()}")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _why_not_steppable(self) -> str:
@@ -162,31 +177,40 @@ class PipelineGenerator:
             "returns one that can stop between steps."
         )
 
+    def _why_not_encodable(self) -> str:
+        return why_not_encodable(self._pipe, self._call) or (
+            f"a {type(self).__name__} does not encode items. Make the generator with pipeline_generator."
+        )
+
     def _checked(self, z: Latents, conditions: Sequence[Condition]) -> Tensor:
-        """The latents (n, *shape) of a request that can be served."""
+        """The rows of a request that can be served: its latents (n, *shape)."""
         try:
-            latents = check_latents(z, self._prior)[SINGLE]
+            latents = self._rows_of(check_latents(z, self._prior))
         except ShapeError as error:
             axes = f" One latent has the axes ({', '.join(self._family.axes)})." if self._family.axes else ""
             raise ShapeError(f"{error}{axes}") from None
-        n = check_conditions({SINGLE: latents}, conditions)
+        n = check_conditions({"": latents}, conditions)
         self._arguments.check_conditions(conditions)
+        check_prompts(self._pipe, conditions)
         self._check_schedulers(conditions)
-        if n and self._unchecked:
-            self._check_determinism(latents[:1], conditions[0])
-            self._unchecked = False
+        if n:
+            self._check_start(latents, conditions[0])
         return latents
 
     def _run(
         self, latents: Tensor, call: Mapping[str, Any], pipe: Pipeline | None = None
     ) -> tuple[Outputs, dict[int, str]]:
-        """One call of the pipeline, or of a view of it: its outputs, and the items it withheld with the reason."""
+        """One call of the pipeline, or of a view of it: its outputs, and why items were withheld or are not finite."""
         given = latents.to(self._device, self._dtype, copy=True)
         pipe = self._pipe if pipe is None else pipe
-        if self._draw is None:
-            result = pipe(**call, latents=given)
-        else:
-            with replaced(self._pipe, "prepare_latents", inject_noise(self._pipe.prepare_latents, self._draw, given)):
+        with ExitStack() as stack:
+            final = stack.enter_context(watched([*self._schedulers.values()], self._decoders))
+            stack.enter_context(np.errstate(invalid="ignore"))  # NaN turned to bytes, which `final` tells of
+            if self._draw is None:
+                result = pipe(**call, latents=given)
+            else:
+                mixed = inject_noise(self._pipe.prepare_latents, self._draw, given)
+                stack.enter_context(replaced(self._pipe, "prepare_latents", mixed))
                 result = pipe(**call)
         outputs = result[0]
         if len(outputs) != len(latents):
@@ -196,7 +220,8 @@ class PipelineGenerator:
             )
         flags = [flags for name in self._family.rejected if (flags := getattr(result, name, None)) is not None]
         reason = "withheld by the pipeline's safety checker"
-        return outputs, {k: reason for each in flags for k, flag in enumerate(each) if flag}
+        failed = dict.fromkeys(not_finite(outputs), NOT_FINITE) | final.not_finite(len(latents))
+        return outputs, {k: reason for each in flags for k, flag in enumerate(each) if flag} | failed
 
     @contextmanager
     def _driving(self) -> Iterator[DenoiserRows]:
@@ -211,25 +236,53 @@ class PipelineGenerator:
                 stack.callback(module.register_forward_pre_hook(rows, with_kwargs=True).remove)
             yield rows
 
-    def _check_determinism(self, latent: Tensor, condition: Condition) -> None:
-        """Refuse a pipeline that turns the same latent into two outputs."""
-        call = self._arguments.call(self._call, condition, [condition])
-        steps = call.get("num_inference_steps", self._arguments.defaults.get("num_inference_steps"))
-        if self._short_check and isinstance(steps, int) and not ({"timesteps", "sigmas"} & call.keys()):
-            call["num_inference_steps"] = min(steps, _CHECK_STEPS)
-        with self._driving():
-            a, b = (_numbers(self._run(latent, call)[0]) for _ in range(2))
-        if np.array_equal(a, b, equal_nan=True):
+    def _check_start(self, rows: Tensor, condition: Condition) -> None:
+        """Check, once each, that outputs repeat, and that rows of a batch do not depend on each other."""
+        first, pair = self._unchecked["repeats"], self._unchecked["rows"] and len(rows) > 1
+        if not (first or pair):
             return
-        difference = np.abs(a - b).mean() / np.abs(a).mean() if a.shape == b.shape else np.inf
-        precise = next(self._denoisers[0].parameters()).dtype in (torch.float32, torch.float64)
-        if not difference <= (_SAME if precise else _SAME_HALF):
-            training = [name for name, c in self._pipe.components.items() if getattr(c, "training", False)]
-            hint = f" Modules in training mode: {training}; call .eval() on them." if training else ""
-            raise UnsupportedError(
-                f"{type(self._pipe).__name__}: the same latent gave two outputs that differ by {difference:.2g} of "
-                f"their size: something in it draws noise.{hint} Pass check_determinism=False to search it anyway."
-            )
+        half, alone = self._half, self._short_outputs(rows[:1], condition)[0]
+        if first:
+            check_repeats(self._pipe, alone, self._short_outputs(rows[:1], condition)[0], half=half)
+            self._unchecked["repeats"] = False
+        if pair:  # not before there are two: room for a second row may be lacking
+            rough = half or self._device.type != "cpu"
+            check_rows(self._pipe, alone, self._short_outputs(rows[:2], condition)[0], rough=rough)
+            self._unchecked["rows"] = False
+
+    def _short_outputs(self, rows: Tensor, condition: Condition) -> list[Array]:
+        """What short runs make of rows under one condition, as numbers."""
+        call = self._arguments.call(self._call, condition, [condition] * len(rows))
+        with self._driving(), shortened(self._schedulers, self._denoisers):
+            outputs = self._run(rows, call)[0]
+        return [numbers_of(outputs, i) for i in range(len(outputs))]
+
+    def _probe(self) -> str:
+        """The probe of one fixed latent, by a short run in which what is drawn is drawn from a fixed seed."""
+        has_prompt = bool({"prompt", "prompt_embeds"} & self._call.keys()) or "prompt" not in self._arguments.defaults
+        rows = self._rows_of(self._prior.from_inner(fixed_rows(self._prior.dim)))
+        decoders, device = self._decoders, self._device
+        try:
+            with (
+                torch.random.fork_rng(
+                    device_index(device), device_type=device.type if device.type != "cpu" else "cuda"
+                ),
+                watched([*self._schedulers.values()], decoders) as final,
+            ):
+                torch.manual_seed(0)
+                outputs = self._short_outputs(rows, {} if has_prompt else {"prompt": ""})
+        except Exception as error:  # noqa: BLE001  the user's own call says it better, if it fails as well
+            return f"failed: {type(error).__name__}"
+        latents = [] if final.latents is None else [final.latents[0].detach().cpu().double().numpy()]
+        return probe_text([*latents, outputs[0]], device=device.type, dtype=str(self._dtype).removeprefix("torch."))
+
+    @property
+    def _half(self) -> bool:
+        return next(self._denoisers[0].parameters()).dtype not in (torch.float32, torch.float64)
+
+    def _rows_of(self, parts: Latents) -> Tensor:
+        """The rows that a run takes, from named parts."""
+        return parts[SINGLE]
 
     def _check_schedulers(self, conditions: Sequence[Condition]) -> None:
         """Refuse schedulers other than those the generator was built with, and noise switched on by a condition."""
@@ -249,12 +302,3 @@ class PipelineGenerator:
                 f"counted. Pass pipeline_generator(family=Family(..., denoisers=...)) with one of {modules}."
             )
         return found
-
-
-def _numbers(outputs: Outputs) -> Array:
-    """The first output as numbers, 8-bit images in [0, 1]."""
-    first = outputs[0]
-    if isinstance(first, Tensor):
-        return first.detach().cpu().double().numpy()
-    array = np.asarray([np.asarray(frame) for frame in first] if isinstance(first, list) else first)
-    return array / 255.0 if array.dtype == np.uint8 else array.astype(np.float64)

@@ -36,6 +36,7 @@ from surrogate_ax_diffusers.families import Pipeline
 from surrogate_ax_diffusers.fingerprint import call_text, component_parts, weights_digest
 from surrogate_ax_diffusers.outputs import DenoiserRows
 from surrogate_ax_diffusers.patching import replaced
+from surrogate_ax_diffusers.pipeline_state import state_parts
 from surrogate_ax_diffusers.step_noise import injected_step_noise, part_name, recorded_draws, step_noise_shapes
 from surrogate_ax_diffusers.validation import move_pipeline
 
@@ -135,8 +136,8 @@ class ProteinGenerator:
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
-        """The pipeline's class, its components' configurations, features, prior, and weights or revision."""
-        return dict(self._fingerprint)
+        """Class, configurations and state of the pipeline, features, prior, and weights or revision."""
+        return {**self._fingerprint, **state_parts(self._pipe)}
 
     @cached_property
     def _fingerprint(self) -> dict[str, str]:

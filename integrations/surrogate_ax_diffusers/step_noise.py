@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
-from surrogate_ax.generation.conditions import Condition, check_conditions
 from surrogate_ax.generation.protocols import Outputs
-from surrogate_ax.latents.priors import SINGLE, Gaussian, Latents, check_latents
+from surrogate_ax.latents.priors import SINGLE, Gaussian, Latents
 from surrogate_ax_diffusers.families import Pipeline
 from surrogate_ax_diffusers.patching import replaced
 from surrogate_ax_diffusers.pipeline import PipelineGenerator
@@ -42,7 +41,6 @@ class StepNoisePipelineGenerator(PipelineGenerator):
     """
 
     _step_noise = True
-    _short_check = False  # a shorter call would draw less noise than there is
 
     def __init__(self, pipe: Pipeline, **options: Any) -> None:
         super().__init__(pipe, **options)
@@ -77,17 +75,9 @@ class StepNoisePipelineGenerator(PipelineGenerator):
     def _takes_prompt(self) -> bool:
         return "prompt" in self._arguments.defaults and "prompt_embeds" not in self._call
 
-    def _checked(self, z: Latents, conditions: Sequence[Condition]) -> Tensor:
-        """All parts of a request that can be served, as rows (n, entries)."""
-        parts = check_latents(z, self._prior)
-        n = check_conditions(parts, conditions)
-        self._arguments.check_conditions(conditions)
-        self._check_schedulers(conditions)
-        rows = torch.cat([part.flatten(1) for part in parts.values()], dim=1)
-        if n and self._unchecked:
-            self._check_determinism(rows[:1], conditions[0])
-            self._unchecked = False
-        return rows
+    def _rows_of(self, parts: Latents) -> Tensor:
+        """All parts as rows (n, entries)."""
+        return torch.cat([part.flatten(1) for part in parts.values()], dim=1)
 
     def _run(
         self, latents: Tensor, call: Mapping[str, Any], pipe: Pipeline | None = None
@@ -174,7 +164,7 @@ def recorded_draws(
 
     with ExitStack() as stack:
         for module in denoisers:
-            stack.enter_context(replaced(module, "forward", _run_once(module.forward)))
+            stack.enter_context(replaced(module, "forward", run_once(module.forward)))
         stack.enter_context(_drawing_from(record, schedulers))
         yield shapes
 
@@ -217,7 +207,8 @@ def _step_with(source: NoiseSource, step: Callable[..., Any], name: str) -> Call
     return stepped
 
 
-def _run_once(forward: Callable[..., Any]) -> Callable[..., Any]:
+def run_once(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A denoiser's forward that is evaluated once and then repeats its answer."""
     answers: list[Any] = []
 
     @wraps(forward)

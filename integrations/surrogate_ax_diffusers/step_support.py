@@ -15,9 +15,10 @@ from torch import Tensor
 
 from surrogate_ax.errors import UnsupportedError
 from surrogate_ax_diffusers.families import Pipeline
+from surrogate_ax_diffusers.pipeline_state import stateful_hooks
 
 # The methods of the protocol `Steppable`, whose absence is explained when one is asked for.
-STEP_METHODS = frozenset({"start", "advance", "select", "estimate", "finish", "nfe"})
+STEP_METHODS = frozenset({"start", "advance", "select", "latents", "estimate", "finish", "nfe", "noised"})
 
 
 class CannotStepError(UnsupportedError, AttributeError):
@@ -94,6 +95,12 @@ def why_not_steppable(pipe: Pipeline) -> str | None:
         return f"{name} cannot stop between steps: it has no callback_on_step_end. Generate whole outputs."
     if not isinstance(getattr(type(pipe), "interrupt", None), property) or not hasattr(pipe, "prepare_latents"):
         return f"{name} cannot stop between steps: its loop cannot be interrupted. Generate whole outputs."
+    carrying = stateful_hooks(pipe)
+    if carrying:
+        return (
+            f"{name} cannot stop between steps: {', '.join(carrying)} carries a state from step to step, which is lost "
+            "at a stop. Generate whole outputs, or disable it."
+        )
     scheduler: Any = getattr(pipe, "scheduler", None)
     row = find_steppable_scheduler(scheduler)
     if row is None:
@@ -107,4 +114,21 @@ def why_not_steppable(pipe: Pipeline) -> str | None:
         return (
             f"{name} cannot stop between steps under {type(scheduler).__name__} with {wrong}; set {dict(row.settings)}."
         )
+    return None
+
+
+def why_not_invertible(scheduler: Any) -> str | None:
+    """Why the steps of a scheduler cannot be undone one by one, None where they can.
+
+    Args:
+        scheduler: one of `STEPPABLE_SCHEDULERS`.
+    """
+    name, config = type(scheduler).__name__, scheduler.config
+    if config.get("clip_sample") or config.get("thresholding"):
+        setting = "clip_sample" if config.get("clip_sample") else "thresholding"
+        return f"{name} with {setting}=True cuts its estimates off, so that a step forgets where it came from."
+    if config.get("solver_order", 1) > 1:
+        return f"{name} with solver_order={config['solver_order']} remembers earlier steps, which a step back lacks."
+    if config.get("disable_corrector") is not None:  # UniPC, which corrects a step by the one before at any order
+        return f"{name} corrects each step by the one before, which a step back lacks."
     return None

@@ -7,9 +7,11 @@ step.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,10 +23,14 @@ from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.generation.protocols import Generated, Outputs
 from surrogate_ax.latents.priors import SINGLE, Latents
+from surrogate_ax_diffusers.arguments import blank_prompt
 from surrogate_ax_diffusers.families import Pipeline
+from surrogate_ax_diffusers.latent_code import LatentCode, find_order
 from surrogate_ax_diffusers.outputs import drop_failed, join_groups
 from surrogate_ax_diffusers.partial_run import PartialRun
 from surrogate_ax_diffusers.pipeline import PipelineGenerator
+from surrogate_ax_diffusers.short_run import STEPS, shortened
+from surrogate_ax_diffusers.start_checks import check_stepping, numbers_of
 from surrogate_ax_diffusers.step_support import CannotStepError, find_steppable_scheduler, why_not_steppable
 from surrogate_ax_diffusers.trajectory_state import TrajectoryState, select_rows
 
@@ -44,13 +50,14 @@ class SteppablePipelineGenerator(PipelineGenerator):
         if reason is not None:
             raise CannotStepError(f"pipe: {reason}")
         self._steps: int | None = None
+        self._schedule: Any = None  # the scheduler as it stands when the pipeline's loop begins
 
     @property
     def steps(self) -> int:
         """T, the passes through the pipeline's loop."""
         if self._steps is None:
             z = torch.zeros(1, *next(iter(self._prior.shapes.values())))
-            run = self._partial_run(TrajectoryState(0, z, ({},), np.zeros(1)), 0)
+            run = self._partial_run(TrajectoryState(0, z, self._blank(1), np.zeros(1)), 0)
             hooks = [module.register_forward_pre_hook(_must_not_run) for module in self._denoisers]
             try:
                 self._call_partially(run, z, {}, latent=True)
@@ -58,6 +65,7 @@ class SteppablePipelineGenerator(PipelineGenerator):
                 for hook in hooks:
                     hook.remove()
             self._steps = run.steps_seen
+            self._schedule = copy.deepcopy(self._pipe.scheduler)
         return self._steps
 
     @property
@@ -76,6 +84,7 @@ class SteppablePipelineGenerator(PipelineGenerator):
         Raises:
             ShapeError: wrong latents, or not n conditions.
             ArgumentError: a step out of range, or conditions that cannot vary.
+            UnsupportedError: a stop between the first steps changes what the pipeline makes, which is checked once.
         """
         fixed = sorted({name for condition in conditions for name in condition if name in _SCHEDULE})
         if fixed:
@@ -86,6 +95,9 @@ class SteppablePipelineGenerator(PipelineGenerator):
         latents = self._checked(z, conditions).to(self._device, self._dtype, copy=True)
         if not 0 <= step < self.steps:
             raise ArgumentError(f"step: expected 0 to {self.steps - 1}, a step of this pipeline's, got {step}.")
+        if len(latents) and self._unchecked["stepping"]:
+            self._check_stepping(latents[:1], conditions[0])
+            self._unchecked["stepping"] = False
         return TrajectoryState(step, latents, tuple(conditions), np.zeros(len(latents)))
 
     def advance(self, state: TrajectoryState, to: int) -> TrajectoryState:
@@ -112,6 +124,20 @@ class SteppablePipelineGenerator(PipelineGenerator):
             ArgumentError: states at different steps or with schedulers in different states, or rows that do not exist.
         """
         return select_rows(states, rows)
+
+    def latents(self, state: TrajectoryState) -> Latents:
+        """Undecoded rows in the prior's shapes, as `start` takes them at the same step.
+
+        Args:
+            state: n trajectories.
+
+        Returns:
+            {"latents": (n, *shape)}; after the last step, those that are decoded.
+        """
+        shape = self._prior.shapes[SINGLE]
+        if state.latents.shape[1:] == shape:
+            return {SINGLE: state.latents.clone()}
+        return {SINGLE: self._loop_order.moved(state.latents.flatten(1))}
 
     def estimate(self, state: TrajectoryState) -> Outputs:
         """Decoded estimates x̂ of the final outputs; after the last step, the outputs.
@@ -144,6 +170,34 @@ class SteppablePipelineGenerator(PipelineGenerator):
         clock = time.perf_counter()
         done, outputs, failed = self._run_to(state, self.steps)
         return Generated(drop_failed(outputs, failed), done.nfe, time.perf_counter() - clock, failed)
+
+    @cached_property
+    def _loop_order(self) -> LatentCode:
+        """Where the loop holds the entries of a latent, for a pipeline that packs latents itself."""
+
+        def entered(z: Tensor) -> Tensor:
+            run = self._partial_run(TrajectoryState(self.steps, z, self._blank(1), np.zeros(1)), self.steps)
+            self._call_partially(run, z, {}, latent=True)
+            if run.entered is None:
+                raise UnsupportedError(f"{type(self._pipe).__name__} did not prepare its latents.")
+            return run.entered.cpu()
+
+        code = find_order(self._prior.shapes[SINGLE], entered, self._dtype)
+        return replace(code, order=code.order.to(self._device))
+
+    def _blank(self, n: int) -> tuple[Condition, ...]:
+        """Conditions for calls in which no step is run."""
+        return (blank_prompt(self._arguments.defaults, self._call),) * n
+
+    def _check_stepping(self, latents: Tensor, condition: Condition) -> None:
+        """Refuse a pipeline in which a stop between the first steps changes the output; both are short runs."""
+        whole = self._short_outputs(latents, condition)[0]
+        state = TrajectoryState(0, latents, (condition,), np.zeros(1))
+        with shortened(self._schedulers, self._denoisers):
+            for step in range(1, min(STEPS, self.steps)):
+                state = self.advance(state, step)
+            outputs = self._run_to(state, self.steps)[1]
+        check_stepping(self._pipe, whole, numbers_of(outputs), half=self._half)
 
     def _check_ahead(self, state: TrajectoryState, to: int) -> None:
         if not state.step <= to <= self.steps:

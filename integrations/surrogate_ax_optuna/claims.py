@@ -26,6 +26,7 @@ from surrogate_ax_optuna.trials import RETRIES, box_of, is_gone, is_leased, is_l
 
 FIXED = "fixed_params"  # of Optuna: values that its samplers are not asked for
 FIRST = "failed_trial"  # the first of the numbers in the history
+ALONE = 2  # at so many lost tries a trial is run alone: one of its batch kills the process, and may be any of them
 _OF_A_RESULT = ("artifacts:", "constraints", "surrogate:", PREVIEW_ATTR)  # not the sampler's, and not its parent's
 
 
@@ -46,6 +47,11 @@ class Claim:
     repeats: FrozenTrial | None = None
     box: int = 0
     fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def alone(self) -> bool:
+        """Whether the trial is not to be run together with others: its process was killed again and again."""
+        return self.repeats is not None and tries(self.repeats) >= ALONE
 
     def trial(self, lease: Mapping[str, Any]) -> FrozenTrial:
         """A running trial that says so, for a storage to make in one step.
@@ -137,13 +143,16 @@ class Ledger:
             n: how many, at most.
 
         Returns:
-            The claims; none when other workers hold all that is left.
+            The claims; none when other workers hold all that is left. One that is to be run alone is the only one.
         """
         places, found = min(n, self._places(self._open)), list[Claim]()
         repeated = self._repeated.union(map(parent_of, self._open))
-        for number, trial in self._lost.items():
-            if number not in repeated and len(found) < places:
+        lost = sorted(((tries(t) >= ALONE, number, t) for number, t in self._lost.items() if number not in repeated))
+        for last, _, trial in lost:
+            if len(found) < places and not (last and found):
                 found.append(Claim(round_of(trial), attributes(trial).get(PROPOSAL_ATTR), trial, box_of(trial)))
+        if found and found[0].alone:
+            return found
         free = self._places(self._open, round) - sum(claim.round == round.number for claim in found)
         taken = self._proposals.union(map(_proposal, self._open))
         waiting = (i for i in range(len(round.proposals)) if (round.number, i) not in taken)
@@ -178,6 +187,11 @@ class Ledger:
         if round is None:
             return self._total - self._ended.total() - len(rounds)
         return round.size - self._ended[round.number] - rounds.count(round.number)
+
+
+def tries(trial: FrozenTrial) -> int:
+    """How many processes were killed that ran a lost trial, or one that it repeats."""
+    return 1 + len(trial.system_attrs.get(RETRIES, ()))
 
 
 def _inherited(old: FrozenTrial) -> dict[str, Any]:

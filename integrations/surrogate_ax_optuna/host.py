@@ -150,9 +150,11 @@ class OptunaHost:
                     continue
                 alone = not self._others(self._ledger.unended)
                 claims = self._ledger.claims(round, n - len(candidates) if alone else 1)
-                if not claims:
+                if not claims or (claims[0].alone and candidates):
                     break
                 candidates += self._claimed(claims, round, n) if alone else self._contested(claims[0], round, n)
+                if claims[0].alone and candidates:
+                    break
         except BaseException:
             self._give_back([candidate.ticket._trial_id for candidate in candidates])
             raise

@@ -24,18 +24,23 @@ class ProgressBar:
         history: what the study holds already.
         total: trials wanted.
         status: what the study holds, said above the bar when that is anything.
+        note: said above the bar as well, when it is not empty.
 
     Raises:
         MissingExtraError: tqdm is not installed.
     """
 
-    def __init__(self, objective: Objective, history: History, total: int, status: SearchStatus | None = None) -> None:
+    def __init__(
+        self, objective: Objective, history: History, total: int, status: SearchStatus | None = None, *, note: str = ""
+    ) -> None:
         self._objective = objective
         self._metric = objective.optimised[0]
         self._best: list[float] = []  # at most one
         tqdm = _tqdm()
         if status:
             tqdm.write(f"The study goes on: {status}.", file=sys.stderr)
+        if note:
+            tqdm.write(note, file=sys.stderr)
         self._bar = tqdm(total=total, initial=len(history.terms), unit="trial", smoothing=0.1)
         self._note(history.values)
 

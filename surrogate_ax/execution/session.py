@@ -11,20 +11,21 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from surrogate_ax.errors import ArgumentError, MismatchError, check_counts
-from surrogate_ax.execution.early_stopping import EarlyStopping, changing_steps, check_checkpoints
+from surrogate_ax.execution.budget import check_extent, check_overlap, stoppable_steps, why_whole
+from surrogate_ax.execution.early_stopping import EarlyStopping, check_checkpoints
 from surrogate_ax.execution.executor import Executor, Synchronous
 from surrogate_ax.execution.loop import Callback, Host, run
 from surrogate_ax.execution.pipelined import Pipelined
 from surrogate_ax.execution.progress import ProgressBar
 from surrogate_ax.execution.records import SearchStatus
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
-from surrogate_ax.generation.protocols import Generator, Steppable
+from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import check_fingerprint
 from surrogate_ax.latents.seeds import seed_to_json
 from surrogate_ax.latents.space import SurrogateSpace
@@ -192,8 +193,12 @@ class Session:
             status: what the study holds, said above the bar.
             in_generations: as for `executor`.
         """
-        objective = self.evaluator.objective
-        bar = ProgressBar(objective, host.history(), self.total_trials, status) if progress else None
+        objective, whole = self.evaluator.objective, ""
+        if self._budget is not None and not self._checkpoints:
+            why = why_whole(self.evaluator.generator, objective, self.conditions, overlap=self._overlap)
+            whole = f"The budget is spent on whole outputs: {why or 'it was begun so'}."
+            _logger.warning(whole)
+        bar = ProgressBar(objective, host.history(), self.total_trials, status, note=whole) if progress else None
         with bar or contextlib.nullcontext():
             run(
                 host,
@@ -259,33 +264,6 @@ def begin_record(
     return dict(recorded)
 
 
-def check_extent(total_trials: int | None, budget: int | None, **own: object) -> None:
-    """Refuse a run without an extent, with two, or a planned one with parts of one's own.
-
-    Args:
-        total_trials: trials wanted.
-        budget: whole outputs' worth wanted.
-        **own: arguments in place of which the budget is planned, by name.
-
-    Raises:
-        ArgumentError: neither or both, a count below 1, a budget beside one of the others, or `keep_fraction` alone.
-    """
-    if (total_trials is None) == (budget is None):
-        raise ArgumentError(
-            f"total_trials, budget: expected one of them, got total_trials = {total_trials} and budget = {budget}. A "
-            "budget counts whole outputs; unpromising ones may be stopped half-way, so that there are more trials."
-        )
-    check_counts(**({"total_trials": total_trials} if total_trials is not None else {"budget": budget or 0}))
-    fraction = own.get("keep_fraction")
-    if fraction is not None and not own.get("checkpoints"):
-        raise ArgumentError(f"keep_fraction: expected checkpoints beside it, got keep_fraction = {fraction} alone.")
-    given = sorted(name for name, value in own.items() if value is not None and value != ())
-    if budget is not None and given:
-        raise ArgumentError(
-            f"budget: it plans the search, so it does not go with {', '.join(given)}. Give total_trials in its place."
-        )
-
-
 def check_space(space: SurrogateSpace | None, policy: Policy | None, generator: Generator) -> None:
     """Refuse a space beside a policy, or one that was made under another prior than the generator's."""
     if space is not None and policy is not None:
@@ -294,26 +272,3 @@ def check_space(space: SurrogateSpace | None, policy: Policy | None, generator: 
         raise MismatchError(
             f"space: made under prior {space.bank.prior.fingerprint}, the generator's is {generator.prior.fingerprint}."
         )
-
-
-def check_overlap(checkpoints: Sequence[int]) -> None:
-    """Refuse checkpoints beside scores that come later."""
-    if checkpoints:
-        raise ArgumentError(
-            f"overlap, checkpoints: expected one of them, got overlap and checkpoints = {tuple(checkpoints)}. What is "
-            "scored at a checkpoint decides which trajectories go on, so generation has to wait for it."
-        )
-
-
-def stoppable_steps(generator: Generator, objective: Objective, conditions: Iterable[str] = ()) -> int | None:
-    """T of a generator whose trajectories a budget may have stopped, None where it may not.
-
-    Several metrics have whole outputs: what they are after is a front of finished ones. So have searched call arguments
-    that change the steps, and the log says so.
-    """
-    if len(objective.optimised) > 1 or not isinstance(generator, Steppable):
-        return None
-    changing = changing_steps(generator, conditions)
-    if changing:
-        _logger.warning("budget: no trial is stopped early, because %s is searched and changes the steps.", changing[0])
-    return None if changing else generator.steps

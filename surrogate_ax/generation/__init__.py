@@ -3,16 +3,28 @@
 from surrogate_ax.generation.conditions import Choice, Condition, Range
 from surrogate_ax.generation.function_generator import FunctionGenerator
 from surrogate_ax.generation.multi_condition import MultiCondition
-from surrogate_ax.generation.protocols import Generated, Generator, Outputs, Steppable, Timed
+from surrogate_ax.generation.protocols import (
+    Encodable,
+    Generated,
+    Generator,
+    Masking,
+    Noising,
+    Outputs,
+    Steppable,
+    Timed,
+)
 from surrogate_ax.generation.recipe import Recipe, recipe_latents, render
 
 __all__ = [
     "Choice",
     "Condition",
+    "Encodable",
     "FunctionGenerator",
     "Generated",
     "Generator",
+    "Masking",
     "MultiCondition",
+    "Noising",
     "Outputs",
     "Range",
     "Recipe",

@@ -9,6 +9,7 @@ import numpy as np
 
 from surrogate_ax.errors import ArgumentError, ShapeError
 from surrogate_ax.generation.conditions import Condition, check_conditions
+from surrogate_ax.generation.function_identity import function_parts
 from surrogate_ax.generation.protocols import Generated, Outputs
 from surrogate_ax.latents.priors import Gaussian, Latents, Prior, check_latents
 
@@ -54,6 +55,7 @@ class FunctionGenerator:
         self._nfe = nfe
         self._conditional = conditional
         self._revision = revision
+        self._parts = function_parts(function)
         self.rate = rate
 
     @property
@@ -63,10 +65,14 @@ class FunctionGenerator:
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
-        """The function's qualified name, the revision and the prior."""
+        """The function's qualified name, the revision, the prior, and what `function_parts` reads of the function.
+
+        It is read when the generator is made, and a comment or a docstring more does not change it.
+        """
         name = getattr(self._function, "__qualname__", type(self._function).__qualname__)
         module = getattr(self._function, "__module__", "")
-        return {"function": f"{module}.{name}", "revision": self._revision, "prior": self._prior.fingerprint}
+        named = {"function": f"{module}.{name}", "revision": self._revision, "prior": self._prior.fingerprint}
+        return {**named, **self._parts}
 
     def generate(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
         """One call of the function.

@@ -82,6 +82,10 @@ class Steppable(Protocol[S]):
         """Chosen (state, row) pairs of states at the same step, as one state."""
         ...
 
+    def latents(self, state: S) -> Latents:
+        """Undecoded rows (n, *shape) in the prior's shapes, as `start(..., step=)` takes them at the same step."""
+        ...
+
     def estimate(self, state: S) -> Outputs:
         """Decoded estimates x̂ of the final outputs, one a row; None for a row that has none."""
         ...
@@ -105,6 +109,37 @@ class Scheduled(Protocol):
     @property
     def schedule_arguments(self) -> frozenset[str]:
         """Names of these call arguments, such as `num_inference_steps`."""
+        ...
+
+
+@runtime_checkable
+class Encodable(Protocol):
+    """A generator whose outputs have latents: those that its loop ends with, in the prior's shapes."""
+
+    def encode(self, items: Any) -> Latents:
+        """Final latents (n, *shape) of n items of the kind that the generator makes."""
+        ...
+
+    def decode(self, z: Latents) -> Outputs:
+        """The outputs of n final latents."""
+        ...
+
+
+@runtime_checkable
+class Masking(Protocol):
+    """A generator whose final latents lie where their outputs do."""
+
+    def latent_mask(self, region: Array) -> Latents:
+        """1 for the entries (1, *shape) that belong to a region of an item, 0 elsewhere."""
+        ...
+
+
+@runtime_checkable
+class Noising(Protocol):
+    """A steppable generator that knows the law of its rows between two steps."""
+
+    def noised(self, x: Latents, eps: Latents, step: int) -> Latents:
+        """Final latents x (n, *shape) at the noise level of `step`, with the prior's draws eps as the noise."""
         ...
 
 

@@ -10,6 +10,7 @@ stored seeds keeps its version, and is remade as it was.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from surrogate_ax.errors import ArgumentError, GenerationError, MismatchError
+from surrogate_ax.generation.identity import compare
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.priors import Latents, Prior
 from surrogate_ax.latents.seed_store import FolderSeedStore
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from surrogate_ax.generation.protocols import Generator, Outputs
 
 VERSION = 2
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class Recipe:
 def check_fingerprint(recorded: Mapping[str, str], generator: Generator, *, what: str) -> None:
     """Refuse a generator that is not the one recorded, naming the parts that differ.
 
+    Parts that a record of an earlier release lacks, or that cannot be compared, are warned of.
+
     Args:
         recorded: fingerprint by named part.
         generator: the one at hand.
@@ -95,12 +100,18 @@ def check_fingerprint(recorded: Mapping[str, str], generator: Generator, *, what
         MismatchError: some part differs.
     """
     present = generator.fingerprint
-    differing = sorted(part for part in recorded.keys() | present.keys() if recorded.get(part) != present.get(part))
-    if differing:
+    changed, unknown = compare(recorded, present)
+    if changed:
         changes = "; ".join(
-            f"{part}: {recorded.get(part, 'absent')} -> {present.get(part, 'absent')}" for part in differing
+            f"{part}: {recorded.get(part, 'absent')} -> {present.get(part, 'absent')}" for part in changed
         )
         raise MismatchError(f"generator: the {what} was made with another one ({changes}). Use the recorded generator.")
+    if unknown:
+        _logger.warning(
+            "generator: the %s says nothing of %s that could be compared, so a change there goes unnoticed.",
+            what,
+            ", ".join(unknown),
+        )
 
 
 def recipe_latents(
@@ -163,8 +174,8 @@ def render(
         GenerationError: the generator failed for an item.
     """
     recipes = [recipes] if isinstance(recipes, Recipe) else list(recipes)
-    for recipe in recipes:
-        check_fingerprint(recipe.generator, generator, what="recipe")
+    for fingerprint in {repr(sorted(recipe.generator.items())): recipe.generator for recipe in recipes}.values():
+        check_fingerprint(fingerprint, generator, what="recipe")
     z = recipe_latents(recipes, generator.prior, seeds=seeds, device=device)
     conditions = [{**recipe.condition, **(recipe.overrides or {}), **overrides} for recipe in recipes]
     generated = generator.generate(z, conditions)

@@ -1,7 +1,8 @@
 """Outputs as small files to look at: PNG or WebP, MP4, WAV and PDB, by kind.
 
-An image is a PIL image, or an array or tensor (H, W), (H, W, C) or (C, H, W) with C in 1, 3, 4; floats in [0, 1], or
-uint8. A clip is a list of images, or an array (T, H, W, C), (T, C, H, W) or (C, T, H, W). Sound is an array (S,) or
+An image is a PIL image, or an array or tensor (H, W), (H, W, C) or (C, H, W) with C in 1, 3, 4; uint8, or floats.
+Floats in [0, 1] or [-1, 1] are shown by that range; others go from black at the least value, or 0, to white at the
+greatest. A clip is a list of images, or an array (T, H, W, C), (T, C, H, W) or (C, T, H, W). Sound is an array (S,) or
 (C, S) of at most two channels, and needs a rate. A structure is a `Structure`.
 Small pictures are enlarged by whole pixels, so that sixteen pixels are worth looking at; large ones are made smaller.
 """
@@ -9,6 +10,7 @@ Small pictures are enlarged by whole pixels, so that sixteen pixels are worth lo
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +30,7 @@ LEAST = 128  # pixels on the longer side
 LARGE, MOST = 256, 1024  # pixels: beyond the first an image is a WebP, never larger than the second
 CLIP = 512  # pixels on the longer side of a clip, at most
 CHANNELS = (1, 3, 4)
+OVERSHOOT = 0.05  # of a range, by which decoders pass its ends
 FRAMES = 8.0  # a second, for clips whose generator names no rate
 
 
@@ -44,11 +47,12 @@ def pillow() -> Any:
     return Image
 
 
-def to_image(output: Any) -> Image:
+def to_image(output: Any, *, limits: tuple[float, float] | None = None) -> Image:
     """An output as a PIL image.
 
     Args:
         output: a PIL image, array or tensor, as above.
+        limits: values of floats that are black and white; found in the output if left out.
 
     Raises:
         UnsupportedError: it is not an image.
@@ -64,7 +68,7 @@ def to_image(output: Any) -> Image:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if pixels.dtype.kind == "f":
-        pixels = np.round(np.clip(np.nan_to_num(pixels), 0, 1) * 255).astype(np.uint8)
+        pixels = _bytes(pixels, value_limits([pixels]) if limits is None else limits)
     plane = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
     if pixels.dtype != np.uint8 or not plane or not pixels.size:
         raise UnsupportedError(
@@ -72,6 +76,28 @@ def to_image(output: Any) -> Image:
             f"{type(output).__name__} of shape {given.shape} and dtype {given.dtype}. Turn previews off otherwise."
         )
     return image_module.fromarray(pixels).convert("RGB")  # type: ignore[no-any-return]
+
+
+def value_limits(arrays: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The values of floats that are shown black and white, for pictures that are shown together.
+
+    Args:
+        arrays: pictures; NaN and infinity in them are passed over.
+    """
+    finite = [x[np.isfinite(x)] for x in arrays if x.dtype.kind == "f"]
+    low = min((float(x.min()) for x in finite if x.size), default=0.0)
+    high = max((float(x.max()) for x in finite if x.size), default=1.0)
+    for least in (0.0, -1.0):
+        if low >= least - OVERSHOOT and high <= 1 + OVERSHOOT:
+            return least, 1.0
+    return min(low, 0.0), max(high, 0.0)
+
+
+def _bytes(pixels: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Floats as uint8, NaN black."""
+    low, high = limits
+    x = np.nan_to_num(pixels.astype(np.float64), nan=low, posinf=high, neginf=low)
+    return np.round(np.clip((x - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 
 
 def _array(output: Any) -> np.ndarray:
@@ -174,7 +200,9 @@ def to_frames(output: Any, *, most: int | None = CLIP) -> np.ndarray:
         frames = _array(output)
         if frames.shape[-1] not in CHANNELS and frames.shape[0] in CHANNELS and frames.shape[1] not in CHANNELS:
             frames = frames.swapaxes(0, 1)  # (C, T, H, W), as denoisers have it
-    pictures = [enlarge(to_image(frame)) for frame in frames]
+    arrays = [_array(frame) for frame in frames if hasattr(frame, "shape")]
+    limits = value_limits(arrays)  # of the whole clip, so that it does not flicker
+    pictures = [enlarge(to_image(frame, limits=limits)) for frame in frames]
     if len({picture.size for picture in pictures}) != 1:
         raise UnsupportedError(
             f"output: expected a clip of frames of one size, got {sorted({p.size for p in pictures})}."

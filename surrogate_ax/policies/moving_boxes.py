@@ -1,9 +1,9 @@
 """Boxes for a host's own sampler: every round a new one, over what a Gaussian process proposes, noise mixed in inside.
 
-The axes are combinations of the latents so far from which the process expects improvement, as they are; the sampler
-proposes every point between them, and each point is mixed with noise of its own. The noise is what lets a search leave
-the span of what it has seen: without it a box finds little more than its axes. The axes and the size of a round decide
-how good the box is; which sampler proposes in it matters little.
+The axes are combinations of the latents so far from which the process expects improvement, as they are, and late in a
+long search combinations of the best rows. The sampler proposes every point between them, and each point is mixed with
+noise of its own. The noise is what lets a search leave the span of what it has seen: without it a box finds little more
+than its axes. The axes and the size of a round decide how good the box is; which sampler proposes in it matters little.
 Notation: K the axes; b the share of fresh noise ε.
 """
 
@@ -21,6 +21,9 @@ from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.policies.evolution import more_draws, next_round, too_few
 from surrogate_ax.policies.history import History, Policy, Round
 from surrogate_ax.policies.spherical_bo import combinations
+
+# How many of the best rows are combined into one axis each, so that axes differ: about as many as recombination takes.
+PARENTS = (6, 3, 12, 1, 9, 2, 18, 4)
 
 
 def moving_boxes(
@@ -66,7 +69,8 @@ def moving_boxes(
         if too_few(before):
             return more_draws(prior, axes, number, size, rng, device)
         random = np.random.default_rng(draw_entropy(rng, f"proposals of round {number}"))
-        _, bank, frame, _ = combinations(before, prior, axes, random, device=device)
+        parents = (*PARENTS, *range(24, 24 + 6 * axes, 6))
+        _, bank, frame, _ = combinations(before, prior, axes, random, parents=parents, device=device)
         b = random.uniform(*fresh)
         if anneal_over is not None:
             b = fresh[1] - (fresh[1] - fresh[0]) * min(1.0, len(before.terms) / max(anneal_over, 1))

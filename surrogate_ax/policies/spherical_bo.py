@@ -138,6 +138,7 @@ def combinations(
     *,
     draws: Sequence[Draw] = (),
     searched: ConditionRows = NOTHING,
+    parents: Sequence[int] = (PARENTS,),
     device: torch.device | str = "cpu",
 ) -> Combinations:
     """Unit combinations of evaluated rows to go on from: the process's proposals, and late the best rows' own.
@@ -149,6 +150,7 @@ def combinations(
         rng: draws where the moves begin.
         draws: seeds that the bank holds as well.
         searched: conditions, which all trials have.
+        parents: how many of the best rows make a combination of their own, taken in turn.
         device: where latents are made.
     """
     used, scores = _known(history)
@@ -162,7 +164,7 @@ def combinations(
         c, chosen = conditioned_proposals(gram, scores, t, learnt, rng, searched)
     elif learnt:
         c = proposals(gram, scores, learnt, rng)
-    c = np.vstack([c, np.repeat(_centre(used, gram), count - learnt, axis=0)])
+    c = np.vstack([c, *(_centre(used, gram, parents[i % len(parents)]) for i in range(count - learnt))])
     t = np.vstack([chosen, t[_parents(used, count - learnt, rng)]]) if len(searched) else np.zeros((count, 0))
     return Combinations(used, bank, bank.normalise(c @ known.toarray()).toarray(), t)
 
@@ -228,9 +230,9 @@ def _beginnings(posterior: Posterior, scores: Array, count: int, rng: np.random.
     return unit(c, posterior.gram)
 
 
-def _centre(history: History, gram: Array) -> Array:
+def _centre(history: History, gram: Array, parents: int) -> Array:
     """The unit combination (1, n) of the best rows."""
-    best = history.order[: min(PARENTS, np.count_nonzero(finite(history)))]
+    best = history.order[: min(parents, np.count_nonzero(finite(history)))]
     c = np.zeros((1, len(gram)))
     c[0, best] = log_ranks(len(best))
     return unit(c, gram)

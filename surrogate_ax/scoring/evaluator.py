@@ -1,8 +1,9 @@
 """Latents and conditions to scores: one generator call and one score call a batch, and a policy for faults.
 
 An item that fails fails alone: a batch that raises is halved until the items at fault stand alone, and one whose score
-runs out of time is tried again item by item. Running out of memory halves the batch too, and the size that fitted is
-remembered. n items; values by metric (n,); NFE and seconds by item (n,).
+runs out of time is tried again item by item. An item whose output is not finite has failed. Running out of memory
+halves the batch too, and the size that fitted is remembered. n items; values by metric (n,); NFE and seconds by item
+(n,).
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from surrogate_ax.errors import (
     MismatchError,
     MissingExtraError,
     ScoreError,
-    ShapeError,
     UnsupportedError,
 )
+from surrogate_ax.generation.checks import check_generated, check_generator
 from surrogate_ax.generation.conditions import Condition, check_conditions
+from surrogate_ax.generation.finite import NOT_FINITE, copied, not_finite
 from surrogate_ax.generation.protocols import Generated, Generator, Outputs, Timed
 from surrogate_ax.latents.priors import Latents, check_latents
 from surrogate_ax.scoring.objective import Objective
@@ -73,20 +75,17 @@ class Evaluator:
             (wrong shapes, undeclared metrics) always come through: they are not the item's fault.
 
     Raises:
-        ArgumentError: not a generator, or not an objective.
+        ArgumentError: not a generator, one that has only some of what its protocols ask for, or not an objective.
     """
 
     def __init__(
         self, generator: Generator, objective: Objective, *, catch: tuple[type[Exception], ...] = (Exception,)
     ) -> None:
-        if not isinstance(generator, Generator):
-            raise ArgumentError(
-                f"generator: expected prior, fingerprint and generate(), got {type(generator).__name__}. "
-                "Wrap a function in FunctionGenerator, a diffusers pipeline with pipeline_generator."
-            )
+        check_generator(generator)
         if not isinstance(objective, Objective):
             raise ArgumentError(f"objective: expected an Objective, got {type(objective).__name__}.")
         self.generator = generator
+        self._made_by = dict(generator.fingerprint)  # read once a run: it may cost a look at every layer
         self.objective = objective
         self._rate = generator.rate if isinstance(generator, Timed) else None
         self.catch = catch
@@ -132,24 +131,30 @@ class Evaluator:
             conditions: n mappings of call arguments.
 
         Raises:
+            ShapeError: not the outputs and costs of n items.
             ScoreError: the score returned something undeclared.
         """
-        n, reasons = len(conditions), dict(generated.failed)
+        n = len(conditions)
+        generated = check_generated(generated, n)
+        reasons = dict(generated.failed)
         made = [i for i in range(n) if i not in reasons]
+        reasons |= {made[k]: NOT_FINITE for k in not_finite(generated.outputs)}
         values = {metric.name: np.full(n, np.nan) for metric in self.objective.metrics}
-        if made:
-            scored, unscored = self._score(generated.outputs, [conditions[i] for i in made])
+        at = [k for k, i in enumerate(made) if i not in reasons]
+        judged = [made[k] for k in at]
+        if judged:
+            outputs = generated.outputs if len(at) == len(made) else _at(generated.outputs, at)
+            scored, unscored = self._score(outputs, [conditions[i] for i in judged])
             for name, column in scored.items():
-                values[name][made] = column
-            reasons |= {made[i]: reason for i, reason in unscored.items()}
-        for i in made:
+                values[name][judged] = column
+            reasons |= {judged[i]: reason for i, reason in unscored.items()}
+        for i in judged:
             wrong = [name for name, column in values.items() if i not in reasons and not np.isfinite(column[i])]
             if wrong:
                 reasons[i] = "score returned " + ", ".join(f"{name} = {values[name][i]}" for name in wrong)
         status: list[Status] = ["failed" if i in reasons else "done" for i in range(n)]
         outputs = generated.outputs if len(made) == n else _spread(generated.outputs, made, n)
         seconds = np.full(n, generated.seconds / max(n, 1))
-        made_by = self.generator.fingerprint
         steps = np.full(n, -1)
         return Evaluations(
             outputs,
@@ -160,7 +165,7 @@ class Evaluator:
             reasons,
             steps,
             conditions,
-            made_by,
+            self._made_by,
             self.objective,
             self._rate,
         )
@@ -195,16 +200,7 @@ class Evaluator:
 
     def _call(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
         """One call of the generator, its columns counted."""
-        generated, n = self.generator.generate(z, conditions), len(conditions)
-        wanted = n - len(generated.failed)
-        if len(generated.outputs) != wanted:
-            raise ShapeError(
-                f"generator: expected {wanted} outputs, one for each of n = {n} items that did not fail, "
-                f"got {len(generated.outputs)}."
-            )
-        if np.shape(generated.nfe) != (n,):
-            raise ShapeError(f"generator: expected nfe of shape (n,) = ({n},), got {np.shape(generated.nfe)}.")
-        return generated
+        return check_generated(self.generator.generate(z, conditions), len(conditions))
 
     def _parts(self, z: Latents, conditions: Sequence[Condition], size: int) -> Generated:
         n = len(conditions)
@@ -217,7 +213,8 @@ class Evaluator:
     def _score(self, outputs: Outputs, conditions: Sequence[Condition]) -> tuple[dict[str, Array], dict[int, str]]:
         """Values by metric, NaN at items whose score raises, and the reasons."""
         try:
-            return self.objective.measure(outputs, conditions), {}
+            # Copies: what a score writes into them is neither shown nor scored again.
+            return self.objective.measure(copied(outputs), [copied(dict(condition)) for condition in conditions]), {}
         except _OURS:
             raise
         except self.catch as error:
@@ -240,6 +237,10 @@ def reason_of(error: Exception) -> str:
 def _out_of_memory(error: Exception) -> bool:
     words = ("out of memory", "can't allocate memory")  # other devices and the CPU raise a bare RuntimeError
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
+
+
+def _at(outputs: Outputs, at: Sequence[int]) -> Outputs:
+    return outputs[list(at)] if isinstance(outputs, torch.Tensor | np.ndarray) else [outputs[k] for k in at]
 
 
 def _spread(outputs: Outputs, made: Sequence[int], n: int) -> list[Any]:

@@ -165,14 +165,21 @@ def _no_score(*_: Any) -> NoReturn:
 
 def _column(name: str, values: Any, n: int) -> Array:
     try:
-        column = np.asarray(values.detach().cpu().double() if hasattr(values, "detach") else values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        column = np.asarray(_numbers(values), dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:  # torch raises the last, as for a tensor without contents
         raise ScoreError(
             f"score: expected n = {n} numbers for {name!r}, got {type(values).__name__} ({error})."
         ) from error
     if column.shape != (n,):
         raise ScoreError(f"score: expected shape (n,) = ({n},) for {name!r}, one value an output, got {column.shape}.")
     return column
+
+
+def _numbers(values: Any) -> Any:
+    """Tensors, alone or in a list, as arrays: whatever their device and precision, and without their gradients."""
+    if isinstance(values, list | tuple):
+        return [_numbers(value) for value in values]
+    return values.detach().cpu().double().numpy() if hasattr(values, "detach") else values
 
 
 def _fronts(losses: Array) -> Array:

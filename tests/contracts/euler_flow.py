@@ -71,6 +71,9 @@ class EulerFlow:
             np.array([states[s].spent[i] for s, i in rows]),
         )
 
+    def latents(self, state: State) -> Latents:
+        return {"latents": state.x.clone()}
+
     def estimate(self, state: State) -> Tensor:
         self._watch("estimate", state.x, state.conditions)
         return state.clean

@@ -84,6 +84,23 @@ class SteppableContract:
         assert difference(estimates, final) <= case.tolerance
         np.testing.assert_allclose(g.nfe(state), whole.nfe)
 
+    def test_latents_are_those_of_the_prior_and_enter_where_they_left(
+        self, case: Case, z: Any, conditions: Any
+    ) -> None:
+        g = case.generator
+        start = g.start(z, conditions)
+        for name, part in g.latents(start).items():
+            assert difference(part.cpu().numpy(), z[name].numpy()) <= case.tolerance
+        for state in (g.advance(start, 1), g.advance(start, g.steps)):
+            latents = g.latents(state)
+            assert {name: tuple(x.shape[1:]) for name, x in latents.items()} == dict(g.prior.shapes)
+            assert all(bool(torch.isfinite(x).all()) for x in latents.values())
+        at = g.advance(start, 1)
+        again = g.latents(g.start(g.latents(at), conditions, step=1))
+        for name, part in g.latents(at).items():
+            assert difference(again[name].cpu().numpy(), part.cpu().numpy()) <= case.tolerance
+            assert difference(g.latents(start)[name].cpu().numpy(), part.cpu().numpy()) > case.tolerance
+
     def test_wrong_requests_are_refused(self, case: Case, z: Any, conditions: Any) -> None:
         g = case.generator
         start = g.start(z, conditions)

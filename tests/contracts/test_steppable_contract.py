@@ -66,6 +66,9 @@ class Halving:
         clean = None if parts[0].clean is None else torch.stack([states[s].clean[r] for s, r in rows])  # type: ignore[index]
         return State(parts[0].step, latents, clean, np.array([states[s].spent[r] for s, r in rows]))
 
+    def latents(self, state: State) -> dict[str, torch.Tensor]:
+        return {"latents": state.latents.clone()}
+
     def estimate(self, state: State) -> np.ndarray:
         if state.clean is None:
             raise ArgumentError("state: no step was run yet.")
@@ -115,6 +118,17 @@ class Blurred(Halving):
         return 0.9 * super().estimate(state)
 
 
+class Frozen(Halving):
+    """Shows the rows as they came in."""
+
+    def start(self, z: Any, conditions: Sequence[Any], *, step: int = 0) -> State:
+        self.first = z
+        return super().start(z, conditions, step=step)
+
+    def latents(self, state: State) -> dict[str, torch.Tensor]:
+        return dict(self.first)
+
+
 class Repeating(Halving):
     """Runs the steps before a stop again, and charges for them."""
 
@@ -152,6 +166,14 @@ def test_the_contract_notices(kind: type[Halving], test: Any) -> None:
     z, none = draw(generator), [{}] * 3
     with pytest.raises(AssertionError):
         test(Case(generator), z, none, generator.generate(z, none))
+
+
+def test_the_contract_notices_latents_of_another_step() -> None:
+    generator = Frozen()
+    with pytest.raises(AssertionError):
+        CONTRACT.test_latents_are_those_of_the_prior_and_enter_where_they_left(
+            Case(generator), draw(generator), [{}] * 3
+        )
 
 
 def test_the_contract_notices_a_changed_state() -> None:

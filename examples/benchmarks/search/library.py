@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import dataclasses
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from lockstep import Asking, Part, Values
 from objectives import Task
 from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
+from optuna.trial import TrialState
 
 from surrogate_ax import Gaussian, Policy, o3
 from surrogate_ax.latents.seeds import Draw, Terms, draw_entropy
 from surrogate_ax.policies.basic import o3_seeds
+from surrogate_ax.policies.fresh_noise import mix_until_typical
 from surrogate_ax.policies.history import History, Round
 from surrogate_ax.policies.plan import survivors
 
@@ -61,7 +64,11 @@ class Sampled:
             row = {name: np.array([column[i]]) for name, column in values.items()}
             if self._bounded:
                 trial.set_constraint("violation", float(self._task.objective.violation(row)[0]))
-            self._study.tell(trial, [float(row[metric.name][0]) for metric in self._task.objective.optimised])
+            found = [float(row[metric.name][0]) for metric in self._task.objective.optimised]
+            if np.isfinite(found).all():
+                self._study.tell(trial, found)
+            else:
+                self._study.tell(trial, state=TrialState.PRUNED)
 
 
 def policy_cell(
@@ -104,8 +111,7 @@ def policy_cell(
             plain = round.space.fresh == 1
             u = np.full((proposed, round.space.axes - 1), 0.5) if plain else sampler.ask(proposed)
             numbers = range(len(history.terms) + len(asked), len(history.terms) + wanted)
-            draws = [Draw(entropy, i) for i in numbers] if round.space.fresh > 0 else []
-            asked = asked + round.space.terms(u, draws=draws)
+            asked = asked + points(round, u, [Draw(entropy, i) for i in numbers])
         bank = round.space.bank.extend([seed for row in asked for seed, _ in row])
         x = bank.inner(bank.rows(asked)).numpy()
         if checkpoint:
@@ -115,6 +121,17 @@ def policy_cell(
         if proposed and round.space.fresh < 1:
             sampler.tell(u, {name: column[-proposed:] for name, column in values.items()})
         history = _grown(history, asked, values, estimates, round.number, checkpoint)
+
+
+def points(round: Round, u: Array, draws: Sequence[Draw]) -> list[Terms]:
+    """What `Round.point` makes of each of u (n, K-1) with a draw of its own, all at once."""
+    space = round.space
+    if space.fresh in (0, 1):
+        return space.terms(u, draws=draws if space.fresh else [])
+    bank = space.bank.extend(list(draws))
+    between = bank.rows(dataclasses.replace(space, fresh=0.0).terms(u)).toarray()
+    noise = bank.rows(((draw, 1.0),) for draw in draws).toarray()
+    return bank.terms(mix_until_typical(bank, between, noise, np.full(len(u), space.fresh)))
 
 
 def _stopped(

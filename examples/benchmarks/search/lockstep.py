@@ -79,7 +79,9 @@ class Images:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.kept: dict[bytes, Array] = {}
-        made = pool.read("starts")
+        made = (
+            pool.read("starts") if (pool.CACHE / "starts").exists() else ()
+        )  # else they are made when they are asked for
         for repeat in range(len(made) // pool.STARTS):
             rows = pool.starts(repeat)
             for i, row in enumerate(rows):

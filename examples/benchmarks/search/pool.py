@@ -31,9 +31,16 @@ def starts(repeat: int) -> Array:
     return latents("trials", repeat, range(STARTS))
 
 
+def has(name: str) -> bool:
+    """Whether all images of "a" or "b" were made."""
+    return len(list((CACHE / name).glob("*.npy"))) == SIZE // CHUNK
+
+
 def read(name: str) -> Array:
     """Images of "a" or "b" (20,000, 16, 16, 3), or of "starts" (2,000, ...), float32."""
     files = sorted((CACHE / name).glob("*.npy"))
+    if not files:
+        raise FileNotFoundError(f"{CACHE / name} holds no images. Make them once with `python pool.py`.")
     return np.concatenate([np.load(file) for file in files]).astype(np.float32)
 
 

@@ -3,7 +3,7 @@
     python pool.py                                    once, about 12 minutes
     python run.py [--methods A B] [--tasks ...]       the matrix; cells that are in results.csv are passed over
     python run.py --judge                             rows again from all traces, where validity is judged anew
-    python run.py --quick                             two cells again, compared with their rows
+    python run.py --quick                             three cells again, compared with their rows; needs no pool
 
 A method that does not know its budget (evolution, hill climbing, ...) is run to 400 once and read off at 50 and 100.
 Traces (latents, values) are kept in the cache, not in the repository.
@@ -20,6 +20,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import drives
 import library
 import numpy as np
 import validity
@@ -28,7 +29,7 @@ from library import PRIOR, policy_cell
 from lockstep import Asking, Images, Trace, run, seconds
 from objectives import DEVELOPMENT, NAMES, Task, task
 from peers import PEERS
-from pool import CACHE
+from pool import CACHE, has
 
 from surrogate_ax import plan
 
@@ -68,9 +69,11 @@ PLANNED: dict[str, Callable[..., Asking]] = {
     WHOLE: whole,
     "O3 + TPE": library.o3_tpe,
     "O3 + GP": library.o3_gp,
+    **drives.DRIVEN,
 }
 METRICS = {metric.name for name in NAMES for metric in task(name).objective.metrics}
-METHODS = {**PLANNED, **PEERS}
+METHODS = {**PLANNED, **PEERS, **drives.ANYTIME}
+QUICK = (OURS, "symmetry"), ("recombination ES", "contrast"), ("CMA-ES drives", "palette")
 
 
 def cells(
@@ -79,6 +82,8 @@ def cells(
     """(method, task, repeat, evaluations to run) of every cell wanted."""
     for name in methods:
         for where in tasks:
+            if not drives.takes(name, task(where)):
+                continue
             for repeat in range(min(most, max(REPEATS[n] for n in budgets))):
                 wanted = [n for n in budgets if repeat < REPEATS[n]]
                 for n in wanted if name in PLANNED else [max(wanted)]:
@@ -132,10 +137,15 @@ def worth_of(made: Task, values: Mapping[str, Any], n: int) -> float:
 
 def best_valid(
     made: Task, x: Any, values: Mapping[str, Any], out: Any, n: int, images: Images
-) -> tuple[float | str, int]:
-    """What the valid of the first n rows are worth, and whether the best inside the band had no plain draw near it."""
+) -> tuple[float | str, int | str]:
+    """What the valid of the first n rows are worth, and whether the best inside the band had no plain draw near it.
+
+    Without a pool the band alone judges, and the second answer is empty until `--judge`.
+    """
     bad = (out | _unknown(values))[:n]
     columns = {name: column[:n] for name, column in values.items()}
+    if not has("b"):
+        return round(float(made.worth(_penalty(made, columns, bad))[-1]), 6), ""
     order = [int(i) for i in made.objective.rank(_penalty(made, columns, bad)) if not bad[i]]
     looked = 0
     while looked < len(order):
@@ -173,6 +183,8 @@ def main() -> None:
     if arguments.quick:
         quick(arguments.results)
         return
+    if not has("b"):
+        print("There is no pool: no image is compared with plain draws (`python pool.py`, then `--judge`).", flush=True)
     images = Images(Model())
     if arguments.judge:
         judge(arguments.results, images)
@@ -197,7 +209,7 @@ def batched(names: Sequence[str], size: int = 4) -> list[Sequence[str]]:
 def keep(name: str, where: str, repeat: int, n: int, trace: Trace) -> None:
     """Leave a trace in the cache."""
     x, values = trace.joined()
-    (CACHE / "traces").mkdir(exist_ok=True)
+    (CACHE / "traces").mkdir(parents=True, exist_ok=True)
     file = CACHE / "traces" / f"{name}-{where}-{n}-{repeat}.npz"
     np.savez(file, x=x, sizes=trace.sizes, planning=trace.planning, nfe=trace.nfe, seconds=trace.seconds, **values)
 
@@ -273,10 +285,10 @@ def append(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
 
 
 def quick(path: Path) -> None:
-    """Two cells again: the same best values as in the CSV."""
+    """Some cells again: the same best values as in the CSV. Needs no pool."""
     known = {(r["method"], r["task"], int(r["budget"]), int(r["repeat"])): float(r["best"]) for r in read(path)}
     images = Images(Model())
-    for name, where in ((OURS, "symmetry"), ("recombination ES", "contrast")):
+    for name, where in QUICK:
         made = run([(task(where), METHODS[name](task(where), 0, 50))], images)[0]
         best, was = worth_of(task(where), made.joined()[1], sum(made.sizes)), known[name, where, 50, 0]
         near = "ok" if abs(best - was) < 0.02 * abs(was) else "short"

@@ -242,3 +242,29 @@ def test_in_full_nothing_is_made_smaller_or_cut(tmp_path):
     clip = save_preview(np.zeros((3, 600, 20, 3), dtype=np.uint8), tmp_path / "clip", full=True)
     with av.open(str(clip)) as film:
         assert film.streams.video[0].height == 600
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        (0.0, 1.0, [0, 128, 255]),
+        (0.2, 0.6, [51, 102, 153]),  # dim, and shown so
+        (-0.02, 1.03, [0, 129, 255]),  # as decoders pass the ends of their range
+        (-1.0, 1.0, [0, 128, 255]),
+        (-0.5, 0.5, [64, 128, 191]),
+        (0.0, 22.0, [0, 128, 255]),
+        (11.0, 22.0, [128, 191, 255]),
+        (-2.0, 2.0, [0, 128, 255]),
+        (-4.0, -2.0, [0, 64, 128]),
+    ],
+)
+def test_floats_of_other_ranges_are_scaled(low, high, shown):
+    picture = np.array([[low, (low + high) / 2, high]], dtype=np.float32)
+    np.testing.assert_array_equal(pixels(picture)[0, :, 0], shown)
+    np.testing.assert_array_equal(pixels(torch.from_numpy(picture))[0, :, 0], shown)
+
+
+@pytest.mark.parametrize("make", [np.stack, list], ids=["array", "list"])
+def test_the_frames_of_a_clip_are_scaled_together(make):
+    frames = to_frames(make([np.full((8, 8, 1), value) for value in (0.0, 11.0, 22.0)]))
+    assert frames[:, 0, 0, 0].tolist() == [0, 128, 255]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from surrogate_ax import Evaluator, FunctionGenerator, Gaussian, Generated, Metric, Objective
 from surrogate_ax.errors import ArgumentError, ScoreError, ShapeError, UnsupportedError
@@ -372,3 +373,81 @@ def test_an_odd_batch_is_halved_to_what_is_tried_next():
     generator = Counting(full(2))
     evaluator(generator)(latents(3))
     assert generator.calls == [3, 2, 1]
+
+
+# --- outputs that are not finite, and scores that write into outputs
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda rows: rows,
+        lambda rows: rows.numpy(),
+        list,
+        lambda rows: [row.numpy() for row in rows],
+        lambda rows: [float(row) for row in rows],
+        lambda rows: [[row, row] for row in rows],
+    ],
+    ids=["tensor", "array", "tensors", "arrays", "numbers", "lists"],
+)
+def test_an_output_that_is_not_finite_fails_its_item_and_is_not_scored(kind):
+    def broken(rows):
+        return kind(torch.where(rows == 2, torch.inf, torch.where(rows == 4, torch.nan, rows)))
+
+    seen = []
+
+    def score(outputs, conditions):
+        seen.extend(condition["k"] for condition in conditions)
+        return np.ones(len(outputs))  # as a score that a NaN does not pass through
+
+    made = evaluator(Counting(kind=broken, failed=(0.0,)), score)(latents(6), [{"k": i} for i in range(6)])
+    assert made.reasons == {0: "blurred", 2: "the output holds NaN or infinity", 4: "the output holds NaN or infinity"}
+    assert seen == [1, 3, 5]
+    assert list(made.status) == ["failed", "done", "failed", "done", "failed", "done"]
+    np.testing.assert_array_equal(made.values["best"], [np.nan, 1, np.nan, 1, np.nan, 1])
+
+
+def test_whole_numbers_texts_and_mappings_are_not_looked_into():
+    for kind in (
+        lambda rows: rows.long(),
+        lambda rows: [str(row) for row in rows],
+        lambda rows: [{"x": torch.nan}] * 3,
+    ):
+        assert evaluator(Counting(kind=kind), lambda outputs, conditions: np.ones(3))(latents(3)).reasons == {}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda rows: rows.clone(),
+        lambda rows: rows.numpy().copy(),
+        lambda rows: [row.clone() for row in rows],
+        lambda rows: [Image.new("L", (1, 1), int(row)) for row in rows],
+    ],
+    ids=["tensor", "array", "tensors", "images"],
+)
+def test_what_a_score_writes_is_neither_shown_nor_scored_again(kind):
+    tries = []
+
+    def score(outputs, conditions):
+        before = [_value(output) for output in outputs]
+        for i, output in enumerate(outputs):
+            if isinstance(output, Image.Image):
+                output.putpixel((0, 0), 99)
+            else:
+                outputs[i] = 99
+        conditions[0]["k"] = 99
+        tries.append(before)
+        if len(tries) == 1:
+            raise OSError("a busy server")
+        return before
+
+    conditions = [{"k": i} for i in range(4)]
+    made = evaluator(Counting(kind=kind), score)(latents(4), conditions)
+    assert tries == [[0, 1, 2, 3], [0, 1], [2, 3]]
+    assert [_value(output) for output in made.outputs] == [0, 1, 2, 3]
+    assert conditions == [{"k": i} for i in range(4)] == list(made.conditions)
+
+
+def _value(output):
+    return output.getpixel((0, 0)) if isinstance(output, Image.Image) else float(output)

@@ -233,3 +233,32 @@ def front(made, values, i):
 
 def test_nothing_told_has_no_order():
     assert objective(BEAUTY, COST, SAFE).rank({name: np.zeros(0) for name in ("beauty", "cost", "safe")}).tolist() == []
+
+
+HEAD = torch.nn.Linear(4, 1)
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        lambda out, _: [HEAD(o).squeeze() for o in out],
+        lambda out, _: [o.mean().bfloat16() for o in out],
+        lambda out, _: tuple(o.mean().half() for o in out),
+        lambda out, _: [o.mean().numpy() for o in out],
+        lambda out, _: [o.mean() if i else 0.0 for i, o in enumerate(out)],
+        lambda out, _: HEAD(out).squeeze(1).bfloat16(),
+    ],
+    ids=["gradient", "bfloat16", "tuple of halves", "arrays", "mixed", "one tensor"],
+)
+def test_single_numbers_of_every_kind_are_scores(score):
+    out = torch.arange(12.0).reshape(3, 4)
+    column = Objective(Metric("m"), score=score).measure(out, [{}] * 3)["m"]
+    assert column.dtype == np.float64
+    expected = [float(value.detach() if hasattr(value, "detach") else value) for value in score(out, None)]
+    np.testing.assert_allclose(column, expected)
+
+
+@pytest.mark.parametrize("value", [torch.zeros(1), torch.zeros(2), torch.zeros((), device="meta")])
+def test_tensors_that_are_no_single_numbers_are_refused(value):
+    with pytest.raises(ScoreError, match="score: expected"):
+        Objective(Metric("m"), score=lambda out, _: [value] * 3).measure(torch.zeros(3, 4), [{}] * 3)

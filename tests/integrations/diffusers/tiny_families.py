@@ -301,7 +301,7 @@ def ltx() -> Any:
 
 def oobleck(channels: int) -> Any:
     return diffusers.AutoencoderOobleck(
-        encoder_hidden_size=6,
+        encoder_hidden_size=2 * channels,
         downsampling_ratios=[1, 2],
         decoder_channels=3,
         decoder_input_channels=channels,
