@@ -171,8 +171,8 @@ def test_a_dry_run_shows_what_is_searched(sweep: Sweep) -> None:
         budget="8",
     )
     assert answer.exit_code == 0, answer.output
-    assert "4 plain draws" in answer.stdout
-    assert "4 points of boxes" in answer.stdout
+    assert "2 plain draws" in answer.stdout
+    assert "6 points of boxes" in answer.stdout
     assert "light: 0.5 to 1.0 in steps of 0.25" in answer.stdout
     assert "sampler     gp: the sampler proposes, in boxes that move" in answer.stdout
 
