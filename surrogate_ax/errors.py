@@ -6,6 +6,8 @@ Each message says what was wrong, what was expected, what was given and what to 
 
 from __future__ import annotations
 
+MOST = 10_000_000  # trials of a search and items of a batch: what is more was not meant, and would never end
+
 
 class SurrogateError(Exception):
     """Base of every error raised by surrogate-ax."""
@@ -62,14 +64,19 @@ class MissingExtraError(SurrogateError, ImportError):
 
 
 def check_counts(**counts: int) -> None:
-    """Refuse counts below 1.
+    """Refuse counts that are no whole numbers from 1 to `MOST`.
 
     Args:
         **counts: by the name of their argument.
 
     Raises:
-        ArgumentError: a count below 1.
+        ArgumentError: a count that is none.
     """
     for name, count in counts.items():
+        given: object = count
+        if isinstance(given, bool) or not hasattr(given, "__index__"):
+            raise ArgumentError(f"{name}: expected a whole number, got {given!r}.")
         if count < 1:
             raise ArgumentError(f"{name}: expected at least 1, got {count}.")
+        if count > MOST:
+            raise ArgumentError(f"{name}: expected at most {MOST:,}, got more.")

@@ -102,7 +102,7 @@ def load_function(sweep: SweepFile, key: str, name: str) -> Any:
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # a sweep leaves no __pycache__ beside its file
     try:
         function = getattr(import_module(module), attribute, None)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
             searched = ", ".join(entry or "." for entry in sys.path)
             raise sweep.error(key, f"found no module {error.name!r}; searched {searched}.") from error
@@ -151,7 +151,7 @@ def _call_factory(sweep: SweepFile, source: Source) -> Generator:
             made = factory(**sweep.call)
     except SurrogateError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise GenerationError(sweep.at("generator", f"{source.where} raised {describe(error)}.")) from error
     if not isinstance(made, Generator):
         raise sweep.error("generator", f"expected {source.where} to return a Generator, got {type(made).__name__}.")
@@ -213,7 +213,7 @@ def error_context(sweep: SweepFile, key: str) -> Iterator[None]:
         raise type(error)(sweep.at([*keys, key][0], str(error))) from error
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """An exception of the user's code on one line, with the file and line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "nowhere"

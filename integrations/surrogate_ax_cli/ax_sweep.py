@@ -8,21 +8,24 @@ from typing import Any
 
 from ax.api.client import Client
 
-from surrogate_ax.execution.records import SearchRecord
+from surrogate_ax.execution.records import SearchRecord, TrialCopy
 from surrogate_ax_cli import storages
 from surrogate_ax_cli.assembly import SweepComponents
 from surrogate_ax_cli.components import build
 from surrogate_ax_cli.sweep import SWEEP_ATTR, check_sweep_record, sweep_record
 from surrogate_ax_cli.sweep_file import SweepFile
 from surrogate_ax_optuna import mirror
+from surrogate_ax_optuna.storage import reachable
 from surrogate_ax_platform import (
     configure_experiment,
     generation_strategy,
     load_client,
     optimize,
     read_record,
+    trial_copies,
     write_report,
 )
+from surrogate_ax_platform.records import EXPERIMENT
 
 MODELS = ("coefficients", "ax")
 
@@ -39,8 +42,6 @@ class AxSweep:
     """
 
     def __init__(self, sweep: SweepFile, components: SweepComponents) -> None:
-        if sweep.storage is not None and "://" in sweep.storage:
-            raise sweep.error("storage", f"expected a file for Ax's snapshot, got {storages.display_name(sweep)}.")
         self._sweep = sweep
         self._components = components
         self._strategy = _strategy(sweep)
@@ -57,7 +58,8 @@ class AxSweep:
         """
         if not self._snapshot.exists():
             return None
-        return read_record(self._load(), self._components.objective)
+        with storages.reading(self._sweep):
+            return read_record(self._load(), self._components.objective)
 
     def run(self) -> None:
         """Load or make the client and go on to the budget.
@@ -68,12 +70,14 @@ class AxSweep:
         sweep, components = self._sweep, self._components
         planned = sweep.checkpoints is None
         client = self._load() if self._snapshot.exists() else self._new()
-        mirrored = mirror(
-            storages.make_storage(sweep),
-            name=sweep.name,
-            conditions=sweep.conditions,
-            previews=storages.make_previews(sweep),
-        )
+        with reachable():
+            mirrored = mirror(
+                storages.make_storage(sweep),
+                name=sweep.name,
+                conditions=sweep.conditions,
+                previews=storages.make_previews(sweep),
+            )
+            mirrored.rebuild(self._copies(client), components.objective)
         optimize(
             client,
             components.generator,
@@ -88,6 +92,11 @@ class AxSweep:
             callbacks=[mirrored],
             device=components.device,
         )
+
+    def _copies(self, client: Client) -> list[TrialCopy]:
+        """What the client holds; nothing where a kill came before its first trial had ended."""
+        begun = EXPERIMENT in client._experiment._properties
+        return trial_copies(client, self._components.objective) if begun else []
 
     def report(self, path: Path, items: int) -> Path:
         """Write the experiment as one HTML file, with so many of the best outputs."""
@@ -111,7 +120,7 @@ class AxSweep:
 
     def _load(self) -> Client:
         client = load_client(self._snapshot)
-        recorded = client._experiment._properties.get(SWEEP_ATTR)
+        recorded = client._experiment._properties.get(SWEEP_ATTR)  # checked for its type as well
         check_sweep_record(self._sweep, recorded, f"experiment {client._experiment.name!r} in {self._snapshot}")
         return client
 

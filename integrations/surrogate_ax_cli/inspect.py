@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.storages import BaseStorage
 
 from surrogate_ax.analysis.diagnostics import Determinism, Stationarity, determinism, stationarity
 from surrogate_ax.analysis.seed_utility import SeedUtility, effective_seeds, seed_utility
 from surrogate_ax.arrays import Array
-from surrogate_ax.errors import ArgumentError, MismatchError
+from surrogate_ax.errors import ArgumentError, MismatchError, SurrogateError
 from surrogate_ax.execution.records import EndedTrial
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.generation.protocols import Generator
@@ -26,6 +27,8 @@ from surrogate_ax.latents.seeds import seed_to_json
 from surrogate_ax.latents.space import SurrogateSpace, is_coordinate
 from surrogate_ax.latents.typicality import LEVEL, Support, bank_support
 from surrogate_ax.policies.history import History
+from surrogate_ax_cli.storages import check_tables, connect, explain
+from surrogate_ax_cli.urls import check_url, show_url, sqlite_file
 from surrogate_ax_optuna import read_record, sqlite
 from surrogate_ax_optuna.attributes import STUDY_ATTR, study_attributes
 from surrogate_ax_optuna.trials import ended_trials
@@ -79,16 +82,34 @@ def open_study(storage: str, name: str | None) -> optuna.Study:
     Raises:
         ArgumentError: no such file or study, or several studies and no name.
     """
-    if "://" not in storage and not Path(storage).is_file():
-        raise ArgumentError(f"storage: expected an SQLite file or the URL of an Optuna storage, found no {storage!r}.")
-    opened: Any = storage if "://" in storage else sqlite(storage)
-    names = optuna.get_all_study_names(opened)
+    shown = show_url(storage) if "://" in storage else storage
+    try:
+        opened = _open_storage(storage)
+        names = optuna.get_all_study_names(opened)
+    except SurrogateError as error:
+        raise ArgumentError(f"storage: {str(error).removeprefix('path: ')}") from error
+    except Exception as error:
+        raise ArgumentError(f"storage: {shown} cannot be opened ({explain(error, storage)}).") from error
     if name is None and len(names) == 1:
         name = names[0]
     if name not in names:
         given = "none was named" if name is None else f"got {name!r}"
         raise ArgumentError(f"study: expected one of {names}, {given}. Pass it as --study NAME.")
     return optuna.load_study(study_name=name, storage=opened)
+
+
+def _open_storage(storage: str) -> BaseStorage:
+    """The storage of a file, which has to be there, or of a URL."""
+    file: str | None = storage
+    if "://" in storage:
+        check_url(storage)
+        file = sqlite_file(storage)
+    if file is None:
+        return connect(storage)
+    if not Path(file).is_file():
+        raise ArgumentError(f"expected an SQLite file or the URL of an Optuna storage, found no {file!r}.")
+    check_tables(Path(file))
+    return sqlite(file)
 
 
 def open_generator(spec: str, study: optuna.Study) -> Generator:

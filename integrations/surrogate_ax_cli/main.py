@@ -14,7 +14,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,7 +62,7 @@ def demo(
 
     In a folder that holds this demo already, it continues where that stopped, or shows the result again.
     """
-    with _errors_reported():
+    with _errors_reported(), interruptible(_say):
         _say("loading the embedded model")
         for package in ("surrogate_ax_optuna", "surrogate_ax_diffusers"):
             import_module(package)  # names the extra to install where one is missing
@@ -98,7 +98,7 @@ def sweep(
     with _errors_reported(), interruptible(_say), _libraries_quiet():
         from surrogate_ax_cli.dry_run import estimate, plan_lines, who_proposes
         from surrogate_ax_cli.storages import display_name
-        from surrogate_ax_cli.sweep import summary, summary_lines, try_out
+        from surrogate_ax_cli.sweep import check_works, summary, summary_lines
 
         sweep_file, components, host = _open_sweep(file)
         record = host.load_record()
@@ -112,8 +112,8 @@ def sweep(
             return
         if record is None:
             _say("trying one output before anything is written")
-            for reason in try_out(sweep_file, components).reasons.values():
-                _say(f"warning: the output failed: {reason}")
+            for failure in check_works(sweep_file, components):
+                _say(f"warning: the output failed: {failure}")
         host.run()
         record = host.load_record()
         if record is None:
@@ -279,7 +279,10 @@ def _what_to_open(out: Path, files: list[str], study: str, previews: str) -> str
     """Where the pictures are, and how to see every trial of the study."""
     beside = Path(sys.executable).with_name("optuna-dashboard")  # a virtual environment that is not activated
     command = "optuna-dashboard" if shutil.which("optuna-dashboard") else _typed(beside)
-    view = f"{command} sqlite:///{shlex.quote(str(out / study))} --artifact-dir {shlex.quote(str(out / previews))}"
+    from sqlalchemy.engine import URL
+
+    address = URL.create("sqlite", database=str(out / study)).render_as_string()
+    view = f"{command} {shlex.quote(address)} --artifact-dir {shlex.quote(str(out / previews))}"
     lines = ["", "Look at", *(f"  {out / name}" for name in files), "", "Every trial with its picture, in a browser"]
     if not (shutil.which("optuna-dashboard") or beside.exists()):
         lines.append(f"  {_typed(Path(sys.executable))} -m pip install optuna-dashboard")
@@ -293,7 +296,8 @@ def _typed(path: Path) -> str:
 
 
 def _say(text: str) -> None:
-    typer.echo(text, err=True)
+    with suppress(OSError):  # a terminal that is gone must not keep a search from ending as it should
+        typer.echo(text, err=True)
 
 
 @contextmanager
@@ -306,6 +310,11 @@ def _errors_reported(
     except KeyboardInterrupt:
         _say(f"\n{interrupted}")
         raise typer.Exit(INTERRUPTED) from None
+    except SystemExit as error:  # a sweep must not end as if it were done
+        from surrogate_ax.scoring.traces import origin, trace_of
+
+        _say(f"error: generator or score called sys.exit({error.code!r}) ({origin(trace_of(error))}). Raise an error.")
+        raise typer.Exit(FAILED) from None
     except Exception as error:
         from surrogate_ax.errors import SurrogateError, UnsupportedError
 

@@ -15,6 +15,7 @@ from surrogate_ax_cli.sweep import SWEEP_ATTR, check_sweep_record, sweep_record
 from surrogate_ax_cli.sweep_file import SweepFile
 from surrogate_ax_optuna import optimize, read_record, write_report
 from surrogate_ax_optuna.attributes import STUDY_ATTR, study_attributes
+from surrogate_ax_optuna.storage import reachable
 
 
 class OptunaSweep:
@@ -43,9 +44,10 @@ class OptunaSweep:
         """
         storage = storages.find_storage(self._sweep)
         study = None if storage is None else storages.load_study(self._sweep, storage)
-        if study is None or not self._has_record(study):
-            return None
-        return read_record(study, self._components.objective)
+        with storages.reading(self._sweep):
+            if study is None or not self._has_record(study):
+                return None
+            return read_record(study, self._components.objective)
 
     def run(self) -> None:
         """Open or make the study and go on to the budget.
@@ -55,22 +57,8 @@ class OptunaSweep:
         """
         sweep, components = self._sweep, self._components
         planned = sweep.checkpoints is None
-        storage = storages.make_storage(sweep)
-        optimised = components.objective.optimised
-        study = optuna.create_study(
-            study_name=sweep.name,
-            storage=storage,
-            sampler=self._sampler,
-            pruner=self._pruner,
-            directions=[StudyDirection[metric.goal.upper()] for metric in optimised],
-            load_if_exists=True,
-        )
-        begun = study_attributes(study).get(STUDY_ATTR, {}).get("plan", {})
-        if begun.get("kind") == "o3" and sweep.sampler is None:  # by a release that took TPE for call arguments
-            study.sampler = make_sampler(None, sweep.seed, planned=False)
-        if not self._has_record(study):
-            study.set_user_attr(SWEEP_ATTR, sweep_record(sweep))
-            study.set_metric_names([metric.name for metric in optimised])
+        with reachable():
+            study = self._begin()
         optimize(
             study,
             components.generator,
@@ -86,6 +74,25 @@ class OptunaSweep:
             previews=storages.make_previews(sweep),
             device=components.device,
         )
+
+    def _begin(self) -> optuna.Study:
+        """The study, made if it is not there."""
+        sweep, optimised = self._sweep, self._components.objective.optimised
+        study = optuna.create_study(
+            study_name=sweep.name,
+            storage=storages.make_storage(sweep),
+            sampler=self._sampler,
+            pruner=self._pruner,
+            directions=[StudyDirection[metric.goal.upper()] for metric in optimised],
+            load_if_exists=True,
+        )
+        begun = study_attributes(study).get(STUDY_ATTR, {}).get("plan", {})
+        if begun.get("kind") == "o3" and sweep.sampler is None:  # by a release that took TPE for call arguments
+            study.sampler = make_sampler(None, sweep.seed, planned=False)
+        if not self._has_record(study):
+            study.set_user_attr(SWEEP_ATTR, sweep_record(sweep))
+            study.set_metric_names([metric.name for metric in optimised])
+        return study
 
     def report(self, path: Path, items: int) -> Path:
         """Write the study as one HTML file, with so many of the best outputs."""

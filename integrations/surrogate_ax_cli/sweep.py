@@ -14,19 +14,21 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from surrogate_ax.errors import MismatchError, UnsupportedError
+from surrogate_ax.errors import GenerationError, MismatchError, UnsupportedError
 from surrogate_ax.execution.records import SearchRecord
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import Draw, draw_entropy
 from surrogate_ax.media.previews import save_preview
 from surrogate_ax.scoring.evaluator import Evaluations, Evaluator
+from surrogate_ax.scoring.traces import origin
 from surrogate_ax_cli.assembly import SweepComponents, error_context
 from surrogate_ax_cli.components import recorded_text
 from surrogate_ax_cli.sweep_file import AUTO, SweepFile
 
 SWEEP_ATTR = "surrogate:sweep"
 RECORD_VERSION = 1
+OTHERS = 4  # outputs that are tried where the first one fails: some scores fail for some outputs
 SHOWN = 5  # best trials in a summary
 
 
@@ -73,6 +75,8 @@ def check_sweep_record(sweep: SweepFile, recorded: Mapping[str, Any] | None, whe
     if recorded is None:
         advice = "Choose another `name:` or `storage:`."
         raise MismatchError(sweep.at("name", f"{where} was not made by `surrogate-ax sweep`. {advice}"))
+    if not isinstance(recorded, Mapping):
+        raise MismatchError(f"{sweep.path}: the record of {where} was altered; it is {recorded!r:.80}.")
     if recorded.get("version") != RECORD_VERSION:
         version = recorded.get("version")
         raise MismatchError(f"{sweep.path}: {where} is of version {version}, this release reads {RECORD_VERSION}.")
@@ -113,6 +117,33 @@ def try_out(
                 message = f"no preview can be made: {error} Write `previews: false`."
                 raise UnsupportedError(sweep.at("previews", message)) from error
     return evaluations
+
+
+def check_works(sweep: SweepFile, components: SweepComponents) -> list[str]:
+    """Try an output, and a few others where it fails, before anything is written; the failures, if any succeeds.
+
+    Args:
+        sweep: the file.
+        components: what it names, built.
+
+    Raises:
+        GenerationError: all of them fail; the first reason is given, with file and line, and its traceback as cause.
+        SurrogateError: as `try_out`.
+    """
+    first = try_out(sweep, components)
+    if not first.reasons:
+        return []
+    others = try_out(sweep, components, OTHERS)
+    reasons = [first.reasons[0], *others.reasons.values()]
+    if len(others.reasons) < OTHERS:
+        return reasons
+    trace = first.traces.get(0, "")
+    where = f" ({place})" if (place := origin(trace)) else ""
+    message = f"all of {1 + OTHERS} outputs that were tried failed; the first reason: {reasons[0]}{where}. Nothing was"
+    key = "generator" if first.outputs[0] is None else "score"
+    error = GenerationError(sweep.at(key, f"{message} written."))
+    error.__cause__ = RuntimeError(trace) if trace else None
+    raise error
 
 
 def summary(sweep: SweepFile, record: SearchRecord) -> dict[str, Any]:

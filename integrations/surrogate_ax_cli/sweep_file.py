@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from surrogate_ax.errors import ArgumentError
+from surrogate_ax.checks import is_storable
+from surrogate_ax.errors import MOST, ArgumentError
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
 from surrogate_ax.scoring.objective import Metric
 from surrogate_ax_cli import yaml_node
@@ -137,7 +138,7 @@ def read_sweep(path: Path) -> SweepFile:
     given = dict(root.entries())
     if "version" not in given:
         raise root.error(f"version is missing. This release reads `version: {VERSION}`.")
-    version = yaml_node.whole_number(1)(given["version"])
+    version = yaml_node.whole_number(1, MOST)(given["version"])
     if version != VERSION:
         raise given["version"].error(
             f"the file is of version {version}, this release reads {VERSION}. Upgrade surrogate-ax, or write it anew."
@@ -152,6 +153,8 @@ def read_sweep(path: Path) -> SweepFile:
 
 def _check_together(sweep: SweepFile) -> None:
     """Refuse keys that are right one by one and contradict each other."""
+    if not is_storable(sweep.name):
+        raise sweep.error("name", f"expected whole characters, got the file's name {sweep.name!r}. Write a `name:`.")
     twice = sorted(sweep.call.keys() & sweep.conditions.keys())
     if twice:
         raise sweep.error("conditions", f"{twice[0]} is fixed under call and searched here. Keep one of them.")
@@ -281,20 +284,20 @@ _PIPELINE: Mapping[str, Reader] = {
     "step_noise": yaml_node.boolean,
 }
 _KEYS: Mapping[str, Reader] = {
-    "version": yaml_node.whole_number(1),
+    "version": yaml_node.whole_number(1, MOST),
     "name": yaml_node.text,
     "generator": _source,
     "call": yaml_node.arguments,
     "conditions": _conditions,
     "score": _score,
     "metrics": _metrics,
-    "budget": yaml_node.whole_number(1),
-    "batch": yaml_node.whole_number(1),
-    "seed": yaml_node.whole_number(0),
+    "budget": yaml_node.whole_number(1, MOST),
+    "batch": yaml_node.whole_number(1, MOST),
+    "seed": yaml_node.whole_number(0, 2**32 - 1),  # of samplers
     "sampler": _or_auto(_component, None),
     "pruner": _or_auto(_component, None),
     "policy": _or_auto(_policy, ()),
-    "checkpoints": _or_auto(yaml_node.list_of(yaml_node.whole_number(1)), None),
+    "checkpoints": _or_auto(yaml_node.list_of(yaml_node.whole_number(1, MOST)), None),
     "overlap": yaml_node.boolean,
     "backend": yaml_node.one_of("optuna", "ax"),
     "storage": yaml_node.text,

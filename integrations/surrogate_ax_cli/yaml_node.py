@@ -16,9 +16,11 @@ from typing import Any, TypeVar
 
 import yaml
 
+from surrogate_ax.checks import is_storable, show
 from surrogate_ax.errors import ArgumentError
 
 T = TypeVar("T")
+LARGEST = 10**300  # numbers, which floats hold
 MAX_NODES = 100_000  # of a file: aliases can make a short one endless
 _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # texts by the rules of YAML 1.1, numbers to everybody else
 
@@ -53,7 +55,7 @@ class YamlNode:
 
     def expected(self, what: str) -> ArgumentError:
         """An error that says what was expected, and what the file has."""
-        return self.error(f"expected {what}, got {self.value()!r}.")
+        return self.error(f"expected {what}, got {show(self.value())}.")
 
     def value(self) -> Any:
         """The plain value."""
@@ -131,6 +133,9 @@ def _check_nodes(root: YamlNode) -> None:
         node, seen = nodes.pop(), seen + 1
         if seen > MAX_NODES:
             raise root.error(f"holds more than {MAX_NODES:,} values. Aliases inside of aliases?")
+        if isinstance(node, yaml.ScalarNode) and not is_storable(node.value):
+            mark = YamlNode(root.file, "", node)
+            raise mark.error(f"expected whole characters without zero bytes, got {node.value!r:.100}.")
         if isinstance(node, yaml.SequenceNode):
             nodes.extend(node.value)
         elif isinstance(node, yaml.MappingNode):
@@ -193,13 +198,15 @@ def boolean(node: YamlNode) -> bool:
     return value
 
 
-def whole_number(least: int) -> Callable[[YamlNode], int]:
-    """A reader of whole numbers that are not below `least`."""
+def whole_number(least: int, most: int) -> Callable[[YamlNode], int]:
+    """A reader of whole numbers from `least` to `most`."""
 
     def read(node: YamlNode) -> int:
         value = node.value()
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise node.expected(f"a whole number of at least {least}")
+        if value > most:
+            raise node.expected(f"a whole number of at most {most:,}")
         return value
 
     return read
@@ -212,6 +219,8 @@ def number(node: YamlNode) -> float:
         value = float(value)
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise node.expected("a number")
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise node.expected(f"a number of at most {LARGEST:.0e}")
     return value
 
 
@@ -241,6 +250,8 @@ def plain_value(node: YamlNode) -> Any:
     value = node.value()
     if isinstance(value, str) and _EXPONENT.fullmatch(value) and getattr(node.content, "style", None) is None:
         return float(value)
+    if (isinstance(value, float) and value != value) or (isinstance(value, int) and abs(value) > LARGEST):
+        raise node.expected("a number that can be told from others")
     if not isinstance(value, str | int | float | bool | None):
         raise node.expected("a text, number, true, false or null; quote what is meant as a text")
     return value

@@ -46,15 +46,23 @@ def load_pipeline(
     if scheduler is not None:
         given["scheduler"] = scheduler
     load: Any = diffusers.DiffusionPipeline.from_pretrained
-    return load(
-        root,
-        dtype=dtype,
-        variant=variant,
-        local_files_only=True,
-        use_safetensors=True,
-        low_cpu_mem_usage=find_spec("accelerate") is not None,
-        **given,
-    )
+    try:
+        return load(
+            root,
+            dtype=dtype,
+            variant=variant,
+            local_files_only=True,
+            use_safetensors=True,
+            low_cpu_mem_usage=find_spec("accelerate") is not None,
+            **given,
+        )
+    except (ImportError, MemoryError, torch.OutOfMemoryError):  # they say what to do, and the folder is not to blame
+        raise
+    except Exception as error:  # each library has errors of its own for what is cut short, missing or altered
+        raise ArgumentError(
+            f"folder: {root} cannot be loaded as {index['_class_name']} ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:500]}). It may be cut short or altered; download or save it again."
+        ) from error
 
 
 def check_folder(folder: str | Path) -> Path:
@@ -77,14 +85,26 @@ def check_folder(folder: str | Path) -> Path:
         )
     if not (root / "model_index.json").is_file():
         raise ArgumentError(f"folder: {root} has no model_index.json, so it is not a diffusers pipeline folder.")
-    index = _read(root / "model_index.json")
-    if not isinstance(index, dict):
-        raise ArgumentError(f"folder: {root / 'model_index.json'} is not a JSON object.")
-    _check_code(root, index)
-    for name, value in index.items():
-        if not name.startswith("_") and isinstance(value, list) and all(value):
-            _check_weights(root / name)
+    for file in sorted(root.rglob("model_index.json")):  # a component may be a pipeline of its own
+        index = _read(file)
+        if not isinstance(index, dict):
+            raise ArgumentError(f"folder: {file} is not a JSON object.")
+        _check_components(file, index)
+        _check_code(file.parent, index)
+        for name, value in index.items():
+            if not name.startswith("_") and isinstance(value, list) and all(value):
+                _check_weights(file.parent / name)
     return root
+
+
+def _check_components(file: Path, index: dict[str, Any]) -> None:
+    """Refuse components whose names lead elsewhere, or that are not described as two names."""
+    for name, value in index.items():
+        if not name.isidentifier():
+            raise ArgumentError(f"folder: {file} names a component {name!r}; expected a word, which is its folder.")
+        several = isinstance(value, list) and not name.startswith("_") and any(isinstance(each, str) for each in value)
+        if several and not (len(value) == 2 and all(isinstance(each, str) for each in value)):
+            raise ArgumentError(f"folder: {file}: expected {name!r} as [library, class], got {value!r:.100}.")
 
 
 def _check_code(root: Path, index: dict[str, Any]) -> None:
@@ -127,5 +147,5 @@ def _check_weights(component: Path) -> None:
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArgumentError(f"folder: {path} is not readable JSON: {error}") from error

@@ -31,6 +31,7 @@ from optuna.storages import BaseStorage
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import FrozenTrial, TrialState
 
+from surrogate_ax.checks import mapping, number
 from surrogate_ax_optuna.attributes import LEASE_ATTR, REASON_ATTR, attributes
 from surrogate_ax_optuna.trials import RETRIES
 
@@ -161,7 +162,9 @@ def heartbeat_of(storage: BaseStorage) -> BaseHeartbeat | None:
 
 
 def _deadline(trial: FrozenTrial) -> float:
-    return float(attributes(trial)[LEASE_ATTR]["until"])
+    lease = attributes(trial)[LEASE_ATTR]
+    until = lease.get("until") if isinstance(lease, dict) else lease
+    return number(until, f"study: trial {trial.number}, {LEASE_ATTR}", finite=False)
 
 
 def _beaten(study: optuna.Study) -> set[int]:
@@ -178,7 +181,8 @@ def _beaten(study: optuna.Study) -> set[int]:
 
 def owner_of(trial: FrozenTrial) -> str:
     """Who leased a trial, as machine/process/start/number; empty for a trial without a lease."""
-    return str(attributes(trial).get(LEASE_ATTR, {}).get("owner", ""))
+    lease = attributes(trial).get(LEASE_ATTR, {})
+    return str(mapping(lease, f"study: trial {trial.number}, {LEASE_ATTR}").get("owner", ""))
 
 
 def _process() -> str:
@@ -193,6 +197,8 @@ def has_ended(owner: str) -> bool:
         return False
     try:
         os.kill(int(parts[1]), 0)  # signal 0 only asks
+    except (ValueError, OverflowError):  # no number of a process: the record was altered
+        return False
     except ProcessLookupError:
         return True
     except PermissionError:  # another user's

@@ -19,6 +19,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from surrogate_ax.arrays import Array
+from surrogate_ax.checks import mapping, show
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.policies.plan import survivors
 from surrogate_ax.scoring.objective import Objective
@@ -56,7 +57,11 @@ def report_to_pruner(
 
 def checkpoint_estimates(trial: FrozenTrial) -> dict[int, float]:
     """Estimates of the optimised metric by step: what was reported, or kept beside it."""
-    kept = attributes(trial).get(ESTIMATES_ATTR, {})
+    where = f"study: trial {trial.number}, {ESTIMATES_ATTR}"
+    kept = mapping(attributes(trial).get(ESTIMATES_ATTR, {}), where)
+    wrong = [step for step in kept if not step.isdecimal()]
+    if wrong:
+        raise ArgumentError(f"{where}: expected numbers of steps, got {show(wrong[0])}.")
     return trial.intermediate_values | {int(step): value for step, value in kept.items()}
 
 

@@ -9,6 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from torch import Tensor
 
+from surrogate_ax.checks import mapping
 from surrogate_ax.errors import MismatchError
 from surrogate_ax.execution.records import EndedTrial, HistoryBuilder, SearchRecord, SearchStatus
 from surrogate_ax.generation.recipe import Recipe
@@ -140,7 +141,9 @@ def study_objective(study: optuna.Study) -> Objective:
         MismatchError: the study has no such record.
     """
     known = study_attributes(study)
-    recorded = known[STUDY_ATTR]["metrics"] if STUDY_ATTR in known else known.get(METRICS_ATTR)
+    recorded = known.get(METRICS_ATTR)
+    if STUDY_ATTR in known:
+        recorded = mapping(known[STUDY_ATTR], f"study {study.study_name!r}, {STUDY_ATTR}").get("metrics")
     if recorded is None:
         raise MismatchError(
             f"study {study.study_name!r}: no record of its metrics, which `optimize` makes; pass `objective` otherwise."

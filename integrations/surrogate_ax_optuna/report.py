@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import warnings
 from pathlib import Path
@@ -20,6 +21,8 @@ from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.attributes import PREVIEW_ATTR, attributes
 from surrogate_ax_optuna.record import read_record, study_objective
 from surrogate_ax_optuna.seeds import Seeds, study_seeds
+
+_logger = logging.getLogger(__name__)
 
 
 def write_report(
@@ -76,13 +79,18 @@ def _entry(trial: EndedTrial, objective: Objective) -> Entry:
 
 
 def _with_preview(entry: Entry, trial: FrozenTrial, study: optuna.Study, store: Any, folder: Path) -> Entry:
+    """The entry with the file of its preview, which may have been deleted: the output is remade then, or not shown."""
     artifact = attributes(trial).get(PREVIEW_ATTR)
     metas = get_all_artifact_meta(trial, storage=study._storage)
     names = {meta.artifact_id: meta.filename for meta in metas}
     if artifact not in names:
         return entry
     file = folder / f"trial{trial.number}{Path(names[artifact]).suffix}"
-    download_artifact(artifact_store=store, artifact_id=artifact, file_path=str(file))
+    try:
+        download_artifact(artifact_store=store, artifact_id=artifact, file_path=str(file))
+    except Exception as error:  # noqa: BLE001  each kind of store has errors of its own
+        _logger.warning("%s: its preview is gone (%s: %s).", entry.name, type(error).__name__, error)
+        return entry
     return Entry(entry.name, entry.values, entry.recipe, file, entry.nfe, entry.seconds)
 
 

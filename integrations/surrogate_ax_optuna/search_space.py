@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -51,12 +52,25 @@ def _distribution(condition: Range | Choice) -> BaseDistribution:
 
 def write_result(trial: optuna.Trial, evaluations: Evaluations, i: int) -> None:
     """Record the result of item i: constraints, values of every metric, costs, and the reason if it failed."""
-    if i in evaluations.reasons:
-        set_attribute(trial, REASON_ATTR, evaluations.reasons[i])
+    reason = evaluations.reasons.get(i)
+    write_record(trial, evaluations.objective, {} if reason else result_record(evaluations, i), reason)
+
+
+def write_record(trial: optuna.Trial, objective: Objective, result: Mapping[str, Any], reason: str | None) -> None:
+    """Record what a host has noted of a trial.
+
+    Args:
+        trial: running.
+        objective: for its bounds.
+        result: of `result_record`.
+        reason: why it failed, None if it did not.
+    """
+    if reason is not None:
+        set_attribute(trial, REASON_ATTR, reason)
         return
-    set_attribute(trial, RESULT_ATTR, result_record(evaluations, i))  # first: it is refused where a trial has ended
-    for metric in evaluations.objective.bounded:
-        excess = evaluations.values[metric.name][i] - metric.bound
+    set_attribute(trial, RESULT_ATTR, dict(result))  # first: it is refused where a trial has ended
+    for metric in objective.bounded:
+        excess = result["values"][metric.name] - (metric.bound or 0.0)
         trial.set_constraint(metric.name, float(excess if metric.goal == "at_most" else -excess))
 
 

@@ -216,6 +216,16 @@ def _read(
             return _frozen(connection, [row for row in rows if states is None or TrialState[row[2]] in states])
     except failures():
         return None
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:  # of JSON, times, names of states
+        raise StorageInternalError(
+            f"a trial in the database cannot be read ({type(error).__name__}: {error}); the file was altered or damaged"
+        ) from error
 
 
 class WritingAhead(sqlite3.Connection):

@@ -39,15 +39,16 @@ def sqlite(path: Path | str, *, heartbeat: int | None = INTERVAL, **engine: Any)
         A storage for `optuna.create_study(storage=...)`.
 
     Raises:
-        ArgumentError: the path is a folder, or not a database that can be written.
+        ArgumentError: the path is a folder, a database in memory, or not a database that can be written.
     """
+    check_file(path)
     path = Path(path)
     if path.is_dir():
         raise ArgumentError(f"path: expected a database file, got the folder {path}. Name a file in it, as study.db.")
     connect = {"timeout": WAIT, "factory": WritingAhead, **engine.pop("connect_args", {})}
     options = {"connect_args": connect, **engine}
-    address = "sqlite:///" + str(path).replace("{", "{{").replace("}", "}}")  # Optuna fills in templates
     try:
+        address = _address(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         storage: RDBStorage = _open(address, options)
         with transaction(storage.engine, "BEGIN IMMEDIATE"):
@@ -62,6 +63,39 @@ def sqlite(path: Path | str, *, heartbeat: int | None = INTERVAL, **engine: Any)
             f"path: expected a database that can be written, or a place for a new one, got {path} "
             f"({_reason(error)}). Check the path and its permissions."
         ) from error
+
+
+def check_file(name: Path | str) -> None:
+    """Refuse what SQLite takes for a database in memory, or for something else than a path: nothing would be kept.
+
+    Args:
+        name: of a database file, as the user wrote it.
+
+    Raises:
+        ArgumentError: no name, ":memory:", a URI or a URL.
+    """
+    given = str(name)
+    if not given.strip() or given == "." or ":memory:" in given or given.startswith("file:") or "://" in given:
+        raise ArgumentError(
+            f"path: expected a database file, got {given!r}, which is none, so that nothing would be kept. Name "
+            "a file, as study.db; a study in memory is optuna.create_study() without a storage."
+        )
+    if "\0" in given:
+        raise ArgumentError(f"path: no file has a name with a zero byte, got {given!r}.")
+
+
+def _address(path: Path) -> str:
+    """The URL of a file, for Optuna, which makes another URL of it and fills in templates.
+
+    Raises:
+        ArgumentError: SQLAlchemy would open another file.
+    """
+    from sqlalchemy.engine import URL, make_url
+
+    address = URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+    if make_url(address).database != str(path):  # before 2.1, names were not quoted
+        raise ArgumentError(f"path: this SQLAlchemy cannot open {str(path)!r}. Use 2.1, or a name without ? and %.")
+    return address.replace("{", "{{").replace("}", "}}")
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ import math
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from surrogate_ax.errors import MismatchError
+from surrogate_ax.checks import show, whole
+from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax_optuna.attributes import BOX_ATTR, LEASE_ATTR, REASON_ATTR, RECIPE_ATTR, ROUND_ATTR, attributes
@@ -39,7 +40,10 @@ def read_recipe(trial: FrozenTrial) -> Recipe:
     recorded = attributes(trial).get(RECIPE_ATTR)
     if recorded is None:
         raise MismatchError(f"study: trial {trial.number} has no recipe, so something else made it.")
-    return Recipe.from_json(recorded)
+    try:
+        return Recipe.from_json(recorded)
+    except ArgumentError as error:
+        raise ArgumentError(f"study: trial {trial.number} has a recipe that was altered. {error}") from error
 
 
 def is_told(trial: FrozenTrial) -> bool:
@@ -82,17 +86,21 @@ def is_lost(trial: FrozenTrial) -> bool:
 def parent_of(trial: FrozenTrial) -> int | None:
     """Number of the trial that a trial repeats."""
     history = trial.system_attrs.get(RETRIES)
-    return int(history[-1]) if history else None
+    if not history:
+        return None
+    if not isinstance(history, list):
+        raise ArgumentError(f"study: trial {trial.number}, {RETRIES}: expected numbers of trials, got {show(history)}.")
+    return whole(history[-1], f"study: trial {trial.number}, {RETRIES}", least=0)
 
 
 def round_of(trial: FrozenTrial) -> int:
     """A trial's round."""
-    return int(attributes(trial).get(ROUND_ATTR, 0))
+    return whole(attributes(trial).get(ROUND_ATTR, 0), f"study: trial {trial.number}, {ROUND_ATTR}")
 
 
 def box_of(trial: FrozenTrial) -> int:
     """Number of the box of its round that a trial lies in."""
-    return int(attributes(trial).get(BOX_ATTR, 0))
+    return whole(attributes(trial).get(BOX_ATTR, 0), f"study: trial {trial.number}, {BOX_ATTR}")
 
 
 def when_ended(trial: FrozenTrial) -> tuple[float, int]:

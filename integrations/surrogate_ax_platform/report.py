@@ -78,7 +78,8 @@ def write_report(
 def _entry(ended: EndedTrial, trial: BaseTrial, objective: Objective, folder: Path | None) -> Entry:
     names, preview = [metric.name for metric in objective.metrics], trial.run_metadata.get(records.PREVIEW)
     values = dict(zip(names, ended.values(names), strict=True))
-    file = folder / Path(preview).name if folder is not None and preview else None
+    file = folder / Path(str(preview)).name if folder is not None and preview else None
+    file = file if file is not None and file.is_file() else None  # a picture that was deleted is remade
     return Entry(f"trial {ended.number}", values, ended.recipe, file, ended.nfe, ended.seconds)
 
 

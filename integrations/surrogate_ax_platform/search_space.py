@@ -22,6 +22,7 @@ from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
 from surrogate_ax.latents.space import SurrogateSpace, coordinate_names, is_coordinate
 from surrogate_ax.scoring.objective import Objective
+from surrogate_ax_platform.metric_names import check_metric_names
 
 ROUND = "round"
 LAST_ROUND = 999  # rounds are numbered from 0
@@ -100,6 +101,7 @@ def optimization(objective: Objective) -> OptimizationConfig:
     Raises:
         ArgumentError: Ax cannot read a metric's name in the expressions that it takes.
     """
+    check_metric_names(metric.name for metric in objective.metrics)
     signs = {"at_most": "<=", "at_least": ">="}
     bounds = [f"{metric.name} {signs[metric.goal]} {metric.bound!r}" for metric in objective.bounded]
     wanted = {metric.name for metric in (*objective.optimised, *objective.bounded)}

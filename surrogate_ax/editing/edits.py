@@ -211,8 +211,8 @@ def straight_edit(
     Reference: arXiv 2412.08629, algorithm 1, with one noise a step.
     """
     d, nfe = torch.zeros_like(x), np.zeros(len(x))
-    for d, cost in straight_differences(generator, x, noises, source, target, start=start, mask=mask):
-        nfe = nfe + cost
+    for moved, cost in straight_differences(generator, x, noises, source, target, start=start, mask=mask):
+        d, nfe = moved, nfe + cost
     return x.to(d) + d, nfe
 
 

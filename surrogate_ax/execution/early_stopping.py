@@ -28,7 +28,7 @@ from surrogate_ax.generation.protocols import Generated, Generator, Scheduled, S
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.priors import Latents
 from surrogate_ax.policies.plan import survivors
-from surrogate_ax.scoring.evaluator import Evaluations, Evaluator, reason_of
+from surrogate_ax.scoring.evaluator import Evaluations, Evaluator
 
 T = TypeVar("T")
 
@@ -218,7 +218,7 @@ class EarlyStopping:
             except Exception as error:
                 if not self._evaluator.tolerates(error, n):
                     raise
-                reason = reason_of(error)
+                reason = self._evaluator.failure(error)
             else:
                 seconds = rows.seconds + (time.perf_counter() - clock) / n
                 yield dataclasses.replace(rows, seconds=seconds), result

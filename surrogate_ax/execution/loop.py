@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from surrogate_ax.arrays import Array
-from surrogate_ax.errors import GenerationError, check_counts
+from surrogate_ax.errors import check_counts
 from surrogate_ax.execution.executor import Candidate, Executor
+from surrogate_ax.execution.stops import check_stop
+from surrogate_ax.execution.streak import FailureStreak
 from surrogate_ax.policies.history import History, Round
 from surrogate_ax.policies.proposer import Proposer
 from surrogate_ax.scoring.evaluator import Evaluations
@@ -115,12 +117,13 @@ def run(
     check_counts(total_trials=total, batch_size=batch_size)
     patience = min(max(PATIENCE, batch_size), total)
     host.reclaim()
-    end, failures = time.monotonic() + (math.inf if timeout is None else timeout), list[str]()
+    end, streak = time.monotonic() + (math.inf if timeout is None else timeout), FailureStreak(patience)
     round: Round | None = None
     pending: list[Candidate[Any]] = []  # asked, not told
     stopping = False
     try:
         while not stopping or pending:
+            check_stop()
             history = _with_pending(host.history(), pending)
             ended = len(history.terms)
             stopping = stopping or ended >= total or time.monotonic() >= end
@@ -131,15 +134,16 @@ def run(
             asked = host.ask(wanted, round) if round is not None and wanted >= 1 else []
             if round is not None and asked:
                 pending = [*pending, *asked]
+                check_stop()
                 executor.submit(asked, round.space.bank)
             elif not pending and not stopping:  # other workers hold what is left of the round
                 time.sleep(POLL)
                 host.reclaim()
-            for candidates, evaluations in executor.collect(wait=not asked) if pending else []:
+            completed = executor.collect(wait=not asked) if pending else []
+            for candidates, evaluations in streak.release(completed, all=not asked):
                 host.tell(candidates, evaluations)
                 pending = [candidate for candidate in pending if not any(candidate is other for other in candidates)]
                 ended += len(candidates)
-                failures = _failures_in_a_row(failures, evaluations, patience)
                 batch = Batch(candidates, evaluations, ended, total)
                 answers = [callback(batch) for callback in callbacks]  # every one is called, also after a True
                 stopping = stopping or any(answers)
@@ -161,12 +165,3 @@ def _give_back(host: Host[Any], pending: Sequence[Candidate[Any]]) -> None:
 def _with_pending(history: History, pending: Sequence[Candidate[Any]]) -> History:
     """The history, with this run's own trials among the running."""
     return dataclasses.replace(history, running=[*history.running, *(candidate.round for candidate in pending)])
-
-
-def _failures_in_a_row(before: list[str], evaluations: Evaluations, patience: int) -> list[str]:
-    """The reasons of failures since the last success; at `patience` of them the run is given up."""
-    reasons = [evaluations.reasons[i] for i in sorted(evaluations.reasons)]
-    failures = before + reasons if len(reasons) == len(evaluations.status) else []
-    if len(failures) >= patience:
-        raise GenerationError(f"the last {len(failures)} trials all failed; the first reason: {failures[0]}")
-    return failures

@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from surrogate_ax.arrays import Array
+from surrogate_ax.checks import mapping, number, whole
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.generation.recipe import VERSION as RECIPE_VERSION
 from surrogate_ax.generation.recipe import Recipe
@@ -35,6 +36,9 @@ class EndedTrial:
         round: number of its round.
         result: what `result_record` wrote; empty for a trial that failed.
         checkpoint_estimates: estimate of the only optimised metric at each checkpoint, by its step.
+
+    Raises:
+        ArgumentError: values of other types, as a record has that was altered.
     """
 
     number: int
@@ -42,6 +46,19 @@ class EndedTrial:
     round: int
     result: Mapping[str, Any] = field(default_factory=dict)
     checkpoint_estimates: Mapping[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        where = f"trial {self.number}, its record"
+        whole(self.round, f"{where}: round")
+        result = mapping(self.result, where)
+        for name, value in mapping(result.get("values", {}), f"{where}: values").items():
+            number(value, f"{where}: {name}", finite=False)
+        for name in ("nfe", "seconds"):
+            number(result.get(name, 0.0), f"{where}: {name}", finite=False)
+        if "stopped" in result:
+            whole(result["stopped"], f"{where}: stopped")
+        for step, estimate in self.checkpoint_estimates.items():
+            number(estimate, f"{where}: estimate after step {step}", finite=False)
 
     @property
     def stopped(self) -> bool:
@@ -69,6 +86,21 @@ class EndedTrial:
     def _recorded(self, names: Sequence[str]) -> list[float]:
         values = self.result.get("values", {})
         return [float(values.get(name, math.nan)) for name in names]
+
+
+@dataclass(frozen=True)
+class TrialCopy:
+    """An ended trial with what a copy of it elsewhere shows beside its record.
+
+    Args:
+        trial: as its host keeps it.
+        params: its parameters: the point in the box, where it has one, and the searched conditions.
+        reason: why it failed, None if it did not.
+    """
+
+    trial: EndedTrial
+    params: Mapping[str, Any]
+    reason: str | None = None
 
 
 def result_record(evaluations: Evaluations, i: int) -> dict[str, Any]:

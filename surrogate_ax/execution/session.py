@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from surrogate_ax.checks import mapping, number, whole
 from surrogate_ax.errors import ArgumentError, MismatchError, check_counts
 from surrogate_ax.execution.budget import check_extent, check_overlap, stoppable_steps, why_whole
 from surrogate_ax.execution.early_stopping import EarlyStopping, check_checkpoints
@@ -23,7 +24,9 @@ from surrogate_ax.execution.executor import Executor, Synchronous
 from surrogate_ax.execution.loop import Callback, Host, run
 from surrogate_ax.execution.pipelined import Pipelined
 from surrogate_ax.execution.progress import ProgressBar
+from surrogate_ax.execution.recorded_plan import read_plan
 from surrogate_ax.execution.records import SearchStatus
+from surrogate_ax.execution.stops import stoppable
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import check_fingerprint
@@ -92,6 +95,7 @@ class Session:
     ) -> None:
         self.evaluator = Evaluator(generator, objective, catch=catch)
         check_counts(batch_size=batch_size)
+        whole(rng, "rng")
         parts = {"space": space, "policy": policy, "checkpoints": tuple(checkpoints), "keep_fraction": keep_fraction}
         check_extent(total_trials, budget, **parts)
         check_space(space, policy, generator)
@@ -129,7 +133,7 @@ class Session:
         """
         facts = {k: v for k, v in self._facts.items() if not (inside and recorded and k in ("space", "rng"))}
         record = begin_record(recorded, facts, self.evaluator.generator, self._plan, study=study)
-        self._plan = Plan.from_json(record["plan"])
+        self._plan = read_plan(record["plan"], study)
         if self._budget is not None:
             spent = self._plan.spend(self._budget, stops=not self._overlap)
             self.total_trials, self._checkpoints, self._keep_fraction = spent
@@ -193,13 +197,15 @@ class Session:
             status: what the study holds, said above the bar.
             in_generations: as for `executor`.
         """
-        objective, whole = self.evaluator.objective, ""
+        if timeout is not None and number(timeout, "timeout", finite=False) != timeout:
+            raise ArgumentError(f"timeout: expected seconds, got {timeout}.")
+        objective, note = self.evaluator.objective, ""
         if self._budget is not None and not self._checkpoints:
             why = why_whole(self.evaluator.generator, objective, self.conditions, overlap=self._overlap)
-            whole = f"The budget is spent on whole outputs: {why or 'it was begun so'}."
-            _logger.warning(whole)
-        bar = ProgressBar(objective, host.history(), self.total_trials, status, note=whole) if progress else None
-        with bar or contextlib.nullcontext():
+            note = f"The budget is spent on whole outputs: {why or 'it was begun so'}."
+            _logger.warning(note)
+        bar = ProgressBar(objective, host.history(), self.total_trials, status, note=note) if progress else None
+        with bar or contextlib.nullcontext(), stoppable():
             run(
                 host,
                 self.proposer,
@@ -251,11 +257,12 @@ def begin_record(
     if recorded is None:
         made = {"version": RECORD_VERSION, "generator": dict(generator.fingerprint), "plan": planned.to_json()}
         return made | dict(facts)
-    if recorded.get("version") not in (1, RECORD_VERSION) or "plan" not in recorded:
+    recorded = mapping(recorded, f"{study}, its record of the search")
+    if recorded.get("version") not in (1, RECORD_VERSION) or not {"plan", "generator"} <= recorded.keys():
         raise MismatchError(
             f"{study}: made by version {recorded.get('version')} of this record, this release reads {RECORD_VERSION}."
         )
-    check_fingerprint(recorded["generator"], generator, what="search")
+    check_fingerprint(mapping(recorded["generator"], f"{study}, its generator"), generator, what="search")
     differing = [
         f"{name}: {recorded[name]} -> {fact}" for name, fact in facts.items() if recorded.get(name, fact) != fact
     ]

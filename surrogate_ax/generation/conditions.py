@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from surrogate_ax.checks import mapping, number, text
 from surrogate_ax.errors import ArgumentError, ShapeError
 from surrogate_ax.latents.priors import Latents
 from surrogate_ax.latents.space import is_coordinate
 
+MOST = 2**53  # whole numbers that a float tells apart
 Plain = str | int | float | bool | None  # what a record can hold
 
 
@@ -38,7 +40,12 @@ class Range:
     log: bool = False
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+        low, high = (number(given, "Range: a limit", finite=False) for given in (self.low, self.high))
+        if self.step is not None:
+            number(self.step, "Range: step", finite=False)
+        if max(-low, high) > MOST and self.integer:
+            raise ArgumentError(f"Range: expected whole numbers of at most 2**53, got {self.low} to {self.high}.")
+        if not (math.isfinite(high - low) and low < high):
             raise ArgumentError(f"Range: expected finite low < high, got low={self.low}, high={self.high}.")
         if self.log and (self.low <= 0 or self.step is not None):
             raise ArgumentError(f"Range: log needs low > 0 and no step, got low={self.low}, step={self.step}.")
@@ -50,6 +57,8 @@ class Range:
         low, high, each = (Fraction(str(number)) for number in (self.low, self.high, step))
         if not 0 < each <= high - low:
             raise ArgumentError(f"Range: expected 0 < step <= high - low, got step={self.step}.")
+        if (high - low) / each > MOST:
+            raise ArgumentError(f"Range: expected a step that makes at most 2**53 values, got step={self.step}.")
         if (high - low) % each:
             last = float(high - (high - low) % each)
             raise ArgumentError(
@@ -81,6 +90,10 @@ class Choice:
         for value in listed:
             if not isinstance(value, Plain):
                 raise ArgumentError(f"Choice: expected strings, numbers, booleans or None, got {value!r}; use a name.")
+            if isinstance(value, str):
+                text(value, "Choice")
+            elif value is not None:
+                number(value + 0, "Choice")
         if len(listed) < 2 or len(set(listed)) != len(listed):
             raise ArgumentError(f"Choice: expected a list of at least two distinct values, got {values!r}.")
         object.__setattr__(self, "values", tuple(listed))
@@ -95,7 +108,8 @@ def check_searched(conditions: Mapping[str, Any]) -> Searched:
     Raises:
         ArgumentError: a value that is neither Range nor Choice, or a name that the box uses (u0, u1, ...).
     """
-    for name, searched in conditions.items():
+    for name, searched in mapping(conditions, "conditions").items():
+        text(name, "conditions")
         if not isinstance(searched, Range | Choice):
             raise ArgumentError(
                 f"conditions[{name!r}]: expected Range or Choice, got {searched!r}. "

@@ -20,6 +20,7 @@ import scipy  # loads its submodules when they are first used
 import torch
 from torch import Tensor
 
+from surrogate_ax.checks import mapping, number, show, whole
 from surrogate_ax.errors import ArgumentError, GenerationError, MismatchError
 from surrogate_ax.generation.identity import compare
 from surrogate_ax.latents.bank import Bank
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from surrogate_ax.generation.protocols import Generator, Outputs
 
 VERSION = 2
+_EXPECTED = "recipe: expected what `Recipe.to_json` wrote"
 _logger = logging.getLogger(__name__)
 
 
@@ -74,16 +76,22 @@ class Recipe:
             ArgumentError: a version that this release does not know, or a record that is not a recipe.
         """
         try:
-            if record["version"] not in (1, VERSION):
+            if whole(record["version"], f"{_EXPECTED}; version") not in (1, VERSION):
                 raise ArgumentError(f"recipe: version {record['version']} given, this release reads 1 and {VERSION}.")
-            terms = tuple((seed_from_json(term[:-1]), float(term[-1])) for term in record["terms"])
+            terms = tuple(
+                (seed_from_json(term[:-1]), number(term[-1], f"{_EXPECTED}; a term")) for term in record["terms"]
+            )
             version = record["version"] if any(isinstance(seed, Stored) for seed, _ in terms) else VERSION
-            condition, overrides = record["condition"], record.get("overrides")
-            return cls(terms, condition, record["generator"], int(record["batch"]), overrides, version)
+            condition, generator = (mapping(record[key], f"{_EXPECTED}; {key}") for key in ("condition", "generator"))
+            overrides = record.get("overrides")
+            if overrides is not None:
+                mapping(overrides, f"{_EXPECTED}; overrides")
+            batch = whole(record["batch"], f"{_EXPECTED}; batch", least=1)
+            return cls(terms, condition, generator, batch, overrides, version)
         except ArgumentError:
             raise
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise ArgumentError(f"recipe: expected what `Recipe.to_json` wrote, got {record!r}.") from error
+        except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+            raise ArgumentError(f"{_EXPECTED}, got {show(record)}.") from error
 
 
 def check_fingerprint(recorded: Mapping[str, str], generator: Generator, *, what: str) -> None:

@@ -139,7 +139,10 @@ class Bank:
             ArgumentError: a coefficient is not finite, or a row makes a zero latent.
         """
         rows = self._check(c)
-        norm = np.sqrt(np.maximum(self._squares(rows), 0))
+        with np.errstate(over="ignore"):
+            norm = np.sqrt(np.maximum(self._squares(rows), 0))
+        if not np.isfinite(norm).all():
+            raise ArgumentError(f"c: row {int(np.argmin(np.isfinite(norm)))} is too large; every row needs a length.")
         if not (norm > 0).all():
             raise ArgumentError(f"c: row {int(np.argmin(norm > 0))} makes a zero latent; every row needs a direction.")
         norm[np.abs(norm - 1) < SETTLED] = 1

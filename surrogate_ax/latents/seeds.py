@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 from surrogate_ax.arrays import Array
+from surrogate_ax.checks import show, whole
 from surrogate_ax.errors import ArgumentError, SeedError, ShapeError
+
+_LARGEST = 2**256  # of the numbers of a draw, which any hash fits in
 
 
 class Draw(NamedTuple):  # which hashes in C: policies look seeds up by the million
@@ -94,12 +97,12 @@ def seed_from_json(record: Sequence[Any]) -> Seed:
     Raises:
         ArgumentError: neither a draw nor a stored seed.
     """
-    match list(record):
-        case ["draw", int(entropy), int(index)]:
-            return Draw(entropy, index)
+    match record if isinstance(record, list | tuple) else None:
+        case ["draw", int(entropy), int(index)] if not isinstance(entropy, bool) and not isinstance(index, bool):
+            return Draw(*(whole(given, "seed", least=0, most=_LARGEST) for given in (entropy, index)))
         case ["stored", str(sha256), str(origin)]:
             return Stored(sha256, origin)
         case _:
             raise ArgumentError(
-                f'seed: expected ["draw", entropy, index] or ["stored", sha256, origin], got {record!r}.'
+                f'seed: expected ["draw", entropy, index] or ["stored", sha256, origin], got {show(record)}.'
             )

@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from surrogate_ax.arrays import Array
+from surrogate_ax.checks import number, text
 from surrogate_ax.errors import ArgumentError, MismatchError, SeedError, ShapeError
 from surrogate_ax.latents.bank import Bank, row_terms
 from surrogate_ax.latents.charts import Chart, KnotheRosenblatt, chart_named, check_box
@@ -255,14 +256,14 @@ class SurrogateSpace:
             MismatchError: another prior, or files that do not belong together.
         """
         folder = Path(folder)
-        described, tensors = _read(folder)
+        described, tensors, frame = _read(folder)
         if described["prior"] != prior.fingerprint:
             raise MismatchError(
                 f"prior: the space was made under {described['prior']}, the one given is {prior.fingerprint}."
             )
         stored = {name.removeprefix("seed/"): row for name, row in tensors.items() if name.startswith("seed/")}
         bank = Bank(prior, [seed_from_json(seed) for seed in described["seeds"]], tensors=stored, device=device)
-        space = cls(bank, tensors["frame"].numpy(), chart_named(described["chart"]), described["fresh"])
+        space = cls(bank, frame, chart_named(described["chart"]), described["fresh"])
         if space.fingerprint != described["fingerprint"]:
             raise MismatchError(f"folder: space.json and space.safetensors in {folder} do not belong together.")
         return space
@@ -278,12 +279,12 @@ def is_coordinate(name: str) -> bool:
     return name[:1] == "u" and name[1:].isdigit()
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """space.json and space.safetensors, complete and of this version."""
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Array]:
+    """The files and the frame of a space, complete and of this version."""
     try:
         described = json.loads((folder / "space.json").read_text())
         tensors = load_file(folder / "space.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise ArgumentError(f"folder: no readable space in {folder} ({error}). Expected what `save` wrote.") from error
     version = described.get("version") if isinstance(described, dict) else None
     if version not in (1, VERSION):
@@ -298,8 +299,19 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             "and keep their own now: its latents would be others. Make it anew from the same latents "
             "(`SurrogateSpace.from_latents`), or read it with the release that saved it."
         )
+    for name in ("prior", "chart", "fingerprint"):
+        text(described[name], f"folder: {name}")
+    number(described["fresh"], "folder: fresh")
+    if not isinstance(described["seeds"], list):
+        raise ArgumentError(f"folder: expected a list of seeds in {folder}.")
     chart_named(described["chart"])  # refuses one that is not known
-    return described, tensors
+    return described, tensors, _frame(tensors["frame"], folder)
+
+
+def _frame(frame: Tensor, folder: Path) -> Array:
+    if not frame.is_floating_point() or not (torch.isfinite(frame).all() and (frame.abs() < 1e6).all()):
+        raise ArgumentError(f"folder: the frame in {folder} is not of rows of unit norm; it was altered.")
+    return np.asarray(frame.double().numpy())
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:

@@ -8,8 +8,9 @@ halves the batch too, and the size that fitted is remembered. n items; values by
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -29,8 +30,11 @@ from surrogate_ax.generation.finite import NOT_FINITE, copied, not_finite
 from surrogate_ax.generation.protocols import Generated, Generator, Outputs, Timed
 from surrogate_ax.latents.priors import Latents, check_latents
 from surrogate_ax.scoring.objective import Objective
+from surrogate_ax.scoring.traces import trace_of
 
 Status = Literal["done", "stopped", "failed"]
+TRACES = 64  # that are kept
+_logger = logging.getLogger(__name__)
 _OURS = (ArgumentError, ScoreError, MismatchError, UnsupportedError, MissingExtraError)  # never a single item's fault
 
 
@@ -50,6 +54,7 @@ class Evaluations:
         generator: fingerprint of what made them, by named part.
         objective: what they were judged by.
         rate: samples or frames a second of outputs that are sound or clips.
+        traces: tracebacks by item number, for items that failed by an error.
     """
 
     outputs: Outputs
@@ -63,6 +68,7 @@ class Evaluations:
     generator: Mapping[str, str]
     objective: Objective
     rate: float | None = None
+    traces: Mapping[int, str] = field(default_factory=dict)
 
 
 class Evaluator:
@@ -91,6 +97,7 @@ class Evaluator:
         self.catch = catch
         self.max_batch_size: int | None = None  # the largest batch known to fit in memory, once one did not
         self._fitted: int | None = None  # the same before the present call
+        self._traces: dict[str, str] = {}  # by reason, of the last errors
 
     def __call__(self, z: Latents, conditions: Sequence[Condition] | None = None) -> Evaluations:
         """Generate and score n items.
@@ -168,6 +175,7 @@ class Evaluator:
             self._made_by,
             self.objective,
             self._rate,
+            {i: self._traces[reason] for i, reason in reasons.items() if reason in self._traces},
         )
 
     def _generate(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
@@ -181,7 +189,7 @@ class Evaluator:
             if not self.tolerates(error, n):
                 raise
             if n == 1:
-                return Generated([], np.zeros(1), 0.0, {0: reason_of(error)})
+                return Generated([], np.zeros(1), 0.0, {0: self.failure(error)})
         return self._parts(z, conditions, (n + 1) // 2)
 
     def tolerates(self, error: Exception, n: int) -> bool:
@@ -197,6 +205,13 @@ class Evaluator:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         return True
+
+    def failure(self, error: Exception) -> str:
+        """Why an item failed, in a line; the traceback is kept for `Evaluations.traces`."""
+        reason, trace = f"{type(error).__name__}: {error}", trace_of(error)
+        self._traces = {**dict(list(self._traces.items())[1 - TRACES :]), reason: trace}
+        _logger.info("An item failed. %s", trace)
+        return reason
 
     def _call(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
         """One call of the generator, its columns counted."""
@@ -220,18 +235,13 @@ class Evaluator:
         except self.catch as error:
             n = len(conditions)
             if n == 1:
-                return {metric.name: np.full(1, np.nan) for metric in self.objective.metrics}, {0: reason_of(error)}
+                return {metric.name: np.full(1, np.nan) for metric in self.objective.metrics}, {0: self.failure(error)}
             # What ran out of time may do so again in every half that it is in; alone it does so once more only.
             size = 1 if isinstance(error, TimeoutError) else (n + 1) // 2
         starts = range(0, n, size)
         parts = [self._score(outputs[k : k + size], conditions[k : k + size]) for k in starts]
         values = {name: np.concatenate([scored[name] for scored, _ in parts]) for name in parts[0][0]}
         return values, {k + i: why for k, (_, failed) in zip(starts, parts, strict=True) for i, why in failed.items()}
-
-
-def reason_of(error: Exception) -> str:
-    """Why an item failed, in a line."""
-    return f"{type(error).__name__}: {error}"
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -7,6 +7,7 @@ generator; it checks what the score returns once, for every host.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, get_args
@@ -14,7 +15,8 @@ from typing import Any, Literal, NoReturn, get_args
 import numpy as np
 
 from surrogate_ax.arrays import Array
-from surrogate_ax.errors import ArgumentError, ScoreError, UnsupportedError
+from surrogate_ax.checks import number, show, text
+from surrogate_ax.errors import ArgumentError, MismatchError, ScoreError, UnsupportedError
 
 Goal = Literal["maximize", "minimize", "at_most", "at_least", "track"]
 Score = Callable[[Any, Sequence[Mapping[str, Any]]], Any]
@@ -38,12 +40,14 @@ class Metric:
     bound: float | None = None
 
     def __post_init__(self) -> None:
+        text(self.name, "Metric: name")
         if not self.name or self.goal not in get_args(Goal):
             raise ArgumentError(
                 f"Metric: expected a name and a goal of {get_args(Goal)}, got {self.name!r}, {self.goal!r}."
             )
         bounded = self.goal in ("at_most", "at_least")
-        if bounded != (self.bound is not None) or (self.bound is not None and not math.isfinite(self.bound)):
+        bound = None if self.bound is None else number(self.bound, f"Metric {self.name!r}: bound", finite=False)
+        if bounded != (bound is not None) or (bound is not None and not math.isfinite(bound)):
             raise ArgumentError(
                 f"Metric {self.name!r}: expected a finite bound with at_most and at_least and none otherwise, "
                 f"got goal={self.goal!r}, bound={self.bound}."
@@ -104,7 +108,10 @@ class Objective:
         Raises:
             ScoreError: a missing or undeclared metric, another length than n, or values that are not numbers.
         """
-        returned, n = self.score(outputs, conditions), len(conditions)
+        process, n = os.getpid(), len(conditions)
+        returned = self.score(outputs, conditions)
+        if os.getpid() != process:  # a copy of the process, which the score has forked and returned in
+            os._exit(1)  # it must not go on with a search that is not its own
         if not isinstance(returned, Mapping):
             if len(self.metrics) > 1:
                 raise ScoreError(
@@ -112,7 +119,8 @@ class Objective:
                 )
             returned = {self.metrics[0].name: returned}
         if set(returned) != set(self._names()):
-            raise ScoreError(f"score: expected exactly the declared metrics {self._names()}, got {sorted(returned)}.")
+            given = show(sorted(map(str, returned)))
+            raise ScoreError(f"score: expected exactly the declared metrics {self._names()}, got {given}.")
         return {name: _column(name, returned[name], n) for name in self._names()}
 
     def violation(self, values: Mapping[str, Array]) -> Array:
@@ -155,8 +163,14 @@ def recorded_objective(described: Sequence[Sequence[Any]]) -> Objective:
 
     Args:
         described: what `Objective.describe` gave.
+
+    Raises:
+        MismatchError: something else.
     """
-    return Objective(*(Metric(*metric) for metric in described), score=_no_score)
+    try:
+        return Objective(*(Metric(*metric) for metric in described), score=_no_score)
+    except (TypeError, ArgumentError) as error:
+        raise MismatchError(f"metrics: the study's record of them was altered; it is {show(described)}.") from error
 
 
 def _no_score(*_: Any) -> NoReturn:

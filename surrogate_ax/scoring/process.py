@@ -22,9 +22,10 @@ import numpy as np
 import torch
 
 from surrogate_ax.arrays import Array
+from surrogate_ax.checks import number
 from surrogate_ax.errors import ArgumentError, ScoreError, ScoreProcessError, ScoreTimeoutError, UnsupportedError
 from surrogate_ax.media.structures import Structure
-from surrogate_ax.scoring import process_worker as score_worker
+from surrogate_ax.scoring import process_keeper, process_worker
 from surrogate_ax.scoring.process_worker import Message, receive, send
 
 START = 600.0  # seconds that importing the function may take
@@ -34,9 +35,9 @@ class SubprocessScore:
     """A score function, called in a process of its own that is killed when it takes too long.
 
     The process starts at once, so that a function that cannot be imported is refused at once, and again after it was
-    killed or crashed. It is in a session of its own: programs that the score starts are killed with it, and Ctrl-C
-    reaches the caller only. What the score prints goes to standard error. Calls come one at a time; the state of the
-    function's module is kept between them.
+    killed or crashed. Programs that the score starts are killed with it: on Linux also those in sessions of their own,
+    elsewhere those of its group of processes. Ctrl-C reaches the caller only. What the score prints goes to standard
+    error. Calls come one at a time; the state of the function's module is kept between them.
 
     An item whose score takes too long, crashes the process or raises fails alone, as an `Evaluator` sees to.
 
@@ -59,7 +60,7 @@ class SubprocessScore:
             raise ArgumentError(
                 f"function: expected 'package.module:function', which another process can import, got {function!r}."
             )
-        if timeout is not None and not 0 < timeout < float("inf"):
+        if timeout is not None and not 0 < number(timeout, "timeout", finite=False) < float("inf"):
             raise ArgumentError(f"timeout: expected a positive number of seconds, or None, got {timeout}.")
         self._function = function
         self._timeout = timeout
@@ -92,6 +93,9 @@ class SubprocessScore:
                 self._start()
             limit = None if self._timeout is None else self._timeout * len(conditions)
             reply, values = self._ask(message, arrays, [START, limit])
+            if not reply.keys() & {"values", "raised", "unfit"}:
+                self._end()
+                raise ScoreProcessError("what its process answered is no message; something else wrote it")
         if "raised" in reply:
             raise ScoreProcessError(reply["raised"]) from RuntimeError(reply["trace"])
         if "unfit" in reply:
@@ -116,7 +120,7 @@ class SubprocessScore:
     def _start(self) -> None:
         self._end()
         self._process = subprocess.Popen(  # noqa: S603  this interpreter, on a file of this package
-            [sys.executable, score_worker.__file__],
+            [sys.executable, process_keeper.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -146,12 +150,14 @@ class SubprocessScore:
         except BaseException as error:
             _kill(process)
             self._end()
-            if not isinstance(error, EOFError | OSError):
+            if not isinstance(error, Exception):
                 raise
             if self._closed:
                 raise ArgumentError("score: it was closed while it was running.") from None
             if expired.is_set():
                 raise ScoreTimeoutError(f"took longer than {limit:g} s, so its process was killed") from None
+            if not isinstance(error, EOFError | OSError):
+                raise ScoreProcessError("what its process answered is no message; something else wrote it") from error
             raise ScoreProcessError(f"its process ended {_how(process.returncode)}") from None
         if expired.is_set():  # just in time: the reply counts, but the process is dead
             self._end()
@@ -176,7 +182,7 @@ def _deadline(process: subprocess.Popen[bytes], seconds: float | None, expired: 
         expired.set()
         _kill(process)
 
-    timer = threading.Timer(seconds, expire)
+    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), expire)
     timer.daemon = True
     timer.start()
     try:
@@ -188,6 +194,10 @@ def _deadline(process: subprocess.Popen[bytes], seconds: float | None, expired: 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a process and what it has started; it leads a group of its own."""
+    if sys.platform.startswith("linux"):
+        process.terminate()  # the keeper, which kills what is below it and ends
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(2 * process_keeper.CLEARING)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if os.name == "posix":
             os.killpg(process.pid, signal.SIGKILL)
@@ -200,7 +210,7 @@ def _bury(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(OSError):  # what could not be written any more
         cast(BinaryIO, process.stdin).close()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(score_worker.GRACE / 2)
+        process.wait(process_worker.GRACE / 2)
     _kill(process)
     process.wait()
     cast(BinaryIO, process.stdout).close()
@@ -220,7 +230,7 @@ def _how(code: int | None) -> str:
 
 
 def _pack(value: Any, arrays: list[Array]) -> Any:
-    """JSON that stands for a value; its arrays are appended. `score_worker.unpack` is the inverse.
+    """JSON that stands for a value; its arrays are appended. `process_worker.unpack` is the inverse.
 
     Raises:
         UnsupportedError: it cannot travel.

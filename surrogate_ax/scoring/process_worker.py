@@ -22,11 +22,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from surrogate_ax.arrays import Array
+if TYPE_CHECKING:  # the package imports torch, for which a score that is quick to start would wait
+    from surrogate_ax.arrays import Array
 
 Message = Mapping[str, Any]  # JSON; {"array": i} and the like stand for array i
 GRACE = 1.0  # seconds that a worker has to end when its parent is done with it, or gone
@@ -151,11 +152,16 @@ def main() -> None:
     send(replies, {}, [])
     inbox: queue.SimpleQueue[tuple[Message, list[Array]] | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, inbox), daemon=True).start()
+    process = os.getpid()
     while (request := inbox.get()) is not None:
         message, arrays = request
         outputs, conditions = (unpack(message[name], arrays) for name in ("outputs", "conditions"))
         send(replies, {}, [])
-        send(replies, *answer(function, outputs, conditions))
+        reply = answer(function, outputs, conditions)
+        if os.getpid() != process:  # a copy of the process, which the function has forked and returned in: not asked
+            sys.stdout.flush()
+            os._exit(0)
+        send(replies, *reply)
 
 
 def _listen(requests: BinaryIO, inbox: queue.SimpleQueue[tuple[Message, list[Array]] | None]) -> None:

@@ -204,17 +204,58 @@ def test_callbacks_see_every_batch_and_may_end_the_run(list_host):
 
 
 @pytest.mark.parametrize(("total", "batch", "expected"), [(100, 3, 9), (100, 16, 16), (5, 2, 5), (4, 16, 4)])
-def test_when_everything_fails_the_first_reason_is_given(list_host, total, batch, expected):
+def test_when_everything_fails_the_first_reason_is_given(own_host, total, batch, expected):
     def at(call, z):
         raise RuntimeError(f"broken at call {call}")
 
-    host = list_host(OBJECTIVE)
+    host = own_host(OBJECTIVE)
     with pytest.raises(GenerationError) as error:
         run(host, fixed(space()), evaluator(Model(at)), total_trials=total, batch_size=batch, rng=0)
     assert f"the last {expected} trials all failed" in str(error.value)
     assert "the first reason: RuntimeError: broken at call" in str(error.value)
-    assert len(host.ended) == expected
-    assert np.isnan(host.history().values["best"]).all()
+    line = at.__code__.co_firstlineno + 1
+    assert str(error.value).endswith(f"({__file__}, line {line})")
+    assert 'raise RuntimeError(f"broken at call {call}")' in str(error.value.__cause__)
+    assert host.ended == []  # the points are not to blame
+    assert [record.state for record in host.records] == ["waiting"] * expected
+
+
+def test_what_failed_before_it_was_mended_does_not_count(own_host):
+    def at(call, z):
+        if call > 2:
+            raise RuntimeError("the disk is full")
+
+    host, whole = own_host(OBJECTIVE), own_host(OBJECTIVE)
+    with pytest.raises(GenerationError, match="the disk is full"):
+        run(host, fixed(space()), evaluator(Model(at)), total_trials=20, batch_size=4, rng=0)
+    assert [record.state for record in host.records] == ["ended"] * 8 + ["waiting"] * 8
+    run(host, fixed(space()), evaluator(), total_trials=20, batch_size=4, rng=0)
+    run(whole, fixed(space()), evaluator(), total_trials=20, batch_size=4, rng=0)
+    assert [record.terms for record in host.records] == [record.terms for record in whole.records]
+    assert host.ended == whole.ended == list(range(20))
+
+
+def test_batches_that_fail_before_others_succeed_are_told_in_order(own_host):
+    def at(call, z):
+        if (len(z) == 4 and call == 1) or len(z) < 4:
+            raise RuntimeError("unlucky")
+
+    host, told = own_host(OBJECTIVE), []
+    callbacks = [lambda batch: told.append([candidate.ticket for candidate in batch.candidates])]
+    run(host, fixed(space()), evaluator(Model(at)), total_trials=12, batch_size=4, rng=0, callbacks=callbacks)
+    assert told == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert np.isnan(host.history().values["best"]).tolist() == [True] * 4 + [False] * 8
+
+
+def test_a_round_that_needs_them_is_told_of_its_failures(own_host):
+    def at(call, z):
+        if call <= 7:  # a batch of 4 in halves
+            raise RuntimeError("unlucky")
+
+    host = own_host(OBJECTIVE)
+    run(host, o3(PRIOR, 4, seeds=3), evaluator(Model(at)), total_trials=12, batch_size=4, rng=0)
+    assert np.isnan(host.history().values["best"]).tolist() == [True] * 4 + [False] * 8
+    assert host.history().round.tolist() == [0] * 4 + [1] * 8
 
 
 def test_failures_among_successes_do_not_end_the_run(list_host):

@@ -165,8 +165,8 @@ def test_items_that_fail_keep_their_place(host_of):
     host = host_of(model)
     with pytest.raises(GenerationError, match="the last 8 trials all failed; the first reason: ValueError: bad"):
         search(host, model)
-    assert len(host.ended) == 8
-    assert {record.state for record in host.records[8:]} == {"waiting"}
+    assert host.ended == []  # the points are not to blame
+    assert {record.state for record in host.records} == {"waiting"}
 
 
 # --- what breaks in

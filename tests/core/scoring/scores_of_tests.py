@@ -61,3 +61,34 @@ class Judge:
 
 
 not_a_function = 3
+
+
+def leaves_children(outputs: Any, conditions: Conditions) -> list[float]:
+    """Starts programs that no group of processes holds, writes their numbers down, and does as its condition says."""
+    child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    shell = ["sh", "-c", "setsid sleep 600 > /dev/null & echo $!"]  # which ends, so that its child is nobody's
+    daemon = subprocess.run(shell, stdout=subprocess.PIPE, text=True)
+    Path(conditions[0]["log"]).write_text(f"{child.pid} {daemon.stdout}")
+    if conditions[0]["then"] == "hang":
+        time.sleep(600)
+    if conditions[0]["then"] == "crash":
+        os._exit(7)
+    return total(outputs, conditions)
+
+
+def forks(outputs: Any, conditions: Conditions) -> list[float]:
+    """Returns twice: in this process and in a copy of it."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+    return [float(child > 0)] * len(outputs)
+
+
+def talks_over(outputs: Any, conditions: Conditions) -> list[float]:
+    """Writes into whatever pipes it has."""
+    for number in range(3, 10):
+        try:
+            os.write(number, b"\x00" * 7 + b"\x02{}")
+        except OSError:
+            continue
+    return total(outputs, conditions)

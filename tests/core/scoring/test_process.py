@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -268,6 +269,68 @@ def test_a_worker_ends_with_its_parent_even_in_the_middle_of_a_call(tmp_path):
         worker.kill()
         worker.wait()
         worker.stdout.close()
+
+
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a child subreaper")
+
+
+@LINUX
+@pytest.mark.parametrize("then", ["hang", "crash", "return"])
+def test_whatever_it_has_started_ends_with_it(tmp_path, then):
+    condition = {"log": str(tmp_path / "log"), "then": then}
+    with scores("leaves_children", timeout=20.0 if then != "hang" else 2.0) as score:
+        if then == "return":
+            assert score([2.0], [condition]).tolist() == [2]
+        else:
+            with pytest.raises(ScoreTimeoutError if then == "hang" else ScoreProcessError):
+                score([2.0], [condition])
+    pids = (tmp_path / "log").read_text().split()
+    assert len(pids) == 2
+    assert all(ended(pid) for pid in pids)
+
+
+@LINUX
+def test_whatever_it_has_started_ends_when_the_caller_is_killed(tmp_path):
+    code = "import os, sys\nfrom surrogate_ax.scoring.process import SubprocessScore\n"
+    code += "score = SubprocessScore('scores_of_tests:leaves_children', folder=sys.argv[1])\n"
+    code += "score([1.0], [{'log': sys.argv[2], 'then': 'return'}])\nos.kill(os.getpid(), 9)\n"
+    path = os.pathsep.join([str(FOLDER.parents[2]), os.environ.get("PYTHONPATH", "")])
+    caller = subprocess.run(
+        [sys.executable, "-c", code, str(FOLDER), str(tmp_path / "log")], env={**os.environ, "PYTHONPATH": path}
+    )
+    assert caller.returncode == -signal.SIGKILL
+    assert all(ended(pid) for pid in (tmp_path / "log").read_text().split())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_score_that_forks_and_returns_is_heard_once():
+    with scores("forks") as score:
+        assert [score([0.0, 0.0], [{}, {}]).tolist() for _ in range(3)] == [[1, 1]] * 3
+
+
+def test_a_copy_of_the_caller_that_a_score_has_forked_does_not_go_on(tmp_path):
+    def forks(outputs, conditions):
+        child = os.fork()
+        if child:
+            status.append(os.waitpid(child, 0)[1])
+        return [1.0] * len(outputs)
+
+    status = []
+    assert Objective(Metric("m"), score=forks).measure([0.0], [{}])["m"].tolist() == [1]
+    assert os.waitstatus_to_exitcode(status[0]) == 1
+
+
+def test_what_something_else_writes_is_no_answer():
+    with scores("talks_over") as score, pytest.raises(ScoreProcessError, match="something else wrote it"):
+        score([1.0], [{}])
+
+
+def test_the_worker_is_quick_to_start():
+    code = (
+        "import runpy, sys; runpy.run_path(sys.argv[1]); print('torch' in sys.modules, 'surrogate_ax' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code, score_worker.__file__], capture_output=True, text=True)
+    assert answer.stdout.split() == ["False", "False"], answer.stderr
 
 
 # --- bad input

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from surrogate_ax import Evaluator
 from surrogate_ax.policies.plan import Plan
@@ -17,8 +19,8 @@ from surrogate_ax_cli.storages import display_name, previews_folder, storage_fil
 from surrogate_ax_cli.sweep_file import read_sweep
 from surrogate_ax_optuna import sqlite
 from surrogate_ax_optuna.attributes import PROPOSAL_ATTR, ROUND_ATTR, STUDY_ATTR, attributes, study_attributes
-from surrogate_ax_optuna.trials import read_recipe
-from tests.integrations.cli.sweep_folder import Sweep
+from surrogate_ax_optuna.trials import ended_trials, read_recipe
+from tests.integrations.cli.sweep_folder import PARTS, Sweep
 from tests.integrations.diffusers.tiny import NUMPY_2
 
 ELSEWHERE = """
@@ -267,6 +269,13 @@ REFUSED = [
     ({"storage": "sweep_parts.py/x.db"}, "s.yaml:7: storage: "),
     ({"storage": "other.db"}, "other.db is a database of something else; its tables are ['theirs']"),
     ({"storage": "nosuch://me:secret@host/x"}, "storage: nosuch://***@host/x cannot be opened (NoSuchModuleError"),
+    ({"storage": "':memory:'"}, "s.yaml:7: storage: path: expected a database file, got ':memory:'"),
+    ({"storage": "'sqlite://'"}, "which is none, so that nothing would be kept"),
+    ({"storage": "runs/"}, "s.yaml:7: storage: expected a file, got the folder 'runs/'"),
+    ({"storage": "'postgresql://me:secret'"}, "got postgresql://***, which cannot be read"),
+    ({"storage": ".", "backend": "ax"}, "s.yaml:7: storage: path: expected a database file, got '.'"),
+    ({"storage": "s.db", "backend": "ax"}, "Name the snapshot NAME.json"),
+    ({"storage": "'sqlite:///s.json'", "backend": "ax"}, "expected a file for Ax's snapshot, got sqlite:///s.json"),
     ({"storage": "optuna.db", "name": "theirs"}, "study 'theirs' in optuna.db was not made by `surrogate-ax sweep`"),
 ]
 
@@ -359,9 +368,54 @@ def test_failures_have_their_exit_code_and_reason(sweep: Sweep) -> None:
     assert sweep.files() == ["s.yaml", "sweep_parts.py"]
     failed = sweep("sweep", generator="sweep_parts:failing")
     assert failed.exit_code == 1
-    assert "warning: the output failed: RuntimeError: out of paint" in failed.stderr
-    assert "the last 8 trials all failed" in failed.stderr
+    line = 1 + PARTS.splitlines().index('    raise RuntimeError("out of paint")')
+    message = f"RuntimeError: out of paint ({sweep.folder / 'sweep_parts.py'}, line {line}). Nothing was written."
+    assert f"s.yaml:2: generator: all of 5 outputs that were tried failed; the first reason: {message}" in failed.stderr
     assert "Traceback" not in failed.output
+    assert sweep.files() == ["s.yaml", "sweep_parts.py"]
+
+
+BREAKS = """
+import torch
+from sweep_parts import make
+scored = []
+
+def score(pictures, conditions):
+    scored.append(len(pictures))
+    if MENDED == "no" and sum(scored) > 5:  # one of them is tried first
+        raise OSError("no licence")
+    return pictures.mean(dim=(1, 2))
+
+def rarely(pictures, conditions):
+    if len(pictures) == 1:
+        raise OSError("no licence")
+    return pictures.mean(dim=(1, 2))
+"""
+
+
+def test_what_failed_before_it_was_mended_is_tried_again(sweep: Sweep) -> None:
+    options = {
+        "generator": "sweep_breaks:make",
+        "score": "sweep_breaks:score",
+        "policy": "{name: draws, n: 12, axes: 4}",
+    }
+    (sweep.folder / "sweep_breaks.py").write_text(BREAKS + "MENDED = 'no'\n")
+    broken = sweep("sweep", **options)
+    assert broken.exit_code == 1
+    assert "the last 8 trials all failed; the first reason: OSError: no licence (" in broken.stderr
+    assert [trial.state for trial in ended_trials(study_of())] == [TrialState.COMPLETE] * 4
+    del sys.modules["sweep_breaks"]
+    (sweep.folder / "sweep_breaks.py").write_text(BREAKS + "MENDED = 'yes, it is'\n")
+    again = sweep("sweep", "--json", **options)
+    counts = json.loads(again.stdout)["trials"]
+    assert (counts["ended"], counts["scored"], counts["failed"]) == (12, 12, 0)
+
+
+def test_an_output_that_fails_among_others_is_warned_of(sweep: Sweep) -> None:
+    (sweep.folder / "sweep_breaks.py").write_text(BREAKS)
+    answer = sweep("sweep", "--json", generator="sweep_breaks:make", score="sweep_breaks:rarely")
+    assert answer.exit_code == 0, answer.output
+    assert "warning: the output failed: OSError: no licence" in answer.stderr
 
 
 @pytest.mark.filterwarnings("default:storage:UserWarning")
@@ -382,6 +436,7 @@ def test_where_things_are(sweep: Sweep) -> None:
     assert shown() == ("s.db", "s-previews")
     assert shown(storage="runs/all.db") == ("runs/all.db", "all-previews")
     assert shown(storage="sqlite:///all.db") == ("all.db", "all-previews")
+    assert shown(storage="'sqlite:///who is it%3F.db'") == ("who is it?.db", "who is it?-previews")
     assert shown(storage="postgresql://me:secret@host/db") == ("postgresql://***@host/db", "s-previews")
     assert shown(backend="ax", storage="x.json") == ("x.db", "x-previews")
     assert storage_file(read_sweep(sweep.folder / "s.yaml")) == sweep.folder / "x.db"

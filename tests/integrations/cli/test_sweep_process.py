@@ -81,6 +81,20 @@ def test_interrupted_twice_it_ends_at_once(sweep: Sweep) -> None:
     assert process.returncode == 130
 
 
+def test_a_second_signal_while_the_process_ends_leaves_no_traceback(sweep: Sweep) -> None:
+    code = "import atexit, signal\nfrom sweep_parts import make\natexit.register(signal.raise_signal, signal.SIGINT)\n"
+    code += (
+        "def score(pictures, conditions):\n    signal.raise_signal(signal.SIGINT)\n    return [0.0] * len(pictures)\n"
+    )
+    (sweep.folder / "sweep_twice.py").write_text(code)
+    sweep.write(generator="sweep_twice:make", score="sweep_twice:score")
+    process = start("sweep", "s.yaml")
+    _, stderr = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert "KeyboardInterrupt" not in stderr
+
+
 def test_the_dashboard_serves_study_and_pictures_to_this_machine_only(sweep: Sweep) -> None:
     sweep("sweep", budget="4")
     process = start("dashboard", "s.yaml", "--port", "0")

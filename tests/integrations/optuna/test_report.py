@@ -15,7 +15,7 @@ def _two(outputs, _):
     return {"bright": outputs.mean(dim=(1, 2)), "even": outputs.std(dim=(1, 2))}
 
 
-def test_a_study_is_reported_with_its_artifacts(make_generator, tmp_path):
+def test_a_study_is_reported_with_its_artifacts(make_generator, tmp_path, caplog):
     goal = Objective(Metric("bright"), Metric("even", "minimize"), score=_two)
     generator = make_generator(prior=(8, 4), conditional=True)
     study = optuna.create_study(directions=["maximize", "minimize"], study_name="a <b>")
@@ -41,6 +41,11 @@ def test_a_study_is_reported_with_its_artifacts(make_generator, tmp_path):
     assert page.count('class="plotly"') == 5
     assert path.stat().st_size < 6_000_000
     assert write_report(study, path, generator=generator, items=2).read_text().count("<img") == 2
+    best = study.best_trials[0].user_attrs["preview"]
+    (tmp_path / "store" / best).unlink()
+    assert write_report(study, path, previews=store, items=12).read_text().count("<img") == 11
+    assert f"trial {study.best_trials[0].number}: its preview is gone" in caplog.text
+    assert write_report(study, path, previews=store, generator=generator, items=12).read_text().count("<img") == 12
 
 
 def test_a_study_without_metrics_is_refused(tmp_path):

@@ -405,3 +405,29 @@ def test_a_path_that_can_only_be_read_is_refused(exists: bool, not_root: None) -
         with pytest.raises(ArgumentError, match=r"path: expected a database that can be written.*study\.db"):
             sqlite(path, heartbeat=None)
         Path(folder).chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    "name", ["who is it?.db", "why?/study.db", "100%.db", "%3F.db", "a{b}.db", "a#b&c.db", "ä b+c.db"]
+)
+def test_the_file_that_is_named_is_the_one_written(tmp_path: Path, empty: Path, name: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    shutil.copy(empty, file)
+    storage = sqlite(file)
+    optuna.create_study(study_name="ours", storage=storage)
+    storage.engine.dispose()
+    with sqlite3.connect(file) as connection:
+        assert connection.execute("SELECT study_name FROM studies").fetchall() == [("ours",)]
+    connection.close()
+    assert sorted(path.name for path in file.parent.iterdir()) == [file.name]
+
+
+@pytest.mark.parametrize(
+    "name", [":memory:", "", ".", "sqlite://", "sqlite:///study.db", "file:study.db?mode=memory", "a\0b"]
+)
+def test_what_is_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match="path: "):
+        sqlite(name)
+    assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ from ax.utils.testing.mock import mock_botorch_optimize_context_manager
 
 from surrogate_ax import Metric, Objective
 from surrogate_ax.errors import MismatchError
-from surrogate_ax_platform import load_client, optimize, write_report
+from surrogate_ax_platform import load_client, optimize, trial_copies, write_report
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -35,6 +35,16 @@ def test_a_loaded_client_is_reported_with_its_pictures(make_client, make_generat
     again = write_report(client, tmp_path / "remade.html", generator=generator, items=3, analyses=())
     assert again.read_text().count("<img") == 3
     assert again.stat().st_size < 100_000
+    for picture in folder.iterdir():
+        picture.unlink()
+    remade = write_report(client, tmp_path / "gone.html", generator=generator, previews=folder, items=3, analyses=())
+    assert remade.read_text().count("<img") == 3
+    copies = trial_copies(client)
+    assert [copy.trial.number for copy in copies] == list(client._experiment.trials)
+    assert [copy.trial.values(["bright"]) for copy in copies] == [
+        [trial.objective_mean] for trial in client._experiment.trials.values()
+    ]
+    assert {copy.reason for copy in copies} == {None}
     with pytest.raises(MismatchError, match="prior"):
         write_report(client, tmp_path / "other.html", generator=make_generator(prior=(8, 5)), analyses=())
     assert not (tmp_path / "other.html").exists()
