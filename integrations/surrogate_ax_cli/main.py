@@ -96,13 +96,14 @@ def sweep(
 ) -> None:
     """Search as a sweep file says; run again, it continues where it stopped."""
     with _errors_reported(), interruptible(_say), _libraries_quiet():
-        from surrogate_ax_cli.dry_run import estimate, plan_lines
+        from surrogate_ax_cli.dry_run import estimate, plan_lines, who_proposes
         from surrogate_ax_cli.storages import display_name
         from surrogate_ax_cli.sweep import check_works, summary, summary_lines
 
         sweep_file, components, host = _open_sweep(file)
         record = host.load_record()
-        state = "new" if record is None else f"continues up to {components.trials} trials"
+        new = f"new; {who_proposes(sweep_file, components)}"
+        state = new if record is None else f"continues up to {components.trials} trials"
         _say(f"study {sweep_file.name!r} in {display_name(sweep_file)}: {state}")
         if dry_run:
             _say("timing a pilot batch")
