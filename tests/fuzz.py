@@ -49,7 +49,7 @@ batch: 8
 seed: 3
 sampler: {name: tpe, n_startup_trials: 4}
 policy: [{name: draws, n: 8, axes: 4}, {name: spherical_bo, axes: 4}]
-pruner: percentile
+pruner: {name: percentile, percentile: 50.0}
 checkpoints: [2, 4]
 storage: runs/all.db
 previews: false

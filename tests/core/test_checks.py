@@ -19,7 +19,7 @@ from surrogate_ax.latents.seeds import Draw
 
 HUGE = 10**5000  # which Python does not even print
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.just(HUGE),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.booleans().map(lambda _: HUGE),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.integers(), inner, max_size=3),
     max_leaves=5,
 )
@@ -53,6 +53,7 @@ def test_whole_numbers_of_any_kind(value):
         (9, {"least": 1, "most": 8}, "n: expected a whole number of at least 1 and at most 8, got 9."),
         (HUGE, {}, f"n: expected a whole number of at most {MOST:,}, got a int that is too long to print."),
     ],
+    ids=range(6),  # Python does not print all of them
 )
 def test_what_is_no_whole_number_says_so(value, limits, message):
     with pytest.raises(ArgumentError) as error:
@@ -89,6 +90,7 @@ OBJECTIVE = Objective(Metric("m"), score=lambda outputs, conditions: outputs.sum
         ({"total_trials": 8, "conditions": [1]}, "conditions: expected values by name"),
         ({"total_trials": 8, "conditions": {"\ud800": Range(0, 1)}}, "conditions: expected a text of whole characters"),
     ],
+    ids=range(8),
 )
 def test_a_search_refuses_what_it_cannot_count(options, message):
     with pytest.raises(ArgumentError) as error:

@@ -52,7 +52,7 @@ def test_code_that_exits_does_not_end_a_sweep_as_if_it_were_done(
 
 
 def test_a_disk_that_is_full_while_the_study_is_made(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise StorageInternalError("An exception is raised during the commit.") from OSError("disk is full")
 
     monkeypatch.setattr(RDBStorage, "create_new_study", full)
