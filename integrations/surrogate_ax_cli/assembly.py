@@ -73,9 +73,10 @@ def assemble(sweep: SweepFile) -> SweepComponents:
     device = str(getattr(generator, "device", "cpu"))
     policy = make_policy(sweep.policy, generator.prior, device) if sweep.policy else None
     # Conditions are proposed by the host's sampler, and so is everything where the file names a model of Ax's.
-    host_proposes = bool(sweep.conditions) or (sweep.backend == "ax" and sweep.sampler is not None)
+    proposes = sweep.backend == "ax" and sweep.sampler is not None
     steps = stoppable_steps(generator, objective) if sweep.checkpoints is None and not sweep.overlap else None
-    planned = plan(sweep.budget, dim=generator.prior.dim, searched=host_proposes, steps=steps)
+    searched = bool(sweep.conditions)
+    planned = plan(sweep.budget, dim=generator.prior.dim, searched=searched, proposes=proposes, steps=steps)
     axes = axes_of(sweep.policy[0]) if policy else planned.axes
     return SweepComponents(generator, objective, policy, planned, planned.trials(sweep.budget), axes, device)
 

@@ -56,7 +56,8 @@ class Session:
         catch: exceptions of generator and score that fail single trials.
         device: where latents are made.
         axes: K, where the host's parameters are fixed already.
-        host_proposes: whether the host's optimiser is to propose in a planned search, which then is O3.
+        host_proposes: whether the host's optimiser is to propose in a planned search, in boxes that move.
+        searched: whether the host searches call arguments that are no part of `conditions`; the plan then is O3.
 
     Raises:
         ArgumentError: space and policy together, both or neither of total_trials and budget, a count below 1, a budget
@@ -84,6 +85,7 @@ class Session:
         device: torch.device | str = "cpu",
         axes: int | None = None,
         host_proposes: bool = False,
+        searched: bool = False,
     ) -> None:
         self.evaluator = Evaluator(generator, objective, catch=catch)
         check_counts(batch_size=batch_size)
@@ -106,7 +108,8 @@ class Session:
             budget or total_trials or 0,
             dim=generator.prior.dim,
             axes=axes,
-            searched=bool(self.conditions) or host_proposes,
+            searched=bool(self.conditions) or searched,
+            proposes=host_proposes,
             steps=None if budget is None or overlap else stoppable_steps(generator, objective),
         )
 
