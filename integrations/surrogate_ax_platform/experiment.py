@@ -69,11 +69,12 @@ def proposes(client: Client) -> bool:
     return chosen
 
 
-def model_is_ready(client: Client, round: Round) -> bool:
-    """Whether Ax proposes the next points of a round: not plain draws, nor before its model can begin."""
+def random_points(client: Client, round: Round, n: int) -> int:
+    """How many of the next n points of a round are drawn: plain draws, and what Ax's model needs before it begins."""
+    if round.space.fresh == 1:
+        return n
     strategy = client._maybe_generation_strategy
-    needs = Model(0, 0) if strategy is None else model_of(strategy)
-    return round.space.fresh < 1 and not missing(client._experiment, round, needs)
+    return missing(client._experiment, round, Model(0, 0) if strategy is None else model_of(strategy))
 
 
 def _check_values(client: Client) -> None:

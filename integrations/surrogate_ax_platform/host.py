@@ -37,7 +37,7 @@ from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
 from surrogate_ax_platform.adoption import adopt, pass_over
 from surrogate_ax_platform.boxes import begin_round, terms_at
-from surrogate_ax_platform.experiment import model_is_ready
+from surrogate_ax_platform.experiment import random_points
 from surrogate_ax_platform.search import impose, point_of, proposals_left
 from surrogate_ax_platform.search_space import ROUND, check_client, searched_names
 from surrogate_ax_platform.seeds import ADVICE, client_seeds
@@ -129,11 +129,12 @@ class AxHost:
         try:
             candidates.extend(self.candidate(trial, n, round) for trial in left)
             candidates.extend(self._attach(round, n, number) for number in waiting)
-            wanted = n - len(candidates)
-            if wanted and model_is_ready(self.client, round):
-                candidates.extend(self._propose(wanted, round, n))
-            else:
-                candidates.extend(self._attach(round, n) for _ in range(wanted))
+            while wanted := n - len(candidates):
+                lacking = min(wanted, random_points(self.client, round, wanted))
+                more = [self._attach(round, n) for _ in range(lacking)] or self._propose(wanted, round, n)
+                candidates.extend(more)
+                if not lacking:
+                    break
         except BaseException:
             self._give_back([candidate.ticket for candidate in candidates])
             raise

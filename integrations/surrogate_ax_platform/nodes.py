@@ -108,6 +108,7 @@ class PlanNode(ExternalGenerationNode):  # type: ignore[misc]
         self._request = (places, number, fixed)
         run = super()._gen(experiment, data, n, pending_observations)
         self._request = None
+        run._fit_time = 0.0  # Ax leaves an int after the first, which its SQL storage takes for another object
         return noting(experiment, places, run, number)
 
     def gen(self, *, skip_fit: bool = False, **options: Any) -> GeneratorRun | None:
