@@ -136,9 +136,9 @@ def optimize(
 
     Without a space the search is planned by `surrogate_ax.plan`: plain draws, then rounds of proposals that learn
     from every trial, conditions among them where these are searched. Where `configure_experiment` was given a model, or
-    a client came with a generation strategy of its own, the strategy proposes every point after the draws, in a box that
-    moves (`moving_boxes`). With a space, its seeds are evaluated first, then the
-    strategy searches the box; with a policy, the strategy proposes what its rounds leave to it.
+    a client came with a generation strategy of its own, the strategy proposes every point after the draws, in a box
+    that moves (`moving_boxes`). With a space, its seeds are evaluated first, then the strategy searches the box; with a
+    policy, the strategy proposes what its rounds leave to it.
 
     Trials that a loop by hand has left running are evaluated first, and those that were told by hand are taken in where
     they lie in a box; what cannot be is named in the log.
