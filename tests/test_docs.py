@@ -118,6 +118,12 @@ def _check_ax(names: dict[str, Any]) -> None:
     assert Path("client.json.previous").exists()
 
 
+def _check_by_hand(names: dict[str, Any]) -> None:
+    trials = names["client"]._experiment.trials
+    assert [trial.status.name for trial in trials.values()] == ["COMPLETED"] * 8
+    assert names["best"][2] in trials
+
+
 def _check_recipe(names: dict[str, Any]) -> None:
     assert (names["outputs"][0] - names["best"][0].output).abs().max() < 1e-5
     assert Path("best.png").exists()
@@ -172,6 +178,7 @@ CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "go on": _completed(80),
     "previews": _check_previews,
     "ax": _check_ax,
+    "ax by hand": _check_by_hand,
 }
 
 

@@ -182,5 +182,5 @@ def test_ax_multi_objective(run: Run) -> None:
 @tiny.NUMPY_2
 @AX
 def test_ax_run_trials(run: Run) -> None:
-    output = run("ax_run_trials.py", "--draws", 6, "--trials", 2, "--parallelism", 2, "--steps", 1)
+    output = run("ax_run_trials.py", "--trials", 8, "--parallelism", 8, "--steps", 1)
     assert "best: trial" in output

@@ -134,4 +134,4 @@ def _strategy(sweep: SweepFile) -> Any:
         return None  # `configure_experiment` picks one
     if spec.name not in MODELS:
         raise spec.node.error(f"with backend ax, expected one of {', '.join(MODELS)}, got {spec.name!r}.")
-    return build(generation_strategy, spec, model=spec.name, seed=sweep.seed)
+    return build(generation_strategy, spec, model=spec.name)

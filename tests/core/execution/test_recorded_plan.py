@@ -11,8 +11,6 @@ from surrogate_ax.policies.plan import Plan
 
 KINDS = [(proposes, endless) for proposes in (True, False) for endless in (True, False)]
 PLANS = [plan(40, dim=16, proposes=proposes, endless=endless) for proposes, endless in KINDS]
-    plan(40, dim=16, proposes=proposes, endless=endless) for proposes in (True, False) for endless in (True, False)
-]
 
 
 @pytest.mark.parametrize("planned", [*PLANS, plan(40, dim=16, steps=8), Plan("o3", 20, 6, 0, 0, 0)])

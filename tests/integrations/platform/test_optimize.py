@@ -50,9 +50,9 @@ def test_a_real_optimisation_improves_on_the_draws(make_client, run):
     assert generator.sizes == [4] * 4
     trials = records.trials(client._experiment)
     rounds = [trial.arm.parameters["round"] for trial in trials]
-    assert rounds == [-1] * 8 + [1] * 8
+    assert rounds == [0] * 8 + [1] * 8
     names = [trial.generator_run._generation_node_name for trial in trials]
-    assert names[12:] == ["model"] * 4
+    assert names == ["draws"] * 12 + ["model"] * 4
     values = [values_of(trial, ["first"])[0] for trial in trials]
     assert max(values[8:]) > max(values[:8])
     best = client.get_best_parameterization(use_model_predictions=False)
@@ -65,7 +65,11 @@ def test_without_a_model_the_plan_proposes_and_the_strategy_is_left_ready(make_c
     trials = records.trials(client._experiment)
     assert client._experiment._properties[records.EXPERIMENT]["plan"]["kind"] == "sphere"
     assert [records.round_of(trial) for trial in trials] == [0] * 8 + [r for r in (1, 2, 3, 4) for _ in range(4)]
-    assert all(trial.generator_run._generation_node_name is None for trial in trials if trial.generator_run)
+    assert [trial.arm.parameters["round"] for trial in trials] == [records.round_of(trial) for trial in trials]
+    for values in (client.get_best_parameterization(use_model_predictions=p) for p in (False, True)):
+        assert values[2] == int(np.argmax([values_of(trial, ["first"])[0] for trial in trials]))
+    assert len(client.summarize()) == 24
+    assert [trial.generator_run._generation_node_name for trial in trials] == ["draws"] * 8 + ["plan"] * 16
     assert generator.sizes == [4] * 6
     values = [values_of(trial, ["first"])[0] for trial in trials]
     assert np.mean(values[8:]) > max(np.mean(values[:8]), 0.5)
@@ -74,9 +78,8 @@ def test_without_a_model_the_plan_proposes_and_the_strategy_is_left_ready(make_c
     assert [records.read_recipe(a).terms for a in records.trials(loaded._experiment)[:24]] == [
         records.read_recipe(b).terms for b in trials
     ]
-    with mock_botorch_optimize_context_manager():
-        (params,) = loaded.get_next_trials(1).values()  # Ax's user goes on by hand, in the box of the last round
-    assert params["round"] == 5
+    (params,) = loaded.get_next_trials(1).values()  # Ax's user goes on by hand, with the plan's next round
+    assert params["round"] == 6
 
 
 def test_a_strategy_of_the_users_own_proposes(make_client, run):
@@ -85,8 +88,8 @@ def test_a_strategy_of_the_users_own_proposes(make_client, run):
     client.configure_optimization(objective="first")
     client.configure_generation_strategy(method="random_search")
     run(client, total_trials=12)
-    assert client._experiment._properties[records.EXPERIMENT]["plan"]["kind"] == "o3"
-    assert [records.round_of(trial) for trial in records.trials(client._experiment)] == [0] * 6 + [1] * 6
+    assert client._experiment._properties[records.EXPERIMENT]["plan"]["kind"] == "boxes"
+    assert [records.round_of(trial) for trial in records.trials(client._experiment)] == [0] * 4 + [1] * 4 + [2] * 4
 
 
 def test_several_objectives_a_constraint_and_conditions(make_client, make_generator, several, run):
