@@ -304,7 +304,6 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Array]:
     number(described["fresh"], "folder: fresh")
     if not isinstance(described["seeds"], list):
         raise ArgumentError(f"folder: expected a list of seeds in {folder}.")
-    chart_named(described["chart"])  # refuses one that is not known
     return described, tensors, _frame(tensors["frame"], folder)
 
 
