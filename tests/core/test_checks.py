@@ -18,8 +18,9 @@ from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import Draw
 
 HUGE = 10**5000  # which Python does not even print
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.booleans().map(lambda _: HUGE),
+    PLAIN | st.booleans().map(lambda _: HUGE),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.integers(), inner, max_size=3),
     max_leaves=5,
 )
