@@ -210,10 +210,9 @@ def straight_edit(
 
     Reference: arXiv 2412.08629, algorithm 1, with one noise a step.
     """
-    d, nfe = torch.zeros_like(x), np.zeros(len(x))
-    for d, cost in straight_differences(generator, x, noises, source, target, start=start, mask=mask):
-        nfe = nfe + cost
-    return x.to(d) + d, nfe
+    steps = list(straight_differences(generator, x, noises, source, target, start=start, mask=mask))
+    d = steps[-1][0]
+    return x.to(d) + d, np.sum([cost for _, cost in steps], axis=0)
 
 
 def straight_differences(

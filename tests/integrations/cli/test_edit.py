@@ -18,7 +18,9 @@ from surrogate_ax.media.previews import to_image
 from surrogate_ax_cli import edit_demo
 from surrogate_ax_cli.edit import avatars
 from surrogate_ax_cli.main import app
+from tests.integrations.diffusers import tiny
 
+pytestmark = tiny.NUMPY_2
 PROMPT = "no glasses, no hat, pale skin, short black hair, blue clothes, white background"
 
 
