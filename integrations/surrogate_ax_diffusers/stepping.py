@@ -29,7 +29,12 @@ from surrogate_ax_diffusers.latent_code import LatentCode, find_order
 from surrogate_ax_diffusers.outputs import drop_failed, join_groups
 from surrogate_ax_diffusers.partial_run import PartialRun
 from surrogate_ax_diffusers.pipeline import PipelineGenerator
-from surrogate_ax_diffusers.step_support import CannotStepError, find_steppable_scheduler, why_not_steppable
+from surrogate_ax_diffusers.step_support import (
+    CannotStepError,
+    find_steppable_scheduler,
+    why_not_invertible,
+    why_not_steppable,
+)
 from surrogate_ax_diffusers.trajectory_state import TrajectoryState, select_rows
 
 _SCHEDULE = ("num_inference_steps", "timesteps", "sigmas", "strength", "denoising_start", "denoising_end")
@@ -65,6 +70,11 @@ class SteppablePipelineGenerator(PipelineGenerator):
             self._steps = run.steps_seen
             self._schedule = copy.deepcopy(self._pipe.scheduler)
         return self._steps
+
+    @property
+    def why_not_invertible(self) -> str | None:
+        """Why its steps cannot be undone one by one, None where they can."""
+        return why_not_invertible(self._pipe.scheduler)
 
     def start(self, z: Latents, conditions: Sequence[Condition], *, step: int = 0) -> TrajectoryState:
         """Trajectories that stand at a step; nothing is run.
