@@ -235,8 +235,11 @@ def edit(
             text, names = edit_demo.lines(shown), edit_demo.draw(shown, out)
             typer.echo("\n".join([*text, "", "Look at", *(f"  {out / name}" for name in names)]))
             return
-        given = {"score": score, "mask": mask, "draws": draws, "budget": budget, "seed": seed}
-        found, names = edits.change(picture, out, generator=generator, source=source, target=target, **given)
+        found, names = edits.change(
+            picture,
+            out,
+            edits.Request(generator, source, target, score=score, mask=mask, draws=draws, budget=budget, seed=seed),
+        )
         typer.echo("\n".join(edits.lines(found, out, names)))
 
 
