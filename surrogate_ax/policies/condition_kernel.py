@@ -208,8 +208,8 @@ def _value(of: Range | Choice, t: float) -> Any:
         return of.values[round(t)]
     if size := _size(of):  # as written: 0.3 is three times 0.1
         low, high = Fraction(str(of.low)), Fraction(str(of.high))
-        value = low + (high - low) / (size - 1) * round(t * (size - 1))
-        return int(value) if of.integer else float(value)
+        exact = low + (high - low) / (size - 1) * round(t * (size - 1))
+        return int(exact) if of.integer else float(exact)
     at = of.low * (of.high / of.low) ** t if of.log else of.low + t * (of.high - of.low)
     value = min(max(at, of.low), of.high)
     return round(value) if of.integer else float(value)

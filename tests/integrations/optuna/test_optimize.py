@@ -48,6 +48,7 @@ from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.latents.charts import Angular
 from surrogate_ax.latents.seeds import Draw, inner_row
 from surrogate_ax.policies.basic import o3_seeds
+from surrogate_ax.policies.plan import Plan
 from surrogate_ax_optuna import optimize, sqlite
 from surrogate_ax_optuna.attributes import PROPOSAL_ATTR, REASON_ATTR, RECIPE_ATTR, RESULT_ATTR, ROUND_ATTR, STUDY_ATTR
 from surrogate_ax_optuna.trials import ended_trials, read_recipe
@@ -273,10 +274,24 @@ def test_a_planned_budget_begins_with_draws_and_goes_on_in_rounds(make_study, ma
     assert np.mean(values[-8:]) > np.mean(values[: planned.draws]) + 1  # of a standard normal, along one entry
 
 
-def test_searched_arguments_get_one_long_round(make_study, make_generator, objective):
-    study = make_study()
+def test_searched_arguments_are_planned_too(make_study, make_generator, objective):
+    study, planned = make_study(), plan(32, dim=D)
     run(study, make_generator(conditional=True), objective, conditions=CONDITIONS)
-    assert study.user_attrs[STUDY_ATTR]["plan"]["kind"] == "o3"
+    assert study.user_attrs[STUDY_ATTR]["plan"] == planned.to_json()
+    rounds = [trial.user_attrs[ROUND_ATTR] for trial in study.trials]
+    assert rounds == [0] * planned.draws + [1 + i // planned.size for i in range(32 - planned.draws)]
+    for trial in study.trials:
+        assert read_recipe(trial).condition == {name: trial.params[name] for name in CONDITIONS}
+        for name, value in trial.params.items():
+            assert trial.distributions[name]._contains(trial.distributions[name].to_internal_repr(value))
+
+
+def test_a_search_that_left_arguments_to_the_sampler_goes_on_so(make_study, make_generator, objective, monkeypatch):
+    study = make_study()
+    with monkeypatch.context() as earlier:
+        earlier.setattr("surrogate_ax.execution.session.plan", lambda *_, **__: Plan("o3", 16, 4, 0, 0, 0))
+        run(study, make_generator(conditional=True), objective, conditions=CONDITIONS, total_trials=20)
+    run(study, make_generator(conditional=True), objective, conditions=CONDITIONS)
     assert [trial.user_attrs[ROUND_ATTR] for trial in study.trials] == [0] * 16 + [1] * 16
 
 
