@@ -48,7 +48,7 @@ def _searched(parameter: Parameter) -> Range | Choice:
         return Range(int(low), int(high), log=log) if whole else Range(low, high, log=log)
     if not isinstance(parameter, ChoiceParameter):
         raise MismatchError(f"client: {parameter} is neither a range nor a choice. Use `parameters`.")
-    values = list(parameter.values)
+    values: list[Any] = list(parameter.values)
     ordered = parameter.is_ordered and parameter.parameter_type.is_numeric
     steps = {Fraction(str(b)) - Fraction(str(a)) for a, b in pairwise(values)} if ordered else set()
     if len(steps) == 1 and (step := steps.pop()) > 0:

@@ -24,6 +24,7 @@ from surrogate_ax_platform import (
     records,
     save_client,
 )
+from surrogate_ax_platform.conditions import searched_conditions
 from tests.contracts.euler_flow import EulerFlow
 from tests.integrations.platform.values import values_of
 
@@ -102,6 +103,40 @@ def test_several_objectives_a_constraint_and_conditions(make_client, make_genera
         run(client, several, space=space, generator=make_generator(conditional=True), total_trials=10)
     assert _statuses(client) == ["COMPLETED"] * 10
     assert set(client._experiment.lookup_data().df["metric_name"]) == {"first", "second", "third"}
+
+
+def test_searched_arguments_are_planned_too_and_older_searches_go_on(make_client, make_generator, run, tmp_path):
+    conditions = {"scale": Range(1.0, 3.0, step=0.1), "prompt": Choice(["a", "b"])}
+    client, file = make_client(conditions=conditions, model=None), tmp_path / "client.json"
+    run(client, generator=make_generator(conditional=True), total_trials=8, snapshot=file)
+    kept = client._experiment._properties[records.EXPERIMENT]
+    assert kept["plan"]["kind"] == "sphere"
+    assert kept["conditions"] == {name: repr(of) for name, of in conditions.items()}
+    older = load_client(file)
+    older._experiment._properties[records.EXPERIMENT]["conditions"] = {}  # as earlier releases wrote
+    run(older, generator=make_generator(conditional=True), total_trials=16)
+    trials = records.trials(older._experiment)
+    assert len({records.round_of(trial) for trial in trials}) > 2
+    values = {float(f"{1 + i / 10:.1f}") for i in range(21)}
+    for trial in trials:
+        condition = records.read_recipe(trial).condition
+        assert condition["prompt"] in ("a", "b")
+        assert condition["scale"] in values
+
+
+def test_conditions_are_read_off_a_clients_parameters(make_client):
+    conditions = {
+        "guidance": Range(1.0, 3.0, step=0.1),
+        "steps": Range(2, 9),
+        "pairs": Range(2, 8, step=2),
+        "strength": Range(0.1, 10.0, log=True),
+        "frames": Range(1, 1000, log=True),
+        "prompt": Choice(["a", "b", "c"]),
+    }
+    sorted_by_ax = {"tiled": Choice([True, False]), "layers": Choice([3, 1, 2])}
+    found = searched_conditions(make_client(conditions=conditions | sorted_by_ax))
+    assert found == conditions | {"tiled": Choice([False, True]), "layers": Choice([1, 2, 3])}
+    assert searched_conditions(make_client()) == {}
 
 
 def test_a_resumed_run_goes_on_from_a_snapshot(make_client, run, tmp_path):
