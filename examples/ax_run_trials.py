@@ -1,4 +1,4 @@
-"""Ax's own drive: `client.run_trials` makes the planned search, and a runner generates and scores each batch in one call.
+"""Ax's own drive: `client.run_trials` makes the planned search, and a runner evaluates each batch in one call.
 
 Run `python examples/ax_run_trials.py`.
 """
