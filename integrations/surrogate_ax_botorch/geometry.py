@@ -100,16 +100,21 @@ class Geometry:
         return int(self._frames[self.present].shape[1])
 
     def features(self, u: Tensor, rounds: Tensor | None = None) -> Tensor:
-        """Features (..., size) of points; zeros for one without a box that no trial has, which nothing is known of.
+        """Features (..., size) of points; zeros for one in a round of draws that no trial has.
 
         Args:
             u: (..., K-1).
-            rounds: (...) their rounds; the present one if left out.
+            rounds: (...) their rounds; the present one if left out. A round that has neither box nor trial counts as
+                the present one, where the next points will lie.
         """
         if rounds is None:
             return self._of_round(u, self.present)
         numbers = rounds.detach().round().long()
         present = sorted(set(numbers.flatten().tolist()))
+        strange = [number for number in present if number not in self._boxes and number not in self._known]
+        if strange:
+            numbers = torch.where(torch.isin(numbers, torch.tensor(strange, device=u.device)), self.present, numbers)
+            present = sorted({*present, self.present} - set(strange))
         if len(present) == 1:
             return self._of_round(u, present[0])
         found = torch.zeros((*u.shape[:-1], self.size), dtype=torch.float64, device=u.device)
@@ -120,7 +125,7 @@ class Geometry:
 
     def _of_round(self, u: Tensor, number: int) -> Tensor:
         known = self._known.get(number)
-        nowhere = torch.zeros((*u.shape[:-1], self.size), dtype=torch.float64, device=u.device)
+        nowhere = (0 * u[..., :1].double()).expand(*u.shape[:-1], self.size)  # with a gradient, as analyses need
         inside = self._inside(u, number) if number in self._boxes else nowhere
         if known is None:
             return inside

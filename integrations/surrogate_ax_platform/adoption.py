@@ -44,7 +44,6 @@ def adopt(
         The trials that were taken in.
     """
     waiting = [trial for trial in records.trials(experiment) if trial.status in records.ENDED and not _is_read(trial)]
-    order = 1 + max((t.run_metadata.get(records.ORDER, -1) for t in records.ended_trials(experiment)), default=-1)
     taken = []
     for trial in waiting:
         try:
@@ -52,7 +51,7 @@ def adopt(
         except ArgumentError as error:
             pass_over(experiment, trial, str(error))
             continue
-        trial.update_run_metadata({**written, records.ORDER: order + len(taken)})
+        trial.update_run_metadata({records.ORDER: records.next_order(experiment), **trial.run_metadata, **written})
         taken.append(trial)
     return taken
 

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 from ax.core.experiment import Experiment
+from ax.core.trial import Trial
 from torch import Tensor
 
 from surrogate_ax.errors import ArgumentError, MismatchError
+from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.charts import chart_named
 from surrogate_ax.latents.priors import Prior
@@ -135,6 +137,29 @@ def terms_at(
                 return round.point(params, draw, i), round.number
     rebuilt = Round(read_space(record, prior, tensors), record["round"], 1)
     return rebuilt.point(params, draw), record["round"]
+
+
+def located(
+    experiment: Experiment,
+    trial: Trial,
+    draw: Draw,
+    prior: Prior,
+    *,
+    tensors: Mapping[str, Tensor] | None = None,
+    round: Round | None = None,
+) -> tuple[Terms, int]:
+    """The coefficient row of a trial, and its round: as its recipe says, or where its parameters lie.
+
+    Arguments as for `terms_at`.
+
+    Raises:
+        ArgumentError: it lies in no box.
+    """
+    recipe = records.noted(trial, records.RECIPE)
+    number = None if recipe is None else records.round_of(trial)
+    if number is not None:
+        return Recipe.from_json(recipe).terms, number
+    return terms_at(experiment, records.parameters_of(trial), draw, prior, tensors=tensors, round=round)
 
 
 def space_to_json(space: SurrogateSpace, *, bank: bool = False) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from surrogate_ax.scoring.evaluator import Evaluations
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
 from surrogate_ax_platform.adoption import adopt, pass_over
-from surrogate_ax_platform.boxes import begin_round, terms_at
+from surrogate_ax_platform.boxes import begin_round, located
 from surrogate_ax_platform.experiment import random_points
 from surrogate_ax_platform.search import impose, point_of, proposals_left
 from surrogate_ax_platform.search_space import ROUND, check_client, searched_names
@@ -97,23 +97,16 @@ class AxHost:
         self._reader = records.ExperimentReader(objective, self._seeds)
         self._asked: set[int] = set()
         self._end: int | None = None  # progression of results, behind those of estimates
-        ended = [trial.run_metadata.get(records.ORDER, -1) for trial in records.ended_trials(self._experiment)]
-        self._order = 1 + max(ended, default=-1)
 
     def history(self) -> History:
-        """Ended trials in the order in which they ended; running ones are the caller's, or will be reclaimed."""
-        self.adopt()
+        """Ended trials in the order in which they ended, those told without us among them where they can be read."""
+        record = {"metrics": self._objective.describe(), "generator": self._generator}
+        for trial in adopt(self._experiment, record, self._prior, self._seeds):
+            self._store(trial)
         known = len(self._reader.ended)
         history = self._reader.read(self._experiment)
         refuse_old_seeds(self._reader.ended[known:])
         return history
-
-    def adopt(self) -> None:
-        """Take in trials that were told without us, where the record says what they are."""
-        record = {"metrics": self._objective.describe(), "generator": self._generator}
-        for trial in adopt(self._experiment, record, self._prior, self._seeds):
-            self._order = max(self._order, 1 + trial.run_metadata[records.ORDER])
-            self._store(trial)
 
     def ask(self, n: int, round: Round) -> Sequence[Candidate[Ticket]]:
         """Trials left by a dead worker, proposals of the round that nobody has run yet, then what Ax proposes.
@@ -173,17 +166,8 @@ class AxHost:
         return found
 
     def _placed(self, trial: Trial, round: Round | None) -> tuple[Terms, int]:
-        """The coefficient row of a trial, and its round.
-
-        Raises:
-            ArgumentError: it lies in no box.
-        """
-        recipe, params = records.noted(trial, records.RECIPE), records.parameters_of(trial)
-        number = None if recipe is None else records.round_of(trial)
-        if number is not None:
-            return Recipe.from_json(recipe).terms, number
         draw = Draw(self._entropy, trial.index)
-        return terms_at(self._experiment, params, draw, self._prior, tensors=self._seeds, round=round)
+        return located(self._experiment, trial, draw, self._prior, tensors=self._seeds, round=round)
 
     def _attach(self, round: Round, n: int, proposal: int | None = None) -> Candidate[Ticket]:
         """A trial of our nodes: a random point of the round's box, or one of its proposals."""
@@ -296,8 +280,8 @@ class AxHost:
         self._asked.discard(trial.index)
         shown = self._previews is not None and ev.status[i] != "failed"
         picture = records.save_picture(trial, ev, i, self._previews or Path()) if shown else None
-        trial.update_run_metadata(records.result(ev, i, order=self._order, preview=picture))  # stored with the status
-        self._order += 1
+        order = records.next_order(self._experiment)
+        trial.update_run_metadata(records.result(ev, i, order=order, preview=picture))  # stored with the status
         return STATUS[ev.status[i]]
 
     def reclaim(self) -> int:

@@ -75,6 +75,11 @@ def ended_trials(experiment: Experiment) -> list[Trial]:
     return sorted(ended, key=lambda trial: (trial.run_metadata.get(ORDER, math.inf), trial.index))
 
 
+def next_order(experiment: Experiment) -> int:
+    """The place among the ended trials of the next one to end."""
+    return 1 + max((trial.run_metadata.get(ORDER, -1) for trial in experiment.trials.values()), default=-1)
+
+
 def read_recipe(trial: Trial) -> Recipe:
     """The recipe of a trial.
 

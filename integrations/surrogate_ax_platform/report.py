@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ax.analysis.analysis import Analysis
+from ax.analysis.diagnostics import DiagnosticAnalysis
 from ax.analysis.plotly.plotly_analysis import PlotlyAnalysisCard
+from ax.analysis.results import ResultsAnalysis
 from ax.api.client import Client
 from ax.core.analysis_card import AnalysisCard, ErrorAnalysisCard
 from ax.core.base_trial import BaseTrial
@@ -49,7 +51,8 @@ def write_report(
         generator: remakes the best outputs where no preview of them was kept.
         previews: the folder that `optimize` wrote pictures to.
         items: outputs shown, at most 30.
-        analyses: Ax's analyses to compute; Ax's own choice if left out, none with ().
+        analyses: Ax's analyses to compute; its results and diagnostics if left out, none with ().
+            `[OverviewAnalysis()]` is Ax's own choice; its sensitivities take half a minute or more a metric.
         title: of the page; the experiment's name if left out.
         seeds: where stored seeds are kept, if not where the experiment keeps them.
 
@@ -87,7 +90,8 @@ def _analyses(client: Client, analyses: Sequence[Analysis] | None) -> Section:
     """Ax's cards: figures, and tables and remarks as text."""
     figures, parts, failed = list[Figure](), list[str](), list[str]()
     with _quiet():
-        groups = client.compute_analyses(analyses=analyses, display=False)
+        chosen = [ResultsAnalysis(), DiagnosticAnalysis()] if analyses is None else analyses
+        groups = client.compute_analyses(analyses=chosen, display=False)
     for group in groups:
         for card in group.flatten():
             if isinstance(card, ErrorAnalysisCard):

@@ -75,8 +75,11 @@ def test_feature_distances_are_those_of_latents_in_every_round():
     terms = [*first.terms(u[:3]), *second.terms(u[3:5]), placed.terms]
     whole = bank.extend([far])
     np.testing.assert_allclose(phi @ phi.T, whole.gram(whole.rows(terms)), atol=1e-7)
-    for number in (-1, 5):  # no box, and no trial's point
-        assert not geometry.features(torch.tensor([[0.1, 0.2, 0.9]]), torch.tensor([number])).any()
+    strange = torch.tensor([[0.1, 0.2, 0.9]] * 3, requires_grad=True)
+    nowhere, unknown, present = geometry.features(strange, torch.tensor([-1, 5, 1]))
+    assert not nowhere.any()  # in a round without a box, and no trial's point
+    assert torch.equal(unknown, present)  # in a round that is still to come
+    assert geometry.features(strange[:1], torch.tensor([-1])).requires_grad
 
 
 def test_stored_seeds_are_compared_by_their_measured_gram_matrix():

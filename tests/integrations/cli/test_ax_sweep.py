@@ -80,7 +80,7 @@ def test_a_dry_run_writes_nothing(sweep: Sweep) -> None:
         ({"metrics": "{m: maximize, None: track}"}, "Ax cannot read the metric names ['None']"),
         ({"metrics": "{lambda: maximize}"}, "Ax cannot read the metric names ['lambda']"),
         ({"sampler": "tpe"}, "sampler: with backend ax, expected one of coefficients, ax, got 'tpe'"),
-        ({"sampler": "{name: ax, model: x}"}, "ax takes no argument 'model' here. It takes initial, seed"),
+        ({"sampler": "{name: ax, model: x}"}, "ax takes no argument 'model' here. It takes initial"),
         ({"checkpoints": "[2]"}, "checkpoints: needs `backend: optuna`, or `checkpoints: auto`"),
         ({"pruner": "median"}, "pruner: needs `backend: optuna`"),
         ({"storage": "redis://host"}, "storage: expected a file for Ax's snapshot"),

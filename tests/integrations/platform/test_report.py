@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
+from ax.analysis.plotly import sensitivity
 from ax.analysis.plotly.utility_progression import UtilityProgressionAnalysis
 from ax.api.client import Client
+from ax.core.analysis_card import ErrorAnalysisCard
 from ax.utils.testing.mock import mock_botorch_optimize_context_manager
 
 from surrogate_ax import Metric, Objective
@@ -50,7 +54,21 @@ def test_a_loaded_client_is_reported_with_its_pictures(make_client, make_generat
     assert not (tmp_path / "other.html").exists()
 
 
-def test_axs_own_choice_of_analyses(make_client, make_generator, several, tmp_path):
+def test_axs_overview_of_a_planned_search_has_no_errors(make_client, make_generator, objective, monkeypatch):
+    few = partial(sensitivity.ax_parameter_sens, num_mc_samples=64)  # of 10,000, which take half a minute
+    monkeypatch.setattr(sensitivity, "ax_parameter_sens", few)
+    client = make_client(model=None, seeds=3)
+    optimize(client, make_generator(), objective, total_trials=10, batch_size=5)
+    with mock_botorch_optimize_context_manager(force=True):
+        groups = client.compute_analyses(display=False)
+    cards = [card for group in groups for card in group.flatten()]
+    assert [(card.title, card.subtitle) for card in cards if isinstance(card, ErrorAnalysisCard)] == []
+    titles = " ".join(card.title for card in cards)
+    for part in ("Modeled Arm Effects", "Sensitivity", "Cross Validation", "Best Trial"):
+        assert part in titles
+
+
+def test_axs_results_and_diagnostics(make_client, make_generator, several, tmp_path):
     client = make_client(several, model=None)
     optimize(client, make_generator(), several, total_trials=12, rng=0)
     with mock_botorch_optimize_context_manager(force=True):
