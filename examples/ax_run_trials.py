@@ -1,6 +1,6 @@
-"""Ax's own drive: `client.run_trials` proposes, and a runner generates and scores each batch in one call.
+"""Ax's own drive: `client.run_trials` makes the planned search, and a runner evaluates each batch in one call.
 
-Plain draws come first, then Ax searches the box over the best of them. Run `python examples/ax_run_trials.py`.
+Run `python examples/ax_run_trials.py`.
 """
 
 import argparse
@@ -8,11 +8,9 @@ import argparse
 import numpy as np
 from ax.api.client import Client
 
-from surrogate_ax import Metric, Objective, draws
+from surrogate_ax import Metric, Objective
 from surrogate_ax_diffusers import avatar_generator
-from surrogate_ax_platform import configure_experiment, configure_runner, optimize
-
-AXES = 6
+from surrogate_ax_platform import configure_experiment, configure_runner
 
 
 def symmetry(images: np.ndarray, conditions: object) -> np.ndarray:
@@ -23,19 +21,16 @@ def symmetry(images: np.ndarray, conditions: object) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--draws", type=int, default=16)
-    parser.add_argument("--trials", type=int, default=24, help="after the draws")
-    parser.add_argument("--parallelism", type=int, default=4)
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--parallelism", type=int, default=8)
     parser.add_argument("--steps", type=int, default=8)
     arguments = parser.parse_args()
 
     generator = avatar_generator("beard, long brown hair", steps=arguments.steps)
     objective = Objective(Metric("symmetry", "maximize"), score=symmetry)
     client = Client(random_seed=0)
-    configure_experiment(client, generator, objective, seeds=AXES, model="coefficients")
-    first = draws(generator.prior, arguments.draws, axes=AXES)
-    optimize(client, generator, objective, policy=first, total_trials=arguments.draws, batch_size=8, rng=0)
-    configure_runner(client, generator, objective, rng=0)
+    configure_experiment(client, generator, objective, total_trials=arguments.trials)
+    configure_runner(client, generator, objective)
     client.run_trials(arguments.trials, parallelism=arguments.parallelism)
 
     _, values, trial, _ = client.get_best_parameterization(use_model_predictions=False)

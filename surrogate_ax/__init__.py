@@ -1,7 +1,7 @@
 """Search the outputs of any diffusion or flow-matching model with the optimiser you know.
 
 Here is what most programs need; the rest is in the folders, from the bottom up: `latents` and `media`, `generation`,
-`scoring`, `policies`, `execution`, `analysis` and `report`. The core imports no optimiser and no diffusers;
+`scoring`, `policies`, `editing`, `execution`, `analysis` and `report`. The core imports no optimiser and no diffusers;
 `surrogate_ax_optuna`, `surrogate_ax_platform` (Ax) and `surrogate_ax_diffusers` beside it do.
 """
 

@@ -38,7 +38,12 @@ BY_NAME = {block.said("name"): block for block in PYTHON if block.said("name")}
 OTHERS = (ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md")
 EVERY = [pytest.param(page, id=page.name) for page in (*PAGES, *OTHERS)]
 PACKAGES = ("surrogate_ax", "surrogate_ax_optuna", "surrogate_ax_platform", "surrogate_ax_diffusers")
-MODULES = ("surrogate_ax_botorch", "surrogate_ax.latents.laws", "surrogate_ax.policies.evolution")
+MODULES = (
+    "surrogate_ax_botorch",
+    "surrogate_ax.latents.laws",
+    "surrogate_ax.policies.evolution",
+    "surrogate_ax.editing",
+)
 SCORES = (
     "def warmth(images, conditions):\n    return images[..., 0].mean(axis=(1, 2)) - images[..., 2].mean(axis=(1, 2))\n"
     "def darkness(pictures, conditions):\n    return [-float(picture.mean()) for picture in pictures]\n"
@@ -118,6 +123,12 @@ def _check_ax(names: dict[str, Any]) -> None:
     assert Path("client.json.previous").exists()
 
 
+def _check_by_hand(names: dict[str, Any]) -> None:
+    trials = names["client"]._experiment.trials
+    assert [trial.status.name for trial in trials.values()] == ["COMPLETED"] * 8
+    assert names["best"][2] in trials
+
+
 def _check_recipe(names: dict[str, Any]) -> None:
     assert (names["outputs"][0] - names["best"][0].output).abs().max() < 1e-5
     assert Path("best.png").exists()
@@ -148,6 +159,12 @@ def _check_conditions(names: dict[str, Any]) -> None:
     assert {"guidance_scale", "prompt", "u0"} <= names["study"].best_params.keys()
 
 
+def _check_edit(names: dict[str, Any]) -> None:
+    assert names["found"].reconstruction < 1e-5
+    assert Path("with-glasses.png").exists()
+    assert len(names["again"]) == 4
+
+
 CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "pipeline": _check_pipeline,
     "function": _check_function,
@@ -172,6 +189,10 @@ CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "go on": _completed(80),
     "previews": _check_previews,
     "ax": _check_ax,
+    "ax by hand": _check_by_hand,
+    "edit": _check_edit,
+    "edit search": _completed(32),
+    "pollinate": _completed(36),
 }
 
 

@@ -36,7 +36,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def test_none_is_left_out() -> None:
     tested = {"function_generator.py", "own_pipeline.py", "multi_objective.py", "gpu_check.py"}
     tested |= {"flux.py", "video.py", "audio.py", "proteins.py"}
-    tested |= {"conditions.py", "several_prompts.py", "slow_score.py"}
+    tested |= {"conditions.py", "several_prompts.py", "slow_score.py", "edit_avatar.py"}
     tested |= {"ax_avatars.py", "ax_multi_objective.py", "ax_run_trials.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
@@ -81,6 +81,14 @@ def test_conditions(run: Run, tmp_path: Path) -> None:
     output = run("conditions.py", "--trials", 12, "--out", tmp_path)
     assert output.count("guidance_scale") == 4
     assert (tmp_path / "3.png").is_file()
+
+
+@tiny.NUMPY_2
+def test_edit_avatar(run: Run, tmp_path: Path) -> None:
+    output = run("edit_avatar.py", "--steps", 6, "--draws", 2, "--budget", 8, "--out", tmp_path)
+    assert output.count("away from the source") == 3
+    with Image.open(tmp_path / "edits.png") as sheet:
+        assert sheet.width > 300
 
 
 @tiny.NUMPY_2
@@ -182,5 +190,5 @@ def test_ax_multi_objective(run: Run) -> None:
 @tiny.NUMPY_2
 @AX
 def test_ax_run_trials(run: Run) -> None:
-    output = run("ax_run_trials.py", "--draws", 6, "--trials", 2, "--parallelism", 2, "--steps", 1)
+    output = run("ax_run_trials.py", "--trials", 8, "--parallelism", 8, "--steps", 1)
     assert "best: trial" in output

@@ -18,6 +18,7 @@ Prints `RESULT editing/METHOD/FIGURE value`; the CSV has every item.
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import sys
 from collections.abc import Callable
@@ -74,6 +75,14 @@ class Pairs:
         self.target_text = [{"prompt": caption(label)} for label in self.after]
         self.wanted = [shows(label, name) for label, name in zip(self.after, self.names, strict=True)]
         self.same = (self.source == self.target).all(axis=-1)  # pixels that an edit should leave alone
+
+    def first(self, n: int) -> Pairs:
+        """The first n of these pairs."""
+        fewer = copy.copy(self)
+        fewer.n, fewer.x = min(n, self.n), {name: part[:n] for name, part in self.x.items()}
+        for name in ("source", "target", "before", "after", "names", "source_text", "target_text", "wanted", "same"):
+            setattr(fewer, name, getattr(self, name)[:n])
+        return fewer
 
     def guided(self, scale: float) -> list[dict[str, Any]]:
         return [{**text, "guidance_scale": scale} for text in self.target_text]
@@ -247,19 +256,22 @@ def main() -> None:
                     f"straight from {start}, guidance {scale}", 0, *straight(p, 0, start=start, scale=scale)
                 )
         return
+
+    def add(method: str, seed: int, made: tuple[Any, Any]) -> None:
+        rows.extend(p.measure(method, seed, *made))
+        _write(rows, options.out)  # after each method, so that what was measured is kept
+
     for seed in range(options.seeds):
-        rows += p.measure("sdedit-g3", seed, *renoised(p, seed))
-        rows += p.measure("straight", seed, *straight(p, seed))
-    rows += p.measure("swap-uni-inv", 0, *swapped(p, 1.0, method="uni-inv"))
-    rows += p.measure("swap-anderson-60", 0, *swapped(p, 1.0, budget=60))
-    rows += p.measure("flowopt-published-3", 0, *published_flowopt(p, 0.1, 3))
-    rows += p.measure("straight-best-of-8", 0, *best_of(p, ridge, DRAWS))
-    _write(rows, options.out)
+        add("sdedit-g3", seed, renoised(p, seed))
+        add("straight", seed, straight(p, seed))
+    add("swap-uni-inv", 0, swapped(p, 1.0, method="uni-inv"))
+    add("swap-anderson-60", 0, swapped(p, 1.0, budget=60))
+    add("flowopt-published-3", 0, published_flowopt(p, 0.1, 3))
+    add("straight-best-of-8", 0, best_of(p, ridge, DRAWS))
     hats(options.hats)
-    rows += p.measure("straight-evolved-16", 0, *evolved(p, ridge, options.searched, EVALUATIONS))
-    p = Pairs(options.searched, None)  # the same first ones
-    rows += p.measure("straight-best-of-16", 0, *best_of(p, ridge, EVALUATIONS))
-    _write(rows, options.out)
+    p = p.first(options.searched)
+    add("straight-evolved-16", 0, evolved(p, ridge, p.n, EVALUATIONS))
+    add("straight-best-of-16", 0, best_of(p, ridge, EVALUATIONS))
     for name in dict.fromkeys(row[0] for row in rows):
         mine = [row for row in rows if row[0] == name]
         outside = [row[6] for row in mine]

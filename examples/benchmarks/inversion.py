@@ -105,7 +105,7 @@ def tune(n: int, folder: Path) -> None:
 
 
 def write(rows: list[Row], out: Path) -> None:
-    """Every item; after each seed, so that what was measured is kept."""
+    """Every item; after each method, so that what was measured is kept."""
     out.parent.mkdir(exist_ok=True)
     with out.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -133,6 +133,7 @@ def main() -> None:
         conditions = [{"prompt": caption(label)} for label in labels]
         for name, settings in METHODS.items():
             rows += per_step(name, plain, images, conditions, seed, **settings)
+            write(rows, options.out)
         if seed == 0:
             few = options.black_box
             rows += black_box(plain, images[:few], conditions[:few], seed, FLOWOPT)

@@ -45,7 +45,7 @@ class Placed:
     """One trial whose latent its coordinates do not give.
 
     Args:
-        round: as the model sees it: below 0 for a trial outside its round's box.
+        round: as the model sees it; it may be one without a box.
         u: (K-1,).
         terms: its coefficient row.
     """
@@ -100,14 +100,11 @@ class Geometry:
         return int(self._frames[self.present].shape[1])
 
     def features(self, u: Tensor, rounds: Tensor | None = None) -> Tensor:
-        """Features (..., size) of points.
+        """Features (..., size) of points; zeros for one without a box that no trial has, which nothing is known of.
 
         Args:
             u: (..., K-1).
             rounds: (...) their rounds; the present one if left out.
-
-        Raises:
-            ArgumentError: a round without a box, or a point outside the boxes that no trial has.
         """
         if rounds is None:
             return self._of_round(u, self.present)
@@ -123,14 +120,8 @@ class Geometry:
 
     def _of_round(self, u: Tensor, number: int) -> Tensor:
         known = self._known.get(number)
-        if number not in self._boxes:
-            if known is None:
-                raise ArgumentError(f"round: no box of round {number} is known, only {sorted(self._boxes)}.")
-            place, match = _match(u, known[0])
-            if not bool(match.all()):
-                raise ArgumentError(f"round: a point outside the boxes (round {number}) is no trial's.")
-            return known[1][place]
-        inside = self._inside(u, number)
+        nowhere = torch.zeros((*u.shape[:-1], self.size), dtype=torch.float64, device=u.device)
+        inside = self._inside(u, number) if number in self._boxes else nowhere
         if known is None:
             return inside
         place, match = _match(u, known[0])

@@ -143,7 +143,11 @@ def make_generator(sweep: SweepFile) -> Generator:
 def _call_factory(sweep: SweepFile, source: Source) -> Generator:
     factory = load_function(sweep, "generator", source.where)
     try:
-        inspect.signature(factory).bind(**sweep.call)
+        takes = inspect.signature(factory)
+    except ValueError:  # one written in C may not say; then the call does
+        takes = inspect.signature(lambda **_: None)
+    try:
+        takes.bind(**sweep.call)
     except TypeError as error:
         raise sweep.error("call", f"{source.where}: {error}.") from error
     try:

@@ -10,7 +10,7 @@ from ax.api.client import Client
 
 from surrogate_ax.execution.records import SearchRecord, TrialCopy
 from surrogate_ax_cli import storages
-from surrogate_ax_cli.assembly import SweepComponents
+from surrogate_ax_cli.assembly import SweepComponents, error_context
 from surrogate_ax_cli.components import build
 from surrogate_ax_cli.sweep import SWEEP_ATTR, check_sweep_record, sweep_record
 from surrogate_ax_cli.sweep_file import SweepFile
@@ -25,6 +25,7 @@ from surrogate_ax_platform import (
     trial_copies,
     write_report,
 )
+from surrogate_ax_platform.metric_names import check_metric_names
 from surrogate_ax_platform.records import EXPERIMENT
 
 MODELS = ("coefficients", "ax")
@@ -38,10 +39,12 @@ class AxSweep:
         components: what it names, built.
 
     Raises:
-        ArgumentError: an unknown model, or a storage that is no file.
+        ArgumentError: an unknown model, a metric that Ax cannot read, or a storage that is no file.
     """
 
     def __init__(self, sweep: SweepFile, components: SweepComponents) -> None:
+        with error_context(sweep, "metrics"):
+            check_metric_names(metric.name for metric in sweep.metrics)
         self._sweep = sweep
         self._components = components
         self._strategy = _strategy(sweep)
@@ -120,7 +123,7 @@ class AxSweep:
 
     def _load(self) -> Client:
         client = load_client(self._snapshot)
-        recorded = client._experiment._properties.get(SWEEP_ATTR)  # checked for its type as well
+        recorded = client._experiment._properties.get(SWEEP_ATTR)
         check_sweep_record(self._sweep, recorded, f"experiment {client._experiment.name!r} in {self._snapshot}")
         return client
 
@@ -131,4 +134,4 @@ def _strategy(sweep: SweepFile) -> Any:
         return None  # `configure_experiment` picks one
     if spec.name not in MODELS:
         raise spec.node.error(f"with backend ax, expected one of {', '.join(MODELS)}, got {spec.name!r}.")
-    return build(generation_strategy, spec, model=spec.name, seed=sweep.seed)
+    return build(generation_strategy, spec, model=spec.name)

@@ -46,7 +46,7 @@ def estimate(sweep: SweepFile, components: SweepComponents, record: SearchRecord
         "seed": sweep.seed,
         "plan": _plan(sweep, components),
         "sampler": str(sweep.sampler) if sweep.sampler else AUTO,
-        "proposes": _who_proposes(sweep, components),
+        "proposes": who_proposes(sweep, components),
         "conditions": {name: _values(searched) for name, searched in sweep.conditions.items()},
         "checkpoints": list(checkpoints),
         "whole": "" if checkpoints else _why_whole(sweep, components),
@@ -108,7 +108,7 @@ def _plan(sweep: SweepFile, components: SweepComponents) -> list[str]:
     return [*steps, f"{rest} proposals that learn from earlier trials, in {rounds}"]
 
 
-def _who_proposes(sweep: SweepFile, components: SweepComponents) -> str:
+def who_proposes(sweep: SweepFile, components: SweepComponents) -> str:
     """Who says where the trials lie."""
     if components.planned:
         return "the planned search proposes"

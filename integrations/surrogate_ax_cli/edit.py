@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +37,11 @@ AXES, ROUND = 4, 8  # of a search for step noises
 MASK_LEVEL = 128  # of 255: brighter pixels of a mask may change
 
 
-def change(
-    picture: Path,
-    out: Path,
-    *,
-    generator: str,
-    source: str,
-    target: str,
-    score: str | None = None,
-    mask: Path | None = None,
-    draws: int = 4,
-    budget: int | None = None,
-    seed: int = 0,
-) -> tuple[Edited, list[str]]:
-    """Edit a picture file, and write what was made.
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a picture.
 
     Args:
-        picture: an image file of the size that the generator makes.
-        out: the folder.
         generator: "embedded", or "package.module:factory".
         source: what the picture shows, a prompt.
         target: what it should show.
@@ -62,6 +50,25 @@ def change(
         draws: edits that are made.
         budget: edits that a search over the step noises makes; needs a score.
         seed: of the draws.
+    """
+
+    generator: str
+    source: str
+    target: str
+    score: str | None = None
+    mask: Path | None = None
+    draws: int = 4
+    budget: int | None = None
+    seed: int = 0
+
+
+def change(picture: Path, out: Path, request: Request) -> tuple[Edited, list[str]]:
+    """Edit a picture file, and write what was made.
+
+    Args:
+        picture: an image file of the size that the generator makes.
+        out: the folder.
+        request: what is asked.
 
     Returns:
         What was made, and the names of the files.
@@ -69,22 +76,22 @@ def change(
     Raises:
         ArgumentError: files that are not pictures, names of functions that are not there, or what `edit` refuses.
     """
-    made_by = avatars() if generator == EMBEDDED else call_factory(generator)
+    made_by = avatars() if request.generator == EMBEDDED else call_factory(request.generator)
     pixels = _read(picture, "RGB", "picture")
-    region = None if mask is None else np.asarray(_read(mask, "L", "mask")) >= MASK_LEVEL
+    region = None if request.mask is None else np.asarray(_read(request.mask, "L", "mask")) >= MASK_LEVEL
     found = edit_item(
         made_by,
         pixels,
-        {"prompt": source},
-        {"prompt": target},
-        rng=seed,
-        score=None if score is None else _function(score),
+        {"prompt": request.source},
+        {"prompt": request.target},
+        rng=request.seed,
+        score=None if request.score is None else _function(request.score),
         mask=region,
-        draws=draws,
-        budget=budget,
-        search=None if budget is None else search_noises,
+        draws=request.draws,
+        budget=request.budget,
+        search=None if request.budget is None else search_noises,
     )
-    return found, write(found, pixels, out, facts={"From": source, "To": target})
+    return found, write(found, pixels, out, facts={"From": request.source, "To": request.target})
 
 
 def write(found: Edited, source: Any, out: Path, *, facts: dict[str, str]) -> list[str]:
@@ -123,16 +130,8 @@ def search_noises(edits: Generator, objective: Objective, budget: int, rng: int)
     policy = draws(edits.prior, first, axes=AXES)
     if budget > first:
         policy = chain(policy, evolve(edits.prior, axes=AXES, size=min(ROUND, budget - first)))
-    optimize(
-        study,
-        edits,
-        objective,
-        rng=rng,
-        total_trials=max(budget, first),
-        batch_size=ROUND,
-        policy=policy,
-        progress=False,
-    )
+    options: dict[str, Any] = {"total_trials": max(budget, first), "batch_size": ROUND, "policy": policy}
+    optimize(study, edits, objective, rng=rng, progress=False, **options)
     record = read_record(study)
     return [record.history.terms[row] for row in record.history.order[: record.scored]]
 

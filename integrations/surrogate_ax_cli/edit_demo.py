@@ -113,8 +113,7 @@ def draw(demo: Demo, out: Path) -> list[str]:
     facts = {
         "Re-noised": f"noised to step {RENOISED} of {len(demo.frames)}, made anew under the target, guidance 3, "
         f"{demo.nfe[1]:.0f} network evaluations",
-        "Edit": f"straight path from step 1, guidance 1, {demo.nfe[0]:.0f} network evaluations; "
-        "variants differ in noise",
+        "Edit": f"straight path from step 1, guidance 1, {demo.nfe[0]:.0f} network evaluations; variants by noise",
         "Numbers": "RMS difference to the source, of a range of 1",
     }
     contact_sheet("One thing changed, the person kept", facts, rows).save(out / SHEET)

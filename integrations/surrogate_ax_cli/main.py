@@ -24,10 +24,7 @@ import typer
 from surrogate_ax_cli.interrupts import INTERRUPTED, interruptible
 
 if TYPE_CHECKING:
-    from surrogate_ax.execution.records import SearchRecord
-    from surrogate_ax_cli.assembly import SweepComponents
-    from surrogate_ax_cli.sweep import SweepHost
-    from surrogate_ax_cli.sweep_file import SweepFile
+    pass
 
 FAILED, BAD_INPUT = 1, 2
 
@@ -96,13 +93,15 @@ def sweep(
 ) -> None:
     """Search as a sweep file says; run again, it continues where it stopped."""
     with _errors_reported(), interruptible(_say), _libraries_quiet():
-        from surrogate_ax_cli.dry_run import estimate, plan_lines
+        from surrogate_ax_cli.dry_run import estimate, plan_lines, who_proposes
         from surrogate_ax_cli.storages import display_name
         from surrogate_ax_cli.sweep import check_works, summary, summary_lines
+        from surrogate_ax_cli.sweep_hosts import open_sweep
 
-        sweep_file, components, host = _open_sweep(file)
+        sweep_file, components, host = open_sweep(file)
         record = host.load_record()
-        state = "new" if record is None else f"continues up to {components.trials} trials"
+        new = f"new; {who_proposes(sweep_file, components)}"
+        state = new if record is None else f"continues up to {components.trials} trials"
         _say(f"study {sweep_file.name!r} in {display_name(sweep_file)}: {state}")
         if dry_run:
             _say("timing a pilot batch")
@@ -142,10 +141,11 @@ def best(
     """Remake the best outputs that differ from each other, from their recipes, with more steps if you like."""
     with _errors_reported(), interruptible(_say), _libraries_quiet():
         from surrogate_ax_cli.best import check_out, lines, make_best, read_overrides, save
+        from surrogate_ax_cli.sweep_hosts import open_searched
 
         check_out(out)
         overrides = read_overrides(override or [], steps)
-        components, _, record = _open_searched(file)
+        components, _, record = open_searched(file)
         made = make_best(components, record, k=k, max_cosine=max_cosine, overrides=overrides)
         rows = save(made, out, components)
         typer.echo(json.dumps(rows, indent=1) if as_json else "\n".join(lines(rows, out)))
@@ -159,7 +159,9 @@ def report(
 ) -> None:
     """Write a sweep as one HTML file that needs no network: best outputs, plots, trials and recipes."""
     with _errors_reported("interrupted: no report was written"), _libraries_quiet():
-        _, host, _ = _open_searched(file)
+        from surrogate_ax_cli.sweep_hosts import open_searched
+
+        _, host, _ = open_searched(file)
         _say("computing the plots")
         typer.echo(str(host.report(out, items)))
 
@@ -233,30 +235,12 @@ def edit(
             text, names = edit_demo.lines(shown), edit_demo.draw(shown, out)
             typer.echo("\n".join([*text, "", "Look at", *(f"  {out / name}" for name in names)]))
             return
-        given = {"score": score, "mask": mask, "draws": draws, "budget": budget, "seed": seed}
-        found, names = edits.change(picture, out, generator=generator, source=source, target=target, **given)
+        found, names = edits.change(
+            picture,
+            out,
+            edits.Request(generator, source, target, score=score, mask=mask, draws=draws, budget=budget, seed=seed),
+        )
         typer.echo("\n".join(edits.lines(found, out, names)))
-
-
-def _open_sweep(file: Path) -> tuple[SweepFile, SweepComponents, SweepHost]:
-    """A sweep file and what it names, built; nothing is written."""
-    import_module("surrogate_ax_optuna")  # names the extra to install where it is missing
-    from surrogate_ax_cli.assembly import assemble
-    from surrogate_ax_cli.sweep_file import read_sweep
-    from surrogate_ax_cli.sweep_hosts import host_of
-
-    sweep_file = read_sweep(file)
-    components = assemble(sweep_file)
-    return sweep_file, components, host_of(sweep_file, components)
-
-
-def _open_searched(file: Path) -> tuple[SweepComponents, SweepHost, SearchRecord]:
-    """What a sweep file names, and the trials that the sweep has; one without trials is refused."""
-    sweep_file, components, host = _open_sweep(file)
-    record = host.load_record()
-    if record is None:
-        raise sweep_file.error("name", f"there are no trials of {sweep_file.name!r} yet. Run `surrogate-ax sweep`.")
-    return components, host, record
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from surrogate_ax.generation.protocols import Outputs
 from surrogate_ax.latents.priors import SINGLE, Latents, check_latents
 from surrogate_ax_diffusers.encoding import Encoder, PipelineCode
 from surrogate_ax_diffusers.families import Pipeline
-from surrogate_ax_diffusers.step_support import why_not_invertible
 from surrogate_ax_diffusers.stepping import SteppablePipelineGenerator
 from surrogate_ax_diffusers.trajectory_state import TrajectoryState
 
@@ -27,11 +26,6 @@ class EditablePipelineGenerator(SteppablePipelineGenerator):
     def __init__(self, pipe: Pipeline, *, encoder: Encoder | None = None, **options: Any) -> None:
         super().__init__(pipe, **options)
         self._code = PipelineCode(pipe, self._prior, self._dtype, self._decode_final, encoder)
-
-    @property
-    def why_not_invertible(self) -> str | None:
-        """Why its steps cannot be undone one by one, None where they can."""
-        return why_not_invertible(self._pipe.scheduler)
 
     def encode(self, items: Any) -> Latents:
         """The final latents of given items; see `EncodablePipelineGenerator.encode`."""

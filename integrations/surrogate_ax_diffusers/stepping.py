@@ -31,7 +31,12 @@ from surrogate_ax_diffusers.partial_run import PartialRun
 from surrogate_ax_diffusers.pipeline import PipelineGenerator
 from surrogate_ax_diffusers.short_run import STEPS, shortened
 from surrogate_ax_diffusers.start_checks import check_stepping, numbers_of
-from surrogate_ax_diffusers.step_support import CannotStepError, find_steppable_scheduler, why_not_steppable
+from surrogate_ax_diffusers.step_support import (
+    CannotStepError,
+    find_steppable_scheduler,
+    why_not_invertible,
+    why_not_steppable,
+)
 from surrogate_ax_diffusers.trajectory_state import TrajectoryState, select_rows
 
 _SCHEDULE = ("num_inference_steps", "timesteps", "sigmas", "strength", "denoising_start", "denoising_end")
@@ -72,6 +77,11 @@ class SteppablePipelineGenerator(PipelineGenerator):
     def schedule_arguments(self) -> frozenset[str]:
         """Call arguments that change the steps, and so cannot differ between trajectories that stop between them."""
         return frozenset(_SCHEDULE)
+
+    @property
+    def why_not_invertible(self) -> str | None:
+        """Why its steps cannot be undone one by one, None where they can."""
+        return why_not_invertible(self._pipe.scheduler)
 
     def start(self, z: Latents, conditions: Sequence[Condition], *, step: int = 0) -> TrajectoryState:
         """Trajectories that stand at a step; nothing is run.

@@ -7,6 +7,7 @@ except ImportError as error:
 
     raise MissingExtraError("surrogate_ax_platform needs Ax 1.3: pip install 'surrogate-ax[ax]'.") from error
 
+from surrogate_ax_platform.by_hand import trial_function
 from surrogate_ax_platform.copies import trial_copies
 from surrogate_ax_platform.drive import configure_runner
 from surrogate_ax_platform.host import AxHost
@@ -29,5 +30,6 @@ __all__ = [
     "save_client",
     "status",
     "trial_copies",
+    "trial_function",
     "write_report",
 ]

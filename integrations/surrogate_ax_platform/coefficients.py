@@ -28,12 +28,14 @@ from botorch.models import SingleTaskGP
 from botorch.utils.datasets import SupervisedDataset
 
 from surrogate_ax.arrays import Array
+from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.seeds import Seed
 from surrogate_ax.latents.space import coordinate_names
 from surrogate_ax_botorch import Box, CoefficientKernel, Geometry, Placed
 from surrogate_ax_platform import records
+from surrogate_ax_platform.boxes import frame_terms, opened, seed_name
 from surrogate_ax_platform.rounds import RoundSpec
-from surrogate_ax_platform.search_space import LAST_ROUND, ROUND, box_names
+from surrogate_ax_platform.search_space import LAST_BOX, ROUND, box_names
 
 STEPS = 20  # of the acquisition's optimiser: with 200 it finds the same maxima in twice the time
 Scale = tuple[float, float] | None  # (low, high) of an ordered parameter, None for a categorical one
@@ -94,7 +96,7 @@ class EveryRound(Acquisition):
     ) -> None:
         names, bounds = search_space_digest.feature_names, list(search_space_digest.bounds)
         at = names.index(ROUND)
-        bounds[at] = (-1.0 - LAST_ROUND, float(LAST_ROUND))
+        bounds[at] = (-1.0 - LAST_BOX, float(LAST_BOX))  # below 0 in snapshots of earlier releases
         kept = {i: value for i, value in (torch_opt_config.fixed_features or {}).items() if i != at}
         super().__init__(
             surrogate,
@@ -107,18 +109,21 @@ class EveryRound(Acquisition):
 
 
 def geometry(experiment: Experiment) -> Geometry:
-    """Where an experiment's points lie, from what it records."""
+    """Where an experiment's points lie, from what it records: in frames, or by the recipe where a draw takes part."""
     properties = experiment._properties
-    spaces = properties[records.SPACES]
-    boxes = {int(n): Box(records.frame_terms(s), s["chart"], s["fresh"]) for n, s in spaces.items() if s["fresh"] < 1}
-    current = int(properties[records.CURRENT])
+    current, known = int(properties[records.CURRENT]), opened(experiment)
+    boxes = {
+        number: Box(frame_terms(box), box["chart"], box["fresh"])
+        for number, box in known.items()
+        if box["fresh"] < 1 or number == current
+    }
     placed = []
     for trial in records.trials(experiment):
-        params = records.parameters_of(trial)
+        params, recipe = records.parameters_of(trial), records.noted(trial, records.RECIPE)
         number = int(params[ROUND])
-        if records.RECIPE in trial.run_metadata and (number < 0 or boxes[number].fresh > 0):
+        if recipe is not None and (number not in known or known[number]["fresh"] > 0):
             u = [float(params[name]) for name in coordinate_names(_axes(params))]
-            placed.append(Placed(number, u, records.read_recipe(trial).terms))
+            placed.append(Placed(number, u, Recipe.from_json(recipe).terms))
     measured = properties.get(records.GRAM)
     return Geometry(boxes, placed, present=current, gram=(lambda seeds: _gram(seeds, measured)) if measured else None)
 
@@ -129,7 +134,7 @@ def _axes(params: dict[str, Any]) -> int:
 
 def _gram(seeds: Sequence[Seed], measured: dict[str, dict[str, float]]) -> Array:
     """G of seeds from what was measured when their rounds were begun; pairs that were not are taken as independent."""
-    names = [records.seed_name(seed) for seed in seeds]
+    names = [seed_name(seed) for seed in seeds]
     known = [[measured.get(a, {}).get(b, float(a == b)) for b in names] for a in names]
     return np.array(known)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ax.api.client import Client
 from ax.core.parameter import ChoiceParameter, Parameter, RangeParameter
+from ax.core.search_space import SearchSpace
 
 from surrogate_ax.errors import MismatchError
 from surrogate_ax.generation.conditions import Choice, Range, Searched
@@ -22,7 +23,12 @@ def searched_conditions(client: Client) -> Searched:
     Raises:
         MismatchError: a parameter that `parameters` did not make.
     """
-    parameters = client._experiment.search_space.parameters
+    return conditions_in(client._experiment.search_space)
+
+
+def conditions_in(search_space: SearchSpace) -> Searched:
+    """The same of a search space."""
+    parameters = search_space.parameters
     names = [name for name in parameters if name != ROUND and not is_coordinate(name)]
     return {name: _searched(parameters[name]) for name in names}
 
@@ -37,11 +43,12 @@ def with_conditions(recorded: Mapping[str, Any] | None, searched: Searched) -> d
 def _searched(parameter: Parameter) -> Range | Choice:
     whole = parameter.parameter_type.name == "INT"
     if isinstance(parameter, RangeParameter):
-        kind = int if whole else float
-        return Range(kind(parameter.lower), kind(parameter.upper), log=parameter.log_scale)
+        low, high = float(parameter.lower), float(parameter.upper)
+        log = bool(parameter.log_scale)
+        return Range(int(low), int(high), log=log) if whole else Range(low, high, log=log)
     if not isinstance(parameter, ChoiceParameter):
         raise MismatchError(f"client: {parameter} is neither a range nor a choice. Use `parameters`.")
-    values = list(parameter.values)
+    values: list[Any] = list(parameter.values)
     ordered = parameter.is_ordered and parameter.parameter_type.is_numeric
     steps = {Fraction(str(b)) - Fraction(str(a)) for a, b in pairwise(values)} if ordered else set()
     if len(steps) == 1 and (step := steps.pop()) > 0:

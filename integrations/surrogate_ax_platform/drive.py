@@ -1,7 +1,7 @@
 """Ax's own drive: `client.run_trials` with a generator behind it, in full batches.
 
 Ax starts trials one by one, then polls them. Trials wait until the first poll, which generates and scores all that
-wait in one call. The box stays where it is while Ax drives; `optimize` moves it.
+wait in one call. What is proposed is the search that the experiment records, as for `optimize`.
 """
 
 from __future__ import annotations
@@ -23,23 +23,15 @@ from ax.storage.json_store.registry import CORE_DECODER_REGISTRY, CORE_ENCODER_R
 from ax.storage.metric_registry import CORE_METRIC_REGISTRY
 from ax.storage.runner_registry import CORE_RUNNER_REGISTRY
 
-from surrogate_ax.errors import ArgumentError, SurrogateError
-from surrogate_ax.execution.executor import latents_of
-from surrogate_ax.execution.session import Session
+from surrogate_ax.errors import SurrogateError
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.latents.space import SurrogateSpace
-from surrogate_ax.policies.basic import fixed, o3
-from surrogate_ax.policies.history import History, Policy, Round
-from surrogate_ax.scoring.evaluator import Evaluator
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
-from surrogate_ax_platform.conditions import searched_conditions, with_conditions
-from surrogate_ax_platform.experiment import BEGIN, proposes, record_search, recorded_search
+from surrogate_ax_platform.by_hand import BatchEvaluator, begin_by_hand
 from surrogate_ax_platform.host import AxHost
-from surrogate_ax_platform.seeds import Seeds, client_seeds, remember_seeds
-from surrogate_ax_platform.strategy import sees_one_round
+from surrogate_ax_platform.seeds import Seeds
 
-ENOUGH = 10**6  # evaluations left, for a policy: Ax counts them itself
 TYPES = 7301, 7302  # numbers of the runner and the metric in Ax's SQL storage
 
 
@@ -56,14 +48,11 @@ class BatchRunner(IRunner):
 
     Args:
         host: records recipes and results; left out by Ax when it loads a client, which then needs `configure_runner`.
-        round: the box that the trials lie in.
         evaluator: generator, objective and fault policy.
     """
 
-    def __init__(
-        self, host: AxHost | None = None, round: Round | None = None, evaluator: Evaluator | None = None
-    ) -> None:
-        self._parts = None if host is None or round is None or evaluator is None else (host, round, evaluator)
+    def __init__(self, host: AxHost | None = None, evaluator: BatchEvaluator | None = None) -> None:
+        self._parts = None if host is None or evaluator is None else (host, evaluator)
         self._status: dict[int, TrialStatus] = {}
 
     @classmethod
@@ -101,7 +90,7 @@ class BatchRunner(IRunner):
         """Nothing to do: a batch ends within the poll that began it."""
         return {}
 
-    def _work(self) -> tuple[AxHost, Round, Evaluator]:
+    def _work(self) -> tuple[AxHost, BatchEvaluator]:
         if self._parts is None:
             raise OrchestratorInternalError(
                 "client: it was loaded without its generator. Call `configure_runner(client, generator, objective)`."
@@ -110,15 +99,8 @@ class BatchRunner(IRunner):
 
     def _evaluate(self) -> None:
         """One batch of all running trials, those that a dead process has left among them."""
-        host, round, evaluator = self._work()
-        waiting = host.left(round)
-        candidates = [host.candidate(trial, round, len(waiting)) for trial in waiting]
-        try:
-            z = latents_of(candidates, round.space.bank)
-            evaluations = evaluator(z, [candidate.condition for candidate in candidates])
-        except BaseException:
-            host.forget(candidates)
-            raise
+        host, evaluator = self._work()
+        candidates, evaluations = evaluator(host.left())
         for i, candidate in enumerate(candidates):
             self._status[candidate.ticket.index] = host.record(candidate.ticket, evaluations, i)
         host.save()
@@ -129,27 +111,22 @@ def configure_runner(
     generator: Generator,
     objective: Objective,
     *,
-    rng: int,
+    rng: int | None = None,
     space: SurrogateSpace | None = None,
-    policy: Policy | None = None,
     catch: tuple[type[Exception], ...] = (Exception,),
     previews: Path | str | None = None,
     snapshot: Path | str | None = None,
     seeds: Seeds = None,
     device: torch.device | str = "cpu",
 ) -> None:
-    """Give a client a runner and metrics, so that `client.run_trials(max_trials, parallelism=4)` searches a box.
-
-    Ax runs points of one box; what policies want run exactly (seeds, plain draws, proposals) `optimize` does. So let
-    `optimize` draw first: without space and policy, the box is the one over the best of those draws.
+    """Give a client a runner and metrics, so that `client.run_trials(max_trials, parallelism=8)` makes the search.
 
     Args:
         client: configured by `configure_experiment`, or loaded.
         generator: makes the outputs.
         objective: judges them.
-        rng: seed of draws and policy.
-        space: the box.
-        policy: gives the box, in its next round.
+        rng: seed of draws and proposals; that of `configure_experiment` if left out.
+        space: a box to search; that of `configure_experiment` if left out.
         catch: exceptions of generator and score that fail single trials; `()` lets them through.
         previews: a folder; every output's picture is written there.
         snapshot: a JSON file, kept up to date after every batch.
@@ -157,66 +134,25 @@ def configure_runner(
         device: where latents are made: the generator's.
 
     Raises:
-        ArgumentError: space and policy together, a round that has no box for Ax to search, or a model that knows
-            nothing of that box yet, or stored seeds without a place to keep them.
-        MismatchError: the client was begun with another generator, space, objective or K (named).
+        ArgumentError: stored seeds without a place to keep them.
+        MismatchError: the client was begun with another generator, space, objective, rng or K (named).
+        UnsupportedError: the client was begun with a policy of your own.
         StorageError: a stored seed could not be written.
     """
-    store = client_seeds(client, seeds, snapshot=snapshot)
-    host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, seeds=store)
-    searched = searched_conditions(client)
-    session = Session(
+    host, evaluator = begin_by_hand(
+        client,
         generator,
         objective,
         rng=rng,
-        total_trials=ENOUGH,
         space=space,
-        policy=policy,
         catch=catch,
+        previews=previews,
+        snapshot=snapshot,
+        seeds=seeds,
         device=device,
-        axes=host.axes,
-        conditions=searched,
-        host_proposes=proposes(client),
     )
-    recorded = with_conditions(recorded_search(client), searched)
-    record = session.begin(recorded, study="client: its experiment", inside=space is None)
-    history = host.history()
-    round = _policy(policy, space, history, generator, host.axes, device)(history, ENOUGH, rng)
-    if round is None or round.space.fresh == 1 or round.size <= len(round.proposals):
-        raise ArgumentError(
-            "policy: its next round leaves nothing for Ax to propose. Let `optimize` run it, or give a space."
-        )
-    if sees_one_round(client) and len(history.terms) and history.ended(round.number) < BEGIN:
-        raise ArgumentError(
-            f"client: its model sees one round only, and round {round.number} has {history.ended(round.number)} of the "
-            f"{BEGIN} trials that it needs. Let `optimize` run them, or configure it with model='coefficients'."
-        )
-    host.begin(round)
-    remember_seeds(client, store)
-    record_search(client, record)
     client.configure_metrics([RecordedMetric(metric.name) for metric in objective.metrics])
-    client.configure_runner(BatchRunner(host, round, session.evaluator))
-
-
-def _policy(
-    policy: Policy | None,
-    space: SurrogateSpace | None,
-    history: History,
-    generator: Generator,
-    axes: int,
-    device: torch.device | str,
-) -> Policy:
-    """What gives the box: a policy, a space, or the best of the first round."""
-    if policy is not None:
-        return policy
-    if space is not None:
-        return fixed(space, seeds_first=False)
-    if history.ended(0) < axes:
-        raise ArgumentError(
-            f"space, policy: expected one of them, or at least K = {axes} trials of round 0 to choose seeds from, "
-            f"got {history.ended(0)}. Let `optimize` draw first: policy=draws(generator.prior, n, axes=K)."
-        )
-    return o3(generator.prior, history.ended(0), seeds=axes, device=device)
+    client.configure_runner(BatchRunner(host, evaluator))
 
 
 CORE_RUNNER_REGISTRY[BatchRunner], CORE_METRIC_REGISTRY[RecordedMetric] = TYPES

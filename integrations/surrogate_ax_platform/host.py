@@ -1,15 +1,13 @@
 """Ax as a host of the core loop: asking in batches, telling with previews.
 
-The client's own generation strategy proposes inside the box. Plain draws and proposals are attached as trials of
-their own; those that lie in the round's box keep their place in it, the others get a round outside the search space.
-An Ax client belongs to one process, so trials that are still running when a host is made were left by one that died;
-they are run again.
+The client's own generation strategy proposes inside the box. Plain draws and proposals become trials of our own nodes;
+each is a point of a box of the design. An Ax client belongs to one process, so trials that are still running when a
+host is made were left by one that died, or by a loop by hand; they are run again.
 """
 
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from ax.api.client import Client
+from ax.core.arm import Arm
+from ax.core.generator_run import GeneratorRun
 from ax.core.trial import Trial
 from ax.core.trial_status import TrialStatus
 from ax.exceptions.core import AxError
@@ -35,9 +35,11 @@ from surrogate_ax.policies.history import History, Round
 from surrogate_ax.scoring.evaluator import Evaluations
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
-from surrogate_ax_platform.experiment import begin_round, model_is_ready
-from surrogate_ax_platform.points import coordinates, random_point
-from surrogate_ax_platform.search_space import ROUND, check_client, conditions_of
+from surrogate_ax_platform.adoption import adopt, pass_over
+from surrogate_ax_platform.boxes import begin_round, terms_at
+from surrogate_ax_platform.experiment import random_points
+from surrogate_ax_platform.search import impose, point_of, proposals_left
+from surrogate_ax_platform.search_space import ROUND, check_client, searched_names
 from surrogate_ax_platform.seeds import ADVICE, client_seeds
 from surrogate_ax_platform.snapshot import save_client
 
@@ -84,8 +86,9 @@ class AxHost:
         self.axes = check_client(client, objective)
         self._experiment = client._experiment
         self._generator = dict(generator.fingerprint)
+        self._prior = generator.prior
         self._objective = objective
-        self._conditions = conditions_of(client)
+        self._conditions = searched_names(client._experiment.search_space)
         self._rng = draw_entropy(rng, "parameters")
         self._entropy = draw_entropy(rng, "trials")
         self._previews = None if previews is None else Path(previews)
@@ -99,31 +102,39 @@ class AxHost:
 
     def history(self) -> History:
         """Ended trials in the order in which they ended; running ones are the caller's, or will be reclaimed."""
+        self.adopt()
         known = len(self._reader.ended)
         history = self._reader.read(self._experiment)
         refuse_old_seeds(self._reader.ended[known:])
         return history
+
+    def adopt(self) -> None:
+        """Take in trials that were told without us, where the record says what they are."""
+        record = {"metrics": self._objective.describe(), "generator": self._generator}
+        for trial in adopt(self._experiment, record, self._prior, self._seeds):
+            self._order = max(self._order, 1 + trial.run_metadata[records.ORDER])
+            self._store(trial)
 
     def ask(self, n: int, round: Round) -> Sequence[Candidate[Ticket]]:
         """Trials left by a dead worker, proposals of the round that nobody has run yet, then what Ax proposes.
 
         Raises:
             MismatchError: another K than the client's, or another space than its round was begun with.
-            ArgumentError: a trial that somebody attached lies outside the box.
             GenerationError: Ax proposes nothing.
         """
         self.begin(round)
         left = self.left(round)[:n]
-        waiting = self._proposals_left(round)[: n - len(left)]
+        waiting = proposals_left(self._experiment, round)[: n - len(left)]
         candidates: list[Candidate[Ticket]] = []
         try:
-            candidates.extend(self.candidate(trial, round, n) for trial in left)
-            candidates.extend(self._ask_proposal(round, number, n) for number in waiting)
-            wanted = n - len(candidates)
-            if wanted and model_is_ready(self.client, round):
-                candidates.extend(self._propose(wanted, round, n))
-            else:
-                candidates.extend(self._attach(round, self._point(round), n) for _ in range(wanted))
+            candidates.extend(self.candidate(trial, n, round) for trial in left)
+            candidates.extend(self._attach(round, n, number) for number in waiting)
+            while wanted := n - len(candidates):
+                lacking = min(wanted, random_points(self.client, round, wanted))
+                more = [self._attach(round, n) for _ in range(lacking)] or self._propose(wanted, round, n)
+                candidates.extend(more)
+                if not lacking:
+                    break
         except BaseException:
             self._give_back([candidate.ticket for candidate in candidates])
             raise
@@ -133,105 +144,105 @@ class AxHost:
         return candidates
 
     def begin(self, round: Round) -> None:
-        """Record the round's space, or refuse one that is not the experiment's.
+        """Record the round's box, or refuse one that is not the experiment's.
 
         Raises:
             MismatchError: another K than the client's, or another space than its round was begun with.
-            ArgumentError: a round beyond the bounds of the parameter, or stored seeds without a place to keep them.
+            ArgumentError: more boxes than the parameter has values, or stored seeds without a place to keep them.
         """
         keep_seeds(self._seeds, round.space.bank, advice=ADVICE)
         if begin_round(self._experiment, round, axes=self.axes):
             self.client._save_experiment_to_db_if_possible(experiment=self._experiment)
 
-    def left(self, round: Round) -> list[Trial]:
-        """Running trials that nobody evaluates."""
+    def left(self, round: Round | None = None) -> list[Trial]:
+        """Running trials that nobody evaluates; one that lies in no box is passed over with a word.
+
+        Args:
+            round: in play, whose boxes need not be read back.
+        """
         found = []
         for trial in records.trials(self._experiment):
             if trial.status != TrialStatus.RUNNING or trial.index in self._asked:
                 continue
-            if records.RECIPE in trial.run_metadata or records.parameters_of(trial)[ROUND] == round.number:
-                found.append(trial)
-            else:  # asked for a round that is over, by a process that died before it had written a recipe
-                self._give_back([Ticket(trial.index, {})])
+            try:
+                self._placed(trial, round)
+            except ArgumentError as error:
+                pass_over(self._experiment, trial, str(error))
+                continue
+            found.append(trial)
         return found
 
-    def _point(self, round: Round) -> dict[str, Any]:
-        """A uniform point of the search space; of a plain draw, outside the round's box."""
-        number = round.number if round.space.fresh < 1 else -1 - round.number
-        rng = np.random.default_rng([self._rng, len(self._experiment.trials)])
-        return random_point(self._experiment.search_space, self._conditions, round=number, rng=rng)
+    def _placed(self, trial: Trial, round: Round | None) -> tuple[Terms, int]:
+        """The coefficient row of a trial, and its round.
 
-    def _ask_proposal(self, round: Round, number: int, n: int) -> Candidate[Ticket]:
-        proposal = round.proposals[number]
-        point = {**self._point(round), **proposal.condition}
-        point |= coordinates(round.space, proposal.terms) or {ROUND: -1 - round.number}
-        return self._attach(round, point, n, number)
+        Raises:
+            ArgumentError: it lies in no box.
+        """
+        recipe, params = records.noted(trial, records.RECIPE), records.parameters_of(trial)
+        number = None if recipe is None else records.round_of(trial)
+        if number is not None:
+            return Recipe.from_json(recipe).terms, number
+        draw = Draw(self._entropy, trial.index)
+        return terms_at(self._experiment, params, draw, self._prior, tensors=self._seeds, round=round)
 
-    def _attach(self, round: Round, point: Mapping[str, Any], n: int, proposal: int | None = None) -> Candidate[Ticket]:
-        with warnings.catch_warnings():
-            if point[ROUND] < 0:
-                warnings.filterwarnings("ignore", message=".*out-of-design", category=RuntimeWarning)  # it is meant
-            index = self.client.attach_trial(parameters=dict(point))
-        return self.candidate(records.trial_of(self._experiment, index), round, n, proposal)
+    def _attach(self, round: Round, n: int, proposal: int | None = None) -> Candidate[Ticket]:
+        """A trial of our nodes: a random point of the round's box, or one of its proposals."""
+        index = len(self._experiment.trials)
+        params = point_of(self._experiment, round, self._rng, index, proposal=proposal)
+        run = GeneratorRun(arms=[Arm(parameters=params)], generator_key="draws" if proposal is None else "plan")
+        run._generation_node_name = run._generator_key
+        trial = self._experiment.new_trial(generator_run=run)
+        trial.mark_running(no_runner_required=True)
+        return self.candidate(trial, n, round, proposal)
 
     def _propose(self, n: int, round: Round, batch: int) -> list[Candidate[Ticket]]:
         """What Ax proposes: n points or fewer."""
+        current = int(self._experiment._properties[records.CURRENT])
         try:
-            asked = self.client.get_next_trials(max_trials=n, fixed_parameters={ROUND: round.number})
+            with impose(self._experiment, round):
+                asked = self.client.get_next_trials(max_trials=n, fixed_parameters={ROUND: current})
         except AxError as error:
             if NO_FEASIBLE_POINTS_MESSAGE not in str(error):
                 raise
             _logger.warning("Ax predicts that no trial so far keeps the bounds and proposes none: drawing at random.")
-            return [self._attach(round, self._point(round), batch) for _ in range(n)]
+            return [self._attach(round, batch) for _ in range(n)]
         candidates: list[Candidate[Ticket]] = []
         try:
             trials = [records.trial_of(self._experiment, index) for index in asked]
-            candidates.extend(self.candidate(trial, round, batch) for trial in trials)
+            candidates.extend(self.candidate(trial, batch, round) for trial in trials)
         except BaseException:
             self._give_back([Ticket(index, {}) for index in asked])
             raise
         return candidates
 
-    def candidate(self, trial: Trial, round: Round, n: int, proposal: int | None = None) -> Candidate[Ticket]:
+    def candidate(
+        self, trial: Trial, n: int, round: Round | None = None, proposal: int | None = None
+    ) -> Candidate[Ticket]:
         """The candidate of a trial; its recipe is recorded if it has none yet.
 
         Args:
             trial: with one arm.
-            round: where a trial without a recipe lies.
             n: items of its batch.
+            round: in play, whose boxes need not be read back.
             proposal: number of the round's proposal that it evaluates.
 
         Raises:
-            ArgumentError: the trial lies outside the box.
+            ArgumentError: the trial lies outside the boxes.
         """
         params = records.parameters_of(trial)
         condition = {name: params[name] for name in self._conditions}
+        if round is not None and proposal is not None:
+            terms, number = round.proposals[proposal].terms, round.number
+        else:
+            terms, number = self._placed(trial, round)
+            proposal = records.noted(trial, records.PROPOSAL)
         self._asked.add(trial.index)
-        if records.RECIPE in trial.run_metadata:
-            terms = records.read_recipe(trial).terms
-            return Candidate(Ticket(trial.index, params), terms, condition, records.round_of(trial))
-        terms = self._terms(trial, params, round) if proposal is None else round.proposals[proposal].terms
-        recipe = Recipe(terms, condition, self._generator, n)
-        written = {records.RECIPE: recipe.to_json(), records.TRIAL_ROUND: round.number}
-        trial.update_run_metadata(written | ({} if proposal is None else {records.PROPOSAL: proposal}))
-        self._store(trial)
-        return Candidate(Ticket(trial.index, params), terms, condition, round.number)
-
-    def _terms(self, trial: Trial, params: Mapping[str, Any], round: Round) -> Terms:
-        try:
-            return round.point(params, Draw(self._entropy, trial.index))
-        except ArgumentError as error:
-            raise ArgumentError(
-                f"client: trial {trial.index} lies outside the box ({error}). Mark it failed to go on."
-            ) from error
-
-    def _proposals_left(self, round: Round) -> list[int]:
-        """Numbers of the round's proposals that no trial evaluates."""
-        if not round.proposals:
-            return []
-        mine = [trial for trial in records.trials(self._experiment) if trial.status != TrialStatus.FAILED]
-        done = {t.run_metadata.get(records.PROPOSAL) for t in mine if records.round_of(t) == round.number}
-        return [i for i in range(len(round.proposals)) if i not in done]
+        if records.RECIPE not in trial.run_metadata:
+            recipe = Recipe(terms, condition, self._generator, n)
+            written = {records.RECIPE: recipe.to_json(), records.TRIAL_ROUND: number}
+            trial.update_run_metadata(written | ({} if proposal is None else {records.PROPOSAL: proposal}))
+            self._store(trial)
+        return Candidate(Ticket(trial.index, params), terms, condition, number)
 
     def report_estimates(self, cs: Sequence[Candidate[Ticket]], step: int, values: Mapping[str, Array]) -> None:
         """Attach estimates to the trials."""
@@ -256,13 +267,18 @@ class AxHost:
     def _tell_one(self, trial: Trial, ticket: Ticket, ev: Evaluations, i: int) -> None:
         status = self.record(ticket, ev, i)
         if status == TrialStatus.ABANDONED:
-            trial.mark_abandoned(reason=ev.reasons[i])
-            self._store(trial)
+            self.abandon(ticket, ev.reasons[i])
         elif status == TrialStatus.EARLY_STOPPED:
             self.client.mark_trial_early_stopped(trial.index)
         else:
             values = {name: float(column[i]) for name, column in ev.values.items()}
             self.client.complete_trial(trial.index, raw_data=values, progression=records.end_of(trial, self._end))
+
+    def abandon(self, ticket: Ticket, why: str) -> None:
+        """Mark a trial that failed: Ax does not suggest it again."""
+        trial = records.trial_of(self._experiment, ticket.index)
+        trial.mark_abandoned(reason=why)
+        self._store(trial)
 
     def record(self, ticket: Ticket, ev: Evaluations, i: int) -> TrialStatus:
         """Note in a trial's metadata what came of it, its picture first.

@@ -9,24 +9,30 @@ import torch
 from ax.api.client import Client
 from ax.generation_strategy.generation_strategy import GenerationStrategy
 
-from surrogate_ax.errors import ArgumentError, MismatchError
+from surrogate_ax.errors import ArgumentError, MismatchError, check_counts
 from surrogate_ax.execution.loop import Callback
 from surrogate_ax.execution.records import keep_seeds
 from surrogate_ax.execution.session import Session, check_space
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.generation.protocols import Generator
-from surrogate_ax.latents.seeds import draw_entropy
 from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.policies.history import Policy
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform import records
 from surrogate_ax_platform.conditions import searched_conditions, with_conditions
-from surrogate_ax_platform.experiment import proposes, record_search, recorded_search
+from surrogate_ax_platform.experiment import (
+    PLANNED,
+    known_space,
+    proposes,
+    record_search,
+    recorded_rng,
+    recorded_search,
+)
 from surrogate_ax_platform.host import AxHost
 from surrogate_ax_platform.search_space import check_client, objective_text, optimization, parameters
 from surrogate_ax_platform.seeds import ADVICE, Seeds, client_seeds, remember_seeds
 from surrogate_ax_platform.snapshot import check_snapshot
-from surrogate_ax_platform.strategy import Model, generation_strategy
+from surrogate_ax_platform.strategy import Model, generation_strategy, renew_strategy
 
 
 def configure_experiment(
@@ -38,23 +44,29 @@ def configure_experiment(
     space: SurrogateSpace | None = None,
     conditions: Mapping[str, Range | Choice] | None = None,
     model: Model | GenerationStrategy | None = None,
+    total_trials: int | None = None,
     name: str = "surrogate",
     rng: int = 0,
 ) -> None:
-    """Give a client the box, the metrics and a generation strategy.
+    """Give a client the box, the metrics and a generation strategy, and record the search that it is to make.
+
+    From then on `optimize`, `client.run_trials` (after `configure_runner`) and a loop of your own over
+    `client.get_next_trials` and `client.complete_trial` (with `trial_function`) are the same search.
 
     Args:
         client: a new client.
         generator: makes the outputs.
         objective: its optimised metrics become Ax's objective, bounded ones outcome constraints, the others tracked.
         seeds: K, the axes of the boxes.
-        space: the box to search, in place of `seeds`.
+        space: the box to search, in place of a planned search: its seeds first, then the model proposes in it.
         conditions: searched call arguments, `{"guidance_scale": Range(1, 7, step=0.5)}`.
         model: what proposes in the box: "coefficients", "ax" (see `generation_strategy`), or a strategy of your own.
-            Named, it also drives an `optimize` without space and policy; left out, "coefficients" stands ready for
+            Named, it also drives a search without space and policy; left out, "coefficients" stands ready for
             spaces and policies that leave something to propose.
+        total_trials: how many trials a search that is not begun by `optimize` is planned for; it goes on after them.
+            100 if left out.
         name: of the experiment.
-        rng: seed of the quasi-random points.
+        rng: seed of seeds, draws and proposals.
 
     Raises:
         ArgumentError: K out of range, or conditions or metric names that Ax cannot hold.
@@ -70,17 +82,30 @@ def configure_experiment(
     if not 2 <= axes <= generator.prior.dim:
         raise ArgumentError(f"seeds: expected K from 2 to D = {generator.prior.dim}, got {axes}.")
     wanted, config = parameters(axes, conditions), optimization(objective)
+    strategy = generation_strategy(model or "coefficients") if not isinstance(model, GenerationStrategy) else model
+    check_counts(total_trials=PLANNED if total_trials is None else total_trials)
     client.configure_experiment(parameters=wanted, name=name)
+    session = Session(
+        generator,
+        objective,
+        rng=rng,
+        total_trials=PLANNED if total_trials is None else total_trials,
+        space=space,
+        axes=axes,
+        host_proposes=model is not None,
+        conditions=searched_conditions(client),
+    )
+    record = session.begin(None, study="client: its experiment")
     bounds = [constraint.expression for constraint in config.outcome_constraints]
     client.configure_optimization(objective=objective_text(objective), outcome_constraints=bounds)
     tracked = [metric.name for metric in objective.metrics if metric.goal == "track"]
     if tracked:
         client.configure_tracking_metrics(tracked)
-    strategy = model or "coefficients"
-    if not isinstance(strategy, GenerationStrategy):
-        strategy = generation_strategy(strategy, seed=draw_entropy(rng, "sobol") % 2**31)
     client._experiment._properties[records.CHOSEN] = model is not None
-    client._save_experiment_to_db_if_possible(experiment=client._experiment)
+    store = client_seeds(client)
+    if space is not None and store is not None:
+        keep_seeds(store, space.bank, advice=ADVICE)
+    record_search(client, record, prior=generator.prior, rng=rng, space=space)
     client.set_generation_strategy(strategy)
 
 
@@ -89,7 +114,7 @@ def optimize(
     generator: Generator,
     objective: Objective,
     *,
-    rng: int,
+    rng: int | None = None,
     total_trials: int | None = None,
     budget: int | None = None,
     batch_size: int = 4,
@@ -110,22 +135,25 @@ def optimize(
     """Search a generator's outputs through a client, one generator call a batch.
 
     Without a space the search is planned by `surrogate_ax.plan`: plain draws, then rounds of proposals that learn
-    from every trial, attached to the client as trials, with conditions where these are searched. Where
-    `configure_experiment` was given a model, or a client came with a generation strategy of its own, the strategy
-    proposes behind the draws, in boxes that move. With a space, its seeds are evaluated first, then the
-    strategy searches the box; with a policy, the strategy proposes what its rounds leave to it.
+    from every trial, conditions among them where these are searched. Where `configure_experiment` was given a model, or
+    a client came with a generation strategy of its own, the strategy proposes every point after the draws, in a box
+    that moves (`moving_boxes`). With a space, its seeds are evaluated first, then the strategy searches the box; with a
+    policy, the strategy proposes what its rounds leave to it.
+
+    Trials that a loop by hand has left running are evaluated first, and those that were told by hand are taken in where
+    they lie in a box; what cannot be is named in the log.
 
     Args:
         client: configured by `configure_experiment`, or loaded; run it again to go on.
         generator: makes the outputs.
         objective: judges them.
-        rng: seed of seeds, draws and policy; the client has its own.
+        rng: seed of seeds, draws and policy; that of `configure_experiment` if left out. The client has its own.
         total_trials: ended trials wanted in the experiment, earlier ones and failed ones included.
         budget: in its place, what the search may cost in whole outputs. Where the generator can stop between steps
             (`Steppable`) and one metric is optimised, estimates are scored after three eighths of the steps and the
             best quarter of each round goes on: about twice as many trials at equal cost, most of them stopped early.
         batch_size: items of one generator call, at most.
-        space: a box of one's own, fixed for the experiment.
+        space: a box of one's own, fixed for the experiment; that of `configure_experiment` if left out.
         policy: where to search, in place of `space`; see `surrogate_ax.policies`.
         checkpoints: numbers of steps after which estimates are scored and the client's early stopping strategy stops
             rows, `(3,)`. The generator must be steppable; set the strategy with `client.set_early_stopping_strategy`.
@@ -156,6 +184,11 @@ def optimize(
     Reference: arXiv 2509.23800 (surrogate spaces).
     """
     axes, searched = check_client(client, objective), searched_conditions(client)
+    store = client_seeds(client, seeds, snapshot=snapshot)
+    rng = recorded_rng(client) if rng is None else rng
+    if space is None and policy is None:
+        space = known_space(client, generator.prior, store)
+    renew_strategy(client)
     session = Session(
         generator,
         objective,
@@ -175,13 +208,14 @@ def optimize(
         host_proposes=proposes(client),
     )
     record = session.begin(with_conditions(recorded_search(client), searched), study="client: its experiment")
-    store = client_seeds(client, seeds, snapshot=snapshot)
     if snapshot is not None:
         check_snapshot(client, snapshot)
     if space is not None:
         keep_seeds(store, space.bank, advice=ADVICE)
     host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, seeds=store)
     remember_seeds(client, store)
-    record_search(client, record)  # after every check, so that what is refused leaves no trace
+    record_search(
+        client, record, prior=generator.prior, rng=rng, space=space
+    )  # after every check, so that what is refused leaves no trace
     found = records.status(client)
     session.run(host, timeout=timeout, callbacks=callbacks, progress=progress, status=found)

@@ -1,4 +1,4 @@
-"""Points that are made here instead of by Ax: of plain draws, of proposals, and at random."""
+"""Random points of a search space, of plain draws and before a model proposes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from ax.core.parameter import ChoiceParameter, Parameter, RangeParameter
 from ax.core.search_space import SearchSpace
 
 from surrogate_ax.errors import MismatchError
-from surrogate_ax.latents.seeds import Terms
-from surrogate_ax.latents.space import SurrogateSpace, coordinate_names
 from surrogate_ax_platform.search_space import ROUND, box_names
-
-INSIDE = 1e-9  # a row this near to a point of the box is that point
 
 
 def random_point(
@@ -25,7 +21,7 @@ def random_point(
     Args:
         search_space: with the box, the round and the conditions.
         conditions: names of the searched conditions.
-        round: the value of that parameter.
+        round: the number of the box.
         rng: draws.
 
     Raises:
@@ -34,27 +30,6 @@ def random_point(
     present = search_space.parameters
     u = {name: float(rng.uniform()) for name in box_names(present)}
     return {**u, ROUND: round, **{name: _draw(present[name], rng) for name in conditions}}
-
-
-def coordinates(space: SurrogateSpace, terms: Terms) -> dict[str, float] | None:
-    """Where in the box a coefficient row lies.
-
-    Args:
-        space: the box.
-        terms: the row.
-
-    Returns:
-        `u0` to `u{K-2}`, or None where no point of the box has that row.
-    """
-    known = set(space.bank.seeds)
-    if space.fresh > 0 or any(seed not in known for seed, _ in terms):
-        return None
-    row = space.bank.rows([terms]).toarray()[0]
-    w = np.linalg.lstsq(space.frame.T, row, rcond=None)[0]
-    if (w < -INSIDE).any() or not (w > INSIDE).any() or np.abs(w @ space.frame - row).max() > INSIDE:
-        return None
-    u = space.chart.coordinates(np.clip(w, 0, None)[None])[0]
-    return dict(zip(coordinate_names(space.axes), u.tolist(), strict=True))
 
 
 def _draw(parameter: Parameter, rng: np.random.Generator) -> Any:

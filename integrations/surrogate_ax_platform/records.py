@@ -4,10 +4,11 @@ Trials (run metadata): `surrogate:recipe` (written as soon as the point is known
 (number of a proposal of its round), `surrogate:result` (values of every metric, NFE, seconds,
 the step where it was stopped, if it was), `surrogate:passed` (estimates of the metrics by checkpoint),
 `surrogate:reason` (why it failed), `surrogate:order` (place among the ended trials), `preview` (file
-name of its picture).
-Experiment (properties): `surrogate:experiment` (what it was begun with), `surrogate:spaces` (the frame of each round),
-`surrogate:round` (the round in play), `surrogate:gram` (inner products of stored seeds with the seeds of the frames),
-`surrogate:chosen` (whether the user chose the generation strategy), `surrogate:seeds` (folder of stored seeds).
+name of its picture). What our nodes propose has recipe, round and exact number in the metadata of its generator run.
+Experiment (properties): `surrogate:experiment` (what it was begun with), `surrogate:search` (what proposing needs
+beside that: prior, seed, space), `surrogate:spaces` (the frame of each box, with its round), `surrogate:round` (the box
+in play), `surrogate:gram` (inner products of stored seeds with the seeds of the frames), `surrogate:chosen` (whether
+the user chose the generation strategy), `surrogate:seeds` (folder of stored seeds).
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ax.api.client import Client
 from ax.core.experiment import Experiment
 from ax.core.trial import Trial
@@ -27,9 +27,6 @@ from torch import Tensor
 from surrogate_ax.errors import MismatchError
 from surrogate_ax.execution.records import EndedTrial, HistoryBuilder, SearchRecord, SearchStatus, result_record
 from surrogate_ax.generation.recipe import Recipe
-from surrogate_ax.latents.bank import Bank
-from surrogate_ax.latents.seeds import Draw, Seed, Stored, Terms, seed_from_json, seed_to_json
-from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.media.previews import save_preview
 from surrogate_ax.policies.history import History
 from surrogate_ax.scoring.evaluator import Evaluations
@@ -38,6 +35,7 @@ from surrogate_ax_platform.search_space import ROUND
 from surrogate_ax_platform.seeds import Seeds, client_seeds
 
 RECIPE, TRIAL_ROUND, PROPOSAL = "surrogate:recipe", "surrogate:round", "surrogate:exact"
+SEARCH = "surrogate:search"
 RESULT, REASON, ORDER = "surrogate:result", "surrogate:reason", "surrogate:order"
 PASSED, PREVIEW = "surrogate:passed", "preview"
 EXPERIMENT, SPACES, CURRENT = "surrogate:experiment", "surrogate:spaces", "surrogate:round"
@@ -72,8 +70,8 @@ def trial_of(experiment: Experiment, index: int) -> Trial:
 
 
 def ended_trials(experiment: Experiment) -> list[Trial]:
-    """Ended trials in the order in which they ended, without those that were broken off before they had a result."""
-    ended = [trial for trial in trials(experiment) if trial.status in ENDED]
+    """Ended trials of the search in the order in which they ended, without those that were broken off."""
+    ended = [trial for trial in trials(experiment) if trial.status in ENDED and RECIPE in trial.run_metadata]
     return sorted(ended, key=lambda trial: (trial.run_metadata.get(ORDER, math.inf), trial.index))
 
 
@@ -83,23 +81,28 @@ def read_recipe(trial: Trial) -> Recipe:
     Raises:
         MismatchError: the trial has none, so something else made it.
     """
-    check_recipe(trial)
+    if RECIPE not in trial.run_metadata:
+        raise MismatchError(f"client: trial {trial.index} has no recipe, so the search knows nothing of it.")
     return Recipe.from_json(trial.run_metadata[RECIPE])
 
 
-def check_recipe(trial: Trial) -> None:
-    """Refuse a trial that something else has made."""
-    if RECIPE not in trial.run_metadata:
-        raise MismatchError(
-            f"client: trial {trial.index} has no recipe, so something else made it. Use an experiment of its own."
-        )
+def noted(trial: Trial, key: str) -> Any:
+    """What a trial, or the generator run that proposed it, has under a key; None where it has nothing."""
+    found = trial.run_metadata.get(key)
+    run = trial.generator_run if found is None else None
+    return found if run is None else (run.gen_metadata or {}).get(key)
 
 
-def round_of(trial: Trial) -> int:
-    """The round of a trial, whether or not its point lies in the round's box."""
-    recorded = trial.run_metadata.get(TRIAL_ROUND)
-    value = int(parameters_of(trial)[ROUND]) if recorded is None else int(recorded)
-    return value if value >= 0 else -1 - value
+def round_of(trial: Trial) -> int | None:
+    """The round of a trial, None where it lies in no box that the search has opened."""
+    recorded, params = noted(trial, TRIAL_ROUND), parameters_of(trial)
+    if recorded is not None or ROUND not in params:
+        return None if recorded is None else int(recorded)
+    number = int(params[ROUND])
+    box = trial.experiment._properties.get(SPACES, {}).get(str(number))
+    if box is None:
+        return -1 - number if number < 0 else None
+    return int(box.get("round", number))
 
 
 def parameters_of(trial: Trial) -> dict[str, Any]:
@@ -111,13 +114,16 @@ def read_trial(trial: Trial, objective: Objective) -> EndedTrial:
     """An ended trial.
 
     Raises:
-        MismatchError: the trial has no recipe, so something else made it.
+        MismatchError: the trial has no recipe.
     """
     kept, estimates = trial.run_metadata, dict[int, float]()
     if len(objective.optimised) == 1:
         name = objective.optimised[0].name
         estimates = {int(step): known[name] for step, known in kept.get(PASSED, {}).items() if name in known}
-    return EndedTrial(trial.index, read_recipe(trial), round_of(trial), kept.get(RESULT, {}), estimates)
+    number = round_of(trial)
+    return EndedTrial(
+        trial.index, read_recipe(trial), -1 if number is None else number, kept.get(RESULT, {}), estimates
+    )
 
 
 class ExperimentReader:
@@ -133,13 +139,18 @@ class ExperimentReader:
         self._builder = HistoryBuilder(objective, seeds)
         self._read: set[int] = set()
 
-    def read(self, experiment: Experiment) -> History:
-        """The history of all that has ended; running trials are the caller's, or will be reclaimed."""
+    def read(self, experiment: Experiment, *, running: Sequence[int] = ()) -> History:
+        """The history of all that has ended.
+
+        Args:
+            experiment: of ours.
+            running: rounds of the running trials; the caller's own, or those to be reclaimed, are left out.
+        """
         fresh = [trial for trial in ended_trials(experiment) if trial.index not in self._read]
         rows = [(trial.run_metadata.get(ORDER, math.inf), read_trial(trial, self._objective)) for trial in fresh]
         self._builder.extend(rows)
         self._read.update(trial.index for trial in fresh)
-        return self._builder.build()
+        return self._builder.build(running)
 
     @property
     def ended(self) -> Sequence[EndedTrial]:
@@ -212,35 +223,3 @@ def end_of(trial: Trial, end: int | None) -> int | None:
     """
     passed = [int(step) + 1 for step in trial.run_metadata.get(PASSED, {})]
     return max([*passed, end or 0]) or None
-
-
-def space_to_json(space: SurrogateSpace) -> dict[str, Any]:
-    """A round's frame as terms, with what says which space it is; latents are not needed to place points."""
-    rows = [[[*seed_to_json(seed), c] for seed, c in terms] for terms in space.bank.terms(space.frame)]
-    return {"fingerprint": space.fingerprint, "chart": space.chart.name, "fresh": space.fresh, "frame": rows}
-
-
-def frame_terms(record: Mapping[str, Any]) -> list[Terms]:
-    """The axes of a recorded space."""
-    return [tuple((seed_from_json(term[:-1]), float(term[-1])) for term in row) for row in record["frame"]]
-
-
-def seed_name(seed: Seed) -> str:
-    """A seed in one word, as a key."""
-    return f"{seed.entropy}/{seed.index}" if isinstance(seed, Draw) else seed.sha256
-
-
-def measure_gram(gram: dict[str, dict[str, float]], bank: Bank) -> None:
-    """Note the inner products of a bank's stored seeds with all its seeds: no client can measure them later.
-
-    Args:
-        gram: what is known, by seed; added to.
-        bank: with tensors.
-    """
-    stored = [m for m, seed in enumerate(bank.seeds) if isinstance(seed, Stored)]
-    if not stored:
-        return
-    names, measured = [seed_name(seed) for seed in bank.seeds], bank.gram(np.eye(len(bank.seeds)))
-    for m in stored:
-        for n, name in enumerate(names):
-            gram.setdefault(names[m], {})[name] = gram.setdefault(name, {})[names[m]] = round(float(measured[m, n]), 9)

@@ -1,7 +1,4 @@
-"""Generator specs that pin the parameter `round` to the round in play, which the experiment records.
-
-Ax's own drive (`client.run_trials`) then searches one box too.
-"""
+"""Generator specs that pin the parameter `round` to the box of the round in play, which the experiment records."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ from ax.core.observation import ObservationFeatures
 from ax.generation_strategy.generator_spec import GeneratorSpec
 from ax.storage.json_store.decoder import generator_spec_from_json
 
+from surrogate_ax.errors import ArgumentError
 from surrogate_ax_platform import records
 from surrogate_ax_platform.search_space import ROUND
 
@@ -25,14 +23,24 @@ class RoundSpec(GeneratorSpec):
     """A generator that proposes in the round in play; arguments as Ax's GeneratorSpec."""
 
     def fit(self, experiment: Experiment, data: Data | None = None, **generator_kwargs: Any) -> None:
-        """Fit, and remember which round is in play."""
+        """Fit, and remember which box is in play."""
         self._round = int(experiment._properties.get(records.CURRENT, 0))
         super().fit(experiment=experiment, data=data, **generator_kwargs)
 
     def gen(self, **generator_gen_kwargs: Any) -> GeneratorRun:
-        """Propose, with the round pinned unless the request pins it."""
+        """Propose, with the round pinned.
+
+        Raises:
+            ArgumentError: the request pins another one.
+        """
         asked = generator_gen_kwargs.get("fixed_features")
-        pinned = {ROUND: self._round, **(asked.parameters if asked is not None else {})}
+        given = {} if asked is None else dict(asked.parameters)
+        if given.get(ROUND, self._round) != self._round:
+            raise ArgumentError(
+                f"fixed_parameters: the search is in box {self._round}, got round = {given[ROUND]}. Leave the round "
+                "out; `attach_trial` adds a point of another box."
+            )
+        pinned = {ROUND: self._round, **given}
         return super().gen(**{**generator_gen_kwargs, "fixed_features": ObservationFeatures(parameters=pinned)})
 
     @classmethod

@@ -1,8 +1,8 @@
 """The box and searched conditions as Ax parameters, metrics as Ax's objective and outcome constraints.
 
-Parameters: `u0..u{K-2}` floats in [0, 1]; `round`, an integer that every request pins to its round; then
-the searched conditions. A point outside its round's box (a plain draw, a proposal) has `round` = -1 - its round,
-below the parameter's bounds.
+Parameters: `u0..u{K-2}` floats in [0, 1]; `round`, the number of the box that the point lies in, which the search
+chooses; then the searched conditions. Earlier releases gave plain draws and proposals a `round` below 0, outside the
+design; their snapshots are read.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
 from ax.api.utils.instantiation.from_string import optimization_config_from_string
 from ax.core.optimization_config import OptimizationConfig
 from ax.core.parameter import RangeParameter
+from ax.core.search_space import SearchSpace
 from ax.core.types import ComparisonOp
 
 from surrogate_ax.errors import ArgumentError, MismatchError
@@ -25,7 +26,7 @@ from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform.metric_names import check_metric_names
 
 ROUND = "round"
-LAST_ROUND = 999  # rounds are numbered from 0
+LAST_BOX = 999  # boxes are numbered from 0
 
 Parameter = RangeParameterConfig | ChoiceParameterConfig
 
@@ -58,7 +59,7 @@ def _box(axes: int) -> list[RangeParameterConfig]:
     box = [
         RangeParameterConfig(name=name, bounds=(0.0, 1.0), parameter_type="float") for name in coordinate_names(axes)
     ]
-    return [*box, RangeParameterConfig(name=ROUND, bounds=(0, LAST_ROUND), parameter_type="int")]
+    return [*box, RangeParameterConfig(name=ROUND, bounds=(0, LAST_BOX), parameter_type="int")]
 
 
 def _parameter(name: str, condition: Range | Choice) -> Parameter:
@@ -157,11 +158,10 @@ def _describe(config: OptimizationConfig) -> tuple[str, ...]:
     return (", ".join(f"{float(weight):+g} {name}" for name, weight in weights), *constraints)
 
 
-def conditions_of(client: Client) -> list[str]:
-    """Names of the searched conditions of a client's experiment."""
-    names = client._experiment.search_space.parameters
-    box = box_names(names)
-    return [name for name in names if name != ROUND and name not in box]
+def searched_names(space: SearchSpace) -> list[str]:
+    """Names of the searched conditions of a search space of ours."""
+    box = box_names(space.parameters)
+    return [name for name in space.parameters if name != ROUND and name not in box]
 
 
 def box_names(names: Iterable[str]) -> list[str]:

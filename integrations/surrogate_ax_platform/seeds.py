@@ -9,12 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ax.api.client import Client
+from ax.core.experiment import Experiment
 
 from surrogate_ax.latents.seed_store import FolderSeedStore, MemorySeedStore, SeedStore, seed_store
 
 Seeds = SeedStore | Path | str | None  # a store, or a folder
 ADVICE = "pass snapshot=, or seeds=, a folder"
 FOLDER = "surrogate:seeds"  # property of the experiment
+KEPT = "_surrogate_seeds"  # its attribute in memory, never stored
 
 
 def client_seeds(client: Client, seeds: Seeds = None, *, snapshot: Path | str | None = None) -> SeedStore | None:
@@ -29,17 +31,22 @@ def client_seeds(client: Client, seeds: Seeds = None, *, snapshot: Path | str | 
         return seed_store(seeds)
     if snapshot is not None:
         return FolderSeedStore(beside(snapshot))
-    if (folder := client._experiment._properties.get(FOLDER)) is not None:
-        return FolderSeedStore(folder)
-    if client._storage_config is not None:
+    if FOLDER not in client._experiment._properties and client._storage_config is not None:
         return None
-    kept: MemorySeedStore = vars(client).setdefault("_surrogate_seeds", MemorySeedStore())
+    return experiment_seeds(client._experiment)
+
+
+def experiment_seeds(experiment: Experiment) -> SeedStore:
+    """The folder that an experiment remembers, or its own memory."""
+    if (folder := experiment._properties.get(FOLDER)) is not None:
+        return FolderSeedStore(folder)
+    kept: MemorySeedStore = vars(experiment).setdefault(KEPT, MemorySeedStore())
     return kept
 
 
 def save_seeds(client: Client, snapshot: Path | str) -> None:
     """Put the seeds that a client keeps in memory beside its snapshot, which would forget them."""
-    kept: MemorySeedStore | None = vars(client).get("_surrogate_seeds")
+    kept: MemorySeedStore | None = vars(client._experiment).get(KEPT)
     if kept is not None and len(kept):
         FolderSeedStore(beside(snapshot)).add(kept)
 

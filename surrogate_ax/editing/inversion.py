@@ -41,6 +41,8 @@ from surrogate_ax.latents.priors import Latents, check_latents
 Method = Literal["anderson", "fixed-point", "uni-inv", "euler"]
 DEPTH = 5  # m of the acceleration
 RESERVE = 4  # evaluations that a budget keeps for each step that is still to come
+PATIENCE = 30  # iterates without gaining GAINED after which a step is left, as where half precision ends
+GAINED = 0.98
 NUDGE = 1e-2  # size of the change by which a step's gain is measured, relative to the row
 FORGETS = 1e-3  # difference between a row that stopped and one that entered anew, above which a step has a memory
 
@@ -156,6 +158,7 @@ class _Search:
         best, error = q.clone(), torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
         spent, size = np.zeros(len(x)), rms(x).double().clamp(min=1e-12)
         active, memory = torch.arange(len(x), device=x.device), Memory.empty(q)
+        mark, since = error.clone(), torch.zeros(len(x), device=x.device)
         gain: Tensor | float = 1.0
         for k in range(times or self.iterations):
             at = active.tolist()
@@ -174,10 +177,13 @@ class _Search:
             better = now < error[active]
             best[active[better]] = memory.q[-1][better]
             error[active] = torch.minimum(error[active], now)
+            gained = now < GAINED * mark[active]
+            mark[active] = torch.where(gained, now, mark[active])
+            since[active] = torch.where(gained, 0.0, since[active] + 1)
             used = nfe[at] + spent[at]
             afford = torch.from_numpy(used + unit * (1 + RESERVE * (s - start)) <= self.budget).to(x.device)
             open_ = error[active] > self.tolerance * size[active]
-            keep = open_ & afford
+            keep = open_ & afford & (since[active] < PATIENCE)
             ahead = open_ & ~afford & better  # still on its way: where it goes next is nearer than what was evaluated
             best[active[ahead]] = q[ahead]
             if not keep.any():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from surrogate_ax.checks import whole
 from surrogate_ax.errors import ArgumentError, MismatchError
-from surrogate_ax.policies.plan import Plan
+from surrogate_ax.policies.plan import Kind, Plan
 
 
 def read_plan(record: Any, study: str) -> Plan:
@@ -21,10 +21,10 @@ def read_plan(record: Any, study: str) -> Plan:
     """
     try:
         plan = Plan.from_json(record)
-        counts = (plan.draws, plan.axes, plan.size, plan.sampled, plan.anneal_over, plan.checkpoint, plan.steps)
-        for count in counts:
+        counts = [plan.draws, plan.axes, plan.size, plan.sampled, plan.checkpoint, plan.steps]
+        for count in counts if plan.anneal_over is None else [*counts, plan.anneal_over]:
             whole(count, "a count of it", least=0)
-        if plan.kind not in ("sphere", "o3") or plan.axes < 2 or not 0 < plan.keep_fraction <= 1:
+        if plan.kind not in get_args(Kind) or plan.axes < 2 or not 0 < plan.keep_fraction <= 1:
             raise ArgumentError(f"kind {plan.kind!r}, axes {plan.axes}, keep_fraction {plan.keep_fraction}")
     except (TypeError, AttributeError, ArgumentError) as error:
         raise MismatchError(f"{study}: its recorded plan cannot be read ({error}); it was altered.") from error

@@ -12,29 +12,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy  # loads its submodules when they are first used
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from surrogate_ax.arrays import Array
-from surrogate_ax.checks import number, text
 from surrogate_ax.errors import ArgumentError, MismatchError, SeedError, ShapeError
 from surrogate_ax.latents.bank import Bank, row_terms
 from surrogate_ax.latents.charts import Chart, KnotheRosenblatt, chart_named, check_box
 from surrogate_ax.latents.priors import Latents, Prior, check_latents
 from surrogate_ax.latents.seed_checks import check_seeds, repair_seeds
 from surrogate_ax.latents.seeds import Draw, Seed, Stored, Terms, draw_entropy, seed_from_json, seed_to_json
-
-VERSION = 2  # of saved spaces: in 1 every latent had a draw's radius, which differs where stored seeds take part
+from surrogate_ax.latents.space_files import VERSION, read_space_files, write_beside
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +222,7 @@ class SurrogateSpace:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"seed/{sha256}": row for sha256, row in self.bank.tensors.items()}
-        _replace(
+        write_beside(
             folder / "space.safetensors",
             lambda path: save_file({**tensors, "frame": torch.from_numpy(self.frame)}, path),
         )
@@ -239,7 +234,7 @@ class SurrogateSpace:
             "fresh": self.fresh,
             "fingerprint": self.fingerprint,
         }
-        _replace(folder / "space.json", lambda path: path.write_text(json.dumps(described, indent=1)))
+        write_beside(folder / "space.json", lambda path: path.write_text(json.dumps(described, indent=1)))
 
     @classmethod
     def load(cls, folder: Path | str, prior: Prior, *, device: torch.device | str = "cpu") -> SurrogateSpace:
@@ -256,7 +251,7 @@ class SurrogateSpace:
             MismatchError: another prior, or files that do not belong together.
         """
         folder = Path(folder)
-        described, tensors, frame = _read(folder)
+        described, tensors, frame = read_space_files(folder)
         if described["prior"] != prior.fingerprint:
             raise MismatchError(
                 f"prior: the space was made under {described['prior']}, the one given is {prior.fingerprint}."
@@ -277,45 +272,3 @@ def coordinate_names(axes: int) -> list[str]:
 def is_coordinate(name: str) -> bool:
     """Whether a parameter's name is that of a surrogate coordinate."""
     return name[:1] == "u" and name[1:].isdigit()
-
-
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Array]:
-    """The files and the frame of a space, complete and of this version."""
-    try:
-        described = json.loads((folder / "space.json").read_text())
-        tensors = load_file(folder / "space.safetensors")
-    except (OSError, ValueError, RecursionError, SafetensorError) as error:
-        raise ArgumentError(f"folder: no readable space in {folder} ({error}). Expected what `save` wrote.") from error
-    version = described.get("version") if isinstance(described, dict) else None
-    if version not in (1, VERSION):
-        raise ArgumentError(f"folder: space.json has version {version}, this release reads 1 and {VERSION}.")
-    wanted = {"prior", "seeds", "chart", "fresh", "fingerprint", "frame"}
-    missing = sorted(wanted - described.keys() - tensors.keys())
-    if missing:
-        raise ArgumentError(f"folder: the space in {folder} lacks {missing}. Expected what `save` wrote.")
-    if version == 1 and any(name.startswith("seed/") for name in tensors):
-        raise ArgumentError(
-            f"folder: the space in {folder} has version 1 and stored seeds, which were brought to a draw's radius then "
-            "and keep their own now: its latents would be others. Make it anew from the same latents "
-            "(`SurrogateSpace.from_latents`), or read it with the release that saved it."
-        )
-    for name in ("prior", "chart", "fingerprint"):
-        text(described[name], f"folder: {name}")
-    number(described["fresh"], "folder: fresh")
-    if not isinstance(described["seeds"], list):
-        raise ArgumentError(f"folder: expected a list of seeds in {folder}.")
-    chart_named(described["chart"])  # refuses one that is not known
-    return described, tensors, _frame(tensors["frame"], folder)
-
-
-def _frame(frame: Tensor, folder: Path) -> Array:
-    if not frame.is_floating_point() or not (torch.isfinite(frame).all() and (frame.abs() < 1e6).all()):
-        raise ArgumentError(f"folder: the frame in {folder} is not of rows of unit norm; it was altered.")
-    return np.asarray(frame.double().numpy())
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place and move it there, so that a crash leaves the old one."""
-    new = path.with_name(path.name + ".new")
-    write(new)
-    os.replace(new, path)

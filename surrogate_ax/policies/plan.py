@@ -25,6 +25,7 @@ from surrogate_ax.policies.spherical_bo import spherical_bo
 AXES = 8  # K, for budgets that allow it
 DRAWS = 16  # plain draws at first, at most
 CHECKPOINT, KEPT = 0.375, 0.25  # share of the steps before the checkpoint, and of a round that goes on behind it
+Kind = Literal["sphere", "boxes", "o3"]
 FEWEST = 4  # steps with which a trajectory can be stopped
 RECORDED = {"keep_fraction": "kept", "anneal_over": "narrow"}  # keys of a record that have other names here
 FRESH = (0.2, 0.6)  # range of the share of fresh noise, which falls through it over the budget
@@ -48,7 +49,7 @@ class Plan:
         steps: T, of a whole trajectory.
     """
 
-    kind: Literal["sphere", "boxes", "o3"]
+    kind: Kind
     draws: int
     axes: int
     size: int

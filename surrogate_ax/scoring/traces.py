@@ -8,10 +8,8 @@ import sysconfig
 import traceback
 from pathlib import Path
 
-import surrogate_ax
-
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"\n]+)", line (?P<line>\d+)', re.MULTILINE)
-_OURS = str(Path(surrogate_ax.__file__).parent)
+_OURS = str(Path(__file__).parents[1])  # the package
 
 
 def trace_of(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """Two searched call arguments beside latents: the plan against O3, which earlier releases took, and plain draws.
 
-    python conditions.py [--tasks ...] [--repeats 4]    cells that are in conditions.csv are passed over
+    python conditions.py [--tasks ...] [--repeats 0 1]   cells that are in conditions.csv are passed over
     python conditions.py --quick                        one cell again, compared with its row
 
 Prompt and guidance are searched; the avatars take 4 steps here, each of two network evaluations. All methods begin with
@@ -248,7 +248,8 @@ def quick(path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="*", default=list(TASKS))
-    parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--budgets", nargs="*", type=int, default=list(BUDGETS))
+    parser.add_argument("--repeats", nargs="*", type=int, default=list(range(4)))
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
@@ -258,9 +259,9 @@ def main() -> None:
         quick(arguments.results)
         return
     model = Model()
-    for repeat in range(arguments.repeats):
+    for repeat in arguments.repeats:
         done = {(r["method"], r["task"], int(r["budget"]), int(r["repeat"])) for r in read(arguments.results)}
-        every = [(m, where, n, repeat) for where in arguments.tasks for n in BUDGETS for m in METHODS]
+        every = [(m, where, n, repeat) for where in arguments.tasks for n in arguments.budgets for m in METHODS]
         wanted = [each for each in every if each not in done]
         traces = run([(task(where), cell(task(where), m, r, n)) for m, where, n, r in wanted], model) if wanted else []
         append(arguments.results, [rows_of(*each, trace) for each, trace in zip(wanted, traces, strict=True)])

@@ -15,17 +15,24 @@ from embedded import STEPS
 from library import PRIOR, Box, Sampled, Uniform, policy_cell
 from lockstep import Asking
 from objectives import Task
+from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 
 from surrogate_ax import SurrogateSpace, fixed, o3, plan
 from surrogate_ax.policies.basic import o3_seeds
+from surrogate_ax_optuna.sampler import RoundSampler, for_batches
 
-ROUND, BATCH, AXES = 16, 8, 8  # batches where boxes move, and in one box; K of a random one
+ROUND, BATCH, AXES = 16, 8, 8  # trials asked at once where boxes move, and in one box; K of a random one
 
 
 def sampled(make: Callable[[int], BaseSampler]) -> Box:
-    """An Optuna sampler, made anew by seed for every box."""
-    return lambda task, axes, seed: Sampled(task, axes, seed, make)
+    """An Optuna sampler as `surrogate_ax_optuna` runs it, made anew for every box: it knows the box from the first."""
+
+    def box(task: Task, axes: int, seed: int) -> Sampled:
+        known = {f"u{k}": FloatDistribution(0, 1) for k in range(axes - 1)}
+        return Sampled(task, axes, seed, lambda seed: RoundSampler(for_batches(make(seed), BATCH), known, 0))
+
+    return box
 
 
 HOSTS: dict[str, Box] = {

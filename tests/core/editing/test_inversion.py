@@ -111,6 +111,21 @@ def test_a_diffusion_is_inverted_with_the_gain_of_its_steps() -> None:
     assert (found.error / np.sqrt(np.square(x["latents"].numpy()).mean(axis=1))).max() <= 1e-4
 
 
+class Rounded(Flow):
+    """Computes in half precision."""
+
+    def after(self, x: torch.Tensor, state: Any) -> torch.Tensor:
+        return x.to(torch.bfloat16).float()
+
+
+def test_an_item_that_gains_no_more_is_left() -> None:
+    flow = Rounded()
+    _, x = items(flow)
+    found = invert(flow, x, {}, tolerance=1e-9, iterations=10_000)
+    assert found.nfe.max() < 6 * 100
+    assert found.error.max() < 0.02
+
+
 def test_steps_that_remember_are_refused() -> None:
     flow = Remembering()
     _, x = items(flow)

@@ -80,6 +80,27 @@ def test_a_budget_is_spent_as_the_plan_says():
     assert isinstance(whole.executor(None), Pipelined)
 
 
+class Scheduled(EulerFlow):
+    """A flow whose number of steps is a call argument."""
+
+    schedule_arguments = frozenset({"steps"})
+
+
+def test_rows_are_stopped_early_unless_the_steps_are_searched(caplog):
+    session = _session(Scheduled(), budget=24, conditions={"scale": Range(1, 3)})
+    session.begin(None, study="study 'a'")
+    assert isinstance(session.executor(None), EarlyStopping)
+    assert not caplog.messages
+    searched = {"scale": Range(1, 3), "steps": Range(4, 8)}
+    whole = _session(Scheduled(), budget=24, conditions=searched)
+    whole.begin(None, study="study 'a'")
+    assert whole.total_trials == 24
+    assert isinstance(whole.executor(None), Synchronous)
+    assert caplog.messages == ["budget: no trial is stopped early, because steps is searched and changes the steps."]
+    with pytest.raises(ArgumentError, match="checkpoints: steps is searched and changes the steps"):
+        _session(Scheduled(), total_trials=24, checkpoints=(3,), conditions=searched)
+
+
 def test_executors_follow_from_the_arguments():
     session = _session(EulerFlow(), total_trials=8)
     session.begin(None, study="study 'a'")

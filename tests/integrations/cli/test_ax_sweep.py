@@ -74,6 +74,11 @@ def test_a_dry_run_writes_nothing(sweep: Sweep) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"metrics": '{"a b<c": maximize}'}, "s.yaml:4: metrics: objective: Ax cannot read the metric names ['a b<c']"),
+        ({"metrics": "{max: maximize}"}, "metrics: objective: Ax cannot read the metric names ['max']"),
+        ({"metrics": "{round: maximize, m: track}"}, "Ax cannot read the metric names ['round']"),
+        ({"metrics": "{m: maximize, None: track}"}, "Ax cannot read the metric names ['None']"),
+        ({"metrics": "{lambda: maximize}"}, "Ax cannot read the metric names ['lambda']"),
         ({"sampler": "tpe"}, "sampler: with backend ax, expected one of coefficients, ax, got 'tpe'"),
         ({"sampler": "{name: ax, model: x}"}, "ax takes no argument 'model' here. It takes initial, seed"),
         ({"checkpoints": "[2]"}, "checkpoints: needs `backend: optuna`, or `checkpoints: auto`"),

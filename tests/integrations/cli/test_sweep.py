@@ -76,7 +76,7 @@ def test_the_text_says_what_to_do_next(sweep: Sweep) -> None:
     assert answer.stdout.startswith("study 's': 12 trials, 12 scored, 12 NFE\n  trial ")
     assert "surrogate-ax best s.yaml" in answer.stdout
     assert "surrogate-ax dashboard s.yaml" in answer.stdout
-    assert "study 's' in s.db: new" in answer.stderr
+    assert "study 's' in s.db: new; the planned search proposes" in answer.stderr
 
 
 def test_conditions_and_several_metrics(sweep: Sweep) -> None:
@@ -173,8 +173,8 @@ def test_a_dry_run_shows_what_is_searched(sweep: Sweep) -> None:
         budget="8",
     )
     assert answer.exit_code == 0, answer.output
-    assert "4 plain draws" in answer.stdout
-    assert "4 points of boxes" in answer.stdout
+    assert "2 plain draws" in answer.stdout
+    assert "6 points of boxes" in answer.stdout
     assert "light: 0.5 to 1.0 in steps of 0.25" in answer.stdout
     assert "sampler     gp: the sampler proposes, in boxes that move" in answer.stdout
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,43 @@ def edit(name: str, **entries: Any) -> Callable[[Path], None]:
 def pickles_only(folder: Path) -> None:
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
+
+
+def nested(**entries: Any) -> Callable[[Path], None]:
+    """A component that is a pipeline of its own, with such entries."""
+
+    def change(folder: Path) -> None:
+        shutil.copytree(folder, folder / "prior")
+        edit("prior/model_index.json", **entries)(folder)
+
+    return change
+
+
+def cut(name: str, size: int) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        data = (folder / name).read_bytes()
+        (folder / name).write_bytes(data[:size])
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        cut("unet/diffusion_pytorch_model.safetensors", 2000),
+        cut("vae/diffusion_pytorch_model.safetensors", 4),
+        cut("text_encoder/model.safetensors", 0),
+        edit("unet/config.json", block_out_channels="x"),
+        edit("unet/config.json", block_out_channels=[7]),
+        edit("scheduler/scheduler_config.json", num_train_timesteps="x"),
+        edit("model_index.json", unet=["diffusers", "NoSuchModel"]),
+        lambda folder: shutil.rmtree(folder / "scheduler"),
+    ],
+)
+def test_a_broken_folder_is_named(folder: Path, spoil: Callable[[Path], Any]) -> None:
+    spoil(folder)
+    with pytest.raises(ArgumentError, match=r"folder: .*model.* cannot be loaded as StableDiffusionPipeline \("):
+        load_pipeline(folder)
 
 
 def test_a_folder_of_safetensors_is_loaded_for_evaluation(folder: Path) -> None:
@@ -89,6 +127,14 @@ def test_pickles_beside_safetensors_are_not_read(folder: Path) -> None:
         (edit("model_index.json", trust_remote_code=True), r"custom code \(trust_remote_code\)"),
         (edit("text_encoder/config.json", auto_map={"AutoModel": "x--y.Z"}), r"text_encoder/config\.json .*auto_map"),
         (edit("tokenizer/tokenizer_config.json", auto_map={"AutoTokenizer": ["x--y.Z", None]}), "auto_map"),
+        (nested(_class_name="Mine"), r"prior asks for the custom pipeline 'Mine'"),
+        (nested(vae=["my_net", "Net"]), "'vae' comes from 'my_net'"),
+        (nested(custom_pipeline="someone/pipeline"), r"custom code \(custom_pipeline\)"),
+        (lambda f: (nested()(f), pickles_only(f / "prior")), "prior/unet has only diffusion_pytorch_model.bin"),
+        (edit("model_index.json", **{"../vae": ["diffusers", "AutoencoderKL"]}), r"names a component '\.\./vae'"),
+        (edit("model_index.json", vae=["diffusers", "AutoencoderKL", "x"]), r"expected 'vae' as \[library, class\]"),
+        (lambda f: (f / "model_index.json").write_text('{"a":' * 10**5), "not readable JSON"),
+        (lambda f: (f / "vae" / "config.json").write_bytes(b"\xff\xfe{"), "not readable JSON"),
     ],
 )
 def test_a_bad_folder_is_refused(folder: Path, spoil: Callable[[Path], Any], message: str) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from surrogate_ax import Steppable
 from surrogate_ax.errors import ArgumentError, UnsupportedError
+from surrogate_ax.generation.protocols import Scheduled
 from surrogate_ax_diffusers import PipelineGenerator, avatar_generator, pipeline_generator
 from tests.contracts.generator_contract import Case, draw
 from tests.contracts.steppable_contract import SteppableContract
@@ -70,8 +71,10 @@ def test_others_say_why_they_cannot(make: Callable[[], Any], reason: str) -> Non
 
 def test_conditions_that_change_the_schedule_are_refused() -> None:
     made = avatar_generator("red hat", steps=4)
-    with pytest.raises(ArgumentError, match=r"\['num_inference_steps'\] change the schedule"):
-        made.start(draw(made, 1), [{"num_inference_steps": 3}])
+    assert isinstance(made, Scheduled)
+    for name in made.schedule_arguments:
+        with pytest.raises(ArgumentError, match=rf"\['{name}'\] change the schedule"):
+            made.start(draw(made, 1), [{name: 3}])
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler"])

@@ -65,3 +65,13 @@ def test_a_loop_by_hand_stops_what_is_hopeless():
         study.trials[i].intermediate_values[3] for i in stopped
     ]
     assert attributes(study.trials[-1])[ROUND_ATTR] > 0
+
+
+def test_an_estimate_at_step_0_counts():
+    flow = EulerFlow(8, 48)
+    study = create_study(Objective(Metric("bright"), score=lambda x, _: x[:, 0].double().numpy()))
+    trial = study.ask()
+    suggest_latents(trial, flow.prior)
+    trial.report(1.5, 0)
+    study.tell(trial, state=TrialState.PRUNED)
+    assert read_record(study).history.estimates["bright"].tolist() == [1.5]

@@ -66,7 +66,7 @@ class AxCase:
     def configured(self, storage: StorageConfig | None = None) -> Client:
         """A new client."""
         client = Client(random_seed=0, storage_config=storage)
-        strategy = generation_strategy(initial=MANY, seed=0)
+        strategy = generation_strategy(initial=MANY)
         options: dict[str, Any] = {"seeds": K, "conditions": self._conditions, "model": strategy, "name": self._name}
         configure_experiment(client, GENERATOR, self._objective, **options)
         return client

@@ -12,8 +12,8 @@ from ax.orchestration.orchestrator import OrchestratorInternalError
 from ax.utils.testing.mock import mock_botorch_optimize_context_manager
 
 from surrogate_ax import Gaussian, Metric, Objective, SurrogateSpace, draws
-from surrogate_ax.errors import ArgumentError, MismatchError
-from surrogate_ax_platform import configure_runner, load_client, optimize, records
+from surrogate_ax.errors import MismatchError, UnsupportedError
+from surrogate_ax_platform import configure_runner, load_client, optimize, records, trial_function
 from tests.integrations.platform.values import values_of
 
 D, K = 32, 4
@@ -29,22 +29,20 @@ def _run(client: Any, n: int, parallelism: int = 4) -> None:
     client.run_trials(n, parallelism=parallelism, initial_seconds_between_polls=0)
 
 
-def test_a_real_optimisation_in_full_batches_over_the_best_draws(make_client, make_generator, objective, tmp_path):
-    client, generator = make_client(model="coefficients"), make_generator()
-    optimize(client, generator, objective, total_trials=8, batch_size=4, rng=0, policy=draws(Gaussian((D,)), 8, axes=K))
-    configure_runner(client, generator, objective, rng=0, snapshot=tmp_path / "client.json")
-    _run(client, 8)
-    assert generator.sizes == [4] * 4
+def test_the_planned_search_in_full_batches(make_client, make_generator, objective, tmp_path):
+    clients = [make_client(model=None, total_trials=12) for _ in range(2)]
+    client, generator = clients[0], make_generator()
+    configure_runner(client, generator, objective, snapshot=tmp_path / "client.json")
+    _run(client, 12)
+    optimize(clients[1], make_generator(), objective, total_trials=12, batch_size=4)
+    one, two = ([records.read_recipe(trial) for trial in records.trials(c._experiment)] for c in clients)
+    assert one == two
+    assert generator.sizes == [4] * 3
     trials = records.trials(client._experiment)
-    assert [trial.status for trial in trials] == [TrialStatus.COMPLETED] * 16
-    assert [records.round_of(trial) for trial in trials] == [0] * 8 + [1] * 8
-    assert [records.read_recipe(trial).batch for trial in trials] == [4] * 16
-    assert [trial.run_metadata[records.ORDER] for trial in trials] == list(range(16))
-    values = [values_of(trial, ["first"])[0] for trial in trials]
-    history = client._experiment.lookup_data().df.set_index("trial_index")["mean"]
-    assert [history[i] for i in range(16)] == values
-    assert np.mean(values[8:]) > np.mean(values[:8])
-    assert trials[-1].generator_run._generation_node_name == "model"
+    assert [trial.generator_run._generation_node_name for trial in trials] == ["draws"] * 4 + ["plan"] * 8
+    assert [trial.run_metadata[records.ORDER] for trial in trials] == list(range(12))
+    told = client._experiment.lookup_data().df.set_index("trial_index")["mean"]
+    assert [told[i] for i in range(12)] == [values_of(trial, ["first"])[0] for trial in trials]
 
 
 def test_a_loaded_client_needs_its_generator_and_goes_on(make_client, make_generator, objective, space, tmp_path):
@@ -124,24 +122,16 @@ def test_what_is_no_single_trials_fault_ends_the_run(make_client, make_generator
     assert client._experiment.lookup_data().df.empty
 
 
-def test_a_box_is_asked_for(make_client, make_generator, objective, space):
-    client, prior = make_client(), make_generator().prior
-    with pytest.raises(ArgumentError, match="at least K = 4 trials of round 0"):
-        configure_runner(client, make_generator(), objective, rng=0)
-    with pytest.raises(ArgumentError, match="leaves nothing for Ax"):
-        configure_runner(client, make_generator(), objective, rng=0, policy=draws(prior, 8, axes=K))
-    with pytest.raises(ArgumentError, match="at most one"):
-        configure_runner(client, make_generator(), objective, rng=0, space=space, policy=draws(prior, 8, axes=K))
-    assert client._experiment.runner is None
-    assert records.EXPERIMENT not in client._experiment._properties
-
-
-def test_a_model_of_one_round_needs_trials_of_it(make_client, make_generator, objective):
-    client = make_client(model="ax")
+def test_a_policy_of_ones_own_is_for_optimize(make_client, make_generator, objective):
+    client = make_client(model=None)
     drawn = draws(Gaussian((D,)), 4, axes=K)
     optimize(client, make_generator(), objective, total_trials=4, rng=0, policy=drawn)
-    with pytest.raises(ArgumentError, match="round 1 has 0 of the 3 trials that it needs"):
-        configure_runner(client, make_generator(), objective, rng=0)
+    for begin in (configure_runner, trial_function):
+        with pytest.raises(UnsupportedError, match="policy of your own"):
+            begin(client, make_generator(), objective)
+    with pytest.raises(UnsupportedError, match="policy of your own"):
+        client.get_next_trials(1)
+    assert client._experiment.runner is None
 
 
 def test_another_generator_is_refused(make_client, make_generator, objective, space):

@@ -10,12 +10,13 @@ from ax.core.trial_status import TrialStatus
 from PIL import Image
 
 from surrogate_ax import Choice, Evaluator, Metric, Objective, Range, Recipe, SurrogateSpace
-from surrogate_ax.errors import ArgumentError, MismatchError
+from surrogate_ax.errors import MismatchError
 from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import Draw
+from surrogate_ax.latents.typicality import recorded_prior
 from surrogate_ax.policies.history import Round, as_proposals
-from surrogate_ax_platform import AxHost, records
+from surrogate_ax_platform import AxHost, boxes, records
 
 K = 4
 
@@ -80,16 +81,25 @@ def test_exact_rows_come_first_and_once_and_keep_their_place_in_the_box(make_hos
         assert params["round"] == 0
 
 
-def test_rows_and_draws_outside_the_box_stand_outside_the_search_space(make_host, make_generator, space):
+def test_every_trial_lies_in_the_design_and_is_remade_from_its_box(make_host, make_generator, space):
     host = make_host()
-    far = SurrogateSpace(Bank(space.bank.prior, [*space.bank.seeds, Draw(9, 9)]), np.eye(K, K + 1))
-    (row,) = host.ask(1, _round(far, number=3, rows=np.eye(1, K + 1, K)))
-    assert row.terms == ((Draw(9, 9), 1.0),)
-    plain = SurrogateSpace(space.bank, space.frame, fresh=1.0)
-    (draw,) = host.ask(1, _round(plain, number=5))
+    bank = Bank(space.bank.prior, [*space.bank.seeds, Draw(9, 9), Draw(9, 8)])
+    far = SurrogateSpace(bank, np.eye(K, K + 2))
+    rows = np.vstack([np.eye(1, K + 2, 1), np.eye(2, K + 2, K)])
+    exact = host.ask(3, _round(far, number=3, rows=rows))
+    assert [candidate.terms for candidate in exact[1:]] == [((Draw(9, 9), 1.0),), ((Draw(9, 8), 1.0),)]
+    (draw,) = host.ask(1, _round(SurrogateSpace(space.bank, space.frame, fresh=1.0), number=5))
     assert len(draw.terms) == 1
-    assert [trial.arm.parameters["round"] for trial in _trials(host)] == [-4, -6]
-    assert [candidate.round for candidate in (row, draw)] == [3, 5]
+    params = [trial.arm.parameters for trial in _trials(host)]
+    assert [row["round"] for row in params] == [3, 4, 4, 5]  # the axis in the round's own box, the others in a further
+    assert [candidate.round for candidate in (*exact, draw)] == [3, 3, 3, 5]
+    experiment = host.client._experiment
+    assert all(experiment.search_space.check_membership(row) for row in params)
+    draws = [Draw(0, 0)] * 3 + [draw.terms[0][0]]
+    for row, own, candidate in zip(params, draws, (*exact, draw), strict=True):
+        terms, number = boxes.terms_at(experiment, row, own, recorded_prior(space.bank.prior))
+        assert terms == candidate.terms
+        assert number == candidate.round
 
 
 def test_told_stands_in_the_order_of_ending(make_host, make_generator, objective, space):
@@ -165,12 +175,20 @@ def test_a_trial_that_somebody_attached_is_run(make_host, space):
     assert candidate.terms == space.terms(np.array([[0.25, 0.5, 0.75]]))[0]
 
 
-def test_an_arm_outside_the_box_is_refused(make_host, space):
+def test_arms_that_lie_in_no_box_are_passed_over_with_a_word(make_host, space, caplog):
     host = make_host()
     with pytest.warns(RuntimeWarning, match="out-of-design"):
         host.client.attach_trial({"u0": 2.0, "u1": 0.5, "u2": 0.75, "round": 0})
-    with pytest.raises(ArgumentError, match=r"trial 0 lies outside the box.*u\[0, 0\] = 2"):
-        host.ask(1, _round(space))
+    host.client.attach_trial({"u0": 0.5, "u1": 0.5, "u2": 0.75, "round": 7})
+    for _ in range(2):
+        (candidate,) = host.ask(1, _round(space))
+        assert candidate.ticket.index > 1
+    words = [record.getMessage() for record in caplog.records if record.name.endswith("adoption")]
+    assert len(words) == 2
+    assert "without trial 0" in words[0]
+    assert "u[0, 0] = 2" in words[0]
+    assert "without trial 1" in words[1]
+    assert "got 7" in words[1]
 
 
 def test_another_space_or_number_of_axes_is_refused(make_host, space):
@@ -182,12 +200,24 @@ def test_another_space_or_number_of_axes_is_refused(make_host, space):
     host.ask(1, _round(other, number=1))
     with pytest.raises(MismatchError, match=r"K = 4 axes.*got K = 3"):
         host.ask(1, _round(SurrogateSpace.sample(space.bank.prior, seeds=3, rng=1), number=2))
-    with pytest.raises(ArgumentError, match="expected rounds from 0 to 999"):
-        host.ask(1, _round(space, number=1000))
+    (far,) = host.ask(1, _round(space, number=1000))
+    assert (far.round, far.ticket.params["round"]) == (1000, 2)  # rounds have no end, and boxes 1000 of them
 
 
-def test_a_told_trial_without_a_recipe_is_refused(make_host, make_client):
+def test_what_somebody_told_is_taken_in_where_its_latent_is_known(make_host, make_client, space, caplog):
     client = make_client()
-    client.complete_trial(client.attach_trial({"u0": 0.2, "u1": 0.5, "u2": 0.5, "round": 0}), {"first": 1.0})
-    with pytest.raises(MismatchError, match="trial 0 has no recipe"):
-        make_host(client).history()
+    make_host(client).begin(_round(space))
+    make_host(client).begin(_round(SurrogateSpace(space.bank, space.frame, fresh=0.5), number=1))
+    told = [({"u0": 0.2, "round": 0}, {"first": 1.0}), ({"u0": 0.3, "round": 1}, {"first": 2.0})]
+    told += [({"u0": 0.4, "round": 8}, {"first": 3.0}), ({"u0": 0.5, "round": 0}, {"other": 4.0})]
+    for params, values in told:
+        client.complete_trial(client.attach_trial({"u1": 0.5, "u2": 0.5, **params}), values)
+    left = client.attach_trial({"u0": 0.6, "u1": 0.5, "u2": 0.5, "round": 0})
+    client.mark_trial_abandoned(left)
+    history = make_host(client).history()
+    assert list(history.terms) == space.terms(np.array([[0.2, 0.5, 0.5], [0.6, 0.5, 0.5]]))
+    np.testing.assert_array_equal(history.values["first"], [1.0, np.nan])
+    words = " ".join(record.getMessage() for record in caplog.records if record.name.endswith("adoption"))
+    for part in ("without trial 1: box 1 gives every trial a latent of its own", "without trial 2", "told no first"):
+        assert part in words
+    assert len(records.read_record(client, make_host(client)._objective).trials) == 2

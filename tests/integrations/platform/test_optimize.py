@@ -24,6 +24,7 @@ from surrogate_ax_platform import (
     records,
     save_client,
 )
+from surrogate_ax_platform.conditions import searched_conditions
 from tests.contracts.euler_flow import EulerFlow
 from tests.integrations.platform.values import values_of
 
@@ -50,9 +51,9 @@ def test_a_real_optimisation_improves_on_the_draws(make_client, run):
     assert generator.sizes == [4] * 4
     trials = records.trials(client._experiment)
     rounds = [trial.arm.parameters["round"] for trial in trials]
-    assert rounds == [-1] * 8 + [1] * 8
+    assert rounds == [0] * 8 + [1] * 8
     names = [trial.generator_run._generation_node_name for trial in trials]
-    assert names[12:] == ["model"] * 4
+    assert names == ["draws"] * 12 + ["model"] * 4
     values = [values_of(trial, ["first"])[0] for trial in trials]
     assert max(values[8:]) > max(values[:8])
     best = client.get_best_parameterization(use_model_predictions=False)
@@ -65,7 +66,11 @@ def test_without_a_model_the_plan_proposes_and_the_strategy_is_left_ready(make_c
     trials = records.trials(client._experiment)
     assert client._experiment._properties[records.EXPERIMENT]["plan"]["kind"] == "sphere"
     assert [records.round_of(trial) for trial in trials] == [0] * 8 + [r for r in (1, 2, 3, 4) for _ in range(4)]
-    assert all(trial.generator_run._generation_node_name is None for trial in trials if trial.generator_run)
+    assert [trial.arm.parameters["round"] for trial in trials] == [records.round_of(trial) for trial in trials]
+    for values in (client.get_best_parameterization(use_model_predictions=p) for p in (False, True)):
+        assert values[2] == int(np.argmax([values_of(trial, ["first"])[0] for trial in trials]))
+    assert len(client.summarize()) == 24
+    assert [trial.generator_run._generation_node_name for trial in trials] == ["draws"] * 8 + ["plan"] * 16
     assert generator.sizes == [4] * 6
     values = [values_of(trial, ["first"])[0] for trial in trials]
     assert np.mean(values[8:]) > max(np.mean(values[:8]), 0.5)
@@ -74,9 +79,8 @@ def test_without_a_model_the_plan_proposes_and_the_strategy_is_left_ready(make_c
     assert [records.read_recipe(a).terms for a in records.trials(loaded._experiment)[:24]] == [
         records.read_recipe(b).terms for b in trials
     ]
-    with mock_botorch_optimize_context_manager():
-        (params,) = loaded.get_next_trials(1).values()  # Ax's user goes on by hand, in the box of the last round
-    assert params["round"] == 5
+    (params,) = loaded.get_next_trials(1).values()  # Ax's user goes on by hand, with the plan's next round
+    assert params["round"] == 6
 
 
 def test_a_strategy_of_the_users_own_proposes(make_client, run):
@@ -85,8 +89,8 @@ def test_a_strategy_of_the_users_own_proposes(make_client, run):
     client.configure_optimization(objective="first")
     client.configure_generation_strategy(method="random_search")
     run(client, total_trials=12)
-    assert client._experiment._properties[records.EXPERIMENT]["plan"]["kind"] == "o3"
-    assert [records.round_of(trial) for trial in records.trials(client._experiment)] == [0] * 6 + [1] * 6
+    assert client._experiment._properties[records.EXPERIMENT]["plan"]["kind"] == "boxes"
+    assert [records.round_of(trial) for trial in records.trials(client._experiment)] == [0] * 4 + [1] * 4 + [2] * 4
 
 
 def test_several_objectives_a_constraint_and_conditions(make_client, make_generator, several, run):
@@ -99,6 +103,40 @@ def test_several_objectives_a_constraint_and_conditions(make_client, make_genera
         run(client, several, space=space, generator=make_generator(conditional=True), total_trials=10)
     assert _statuses(client) == ["COMPLETED"] * 10
     assert set(client._experiment.lookup_data().df["metric_name"]) == {"first", "second", "third"}
+
+
+def test_searched_arguments_are_planned_too_and_older_searches_go_on(make_client, make_generator, run, tmp_path):
+    conditions = {"scale": Range(1.0, 3.0, step=0.1), "prompt": Choice(["a", "b"])}
+    client, file = make_client(conditions=conditions, model=None), tmp_path / "client.json"
+    run(client, generator=make_generator(conditional=True), total_trials=8, snapshot=file)
+    kept = client._experiment._properties[records.EXPERIMENT]
+    assert kept["plan"]["kind"] == "sphere"
+    assert kept["conditions"] == {name: repr(of) for name, of in conditions.items()}
+    older = load_client(file)
+    older._experiment._properties[records.EXPERIMENT]["conditions"] = {}  # as earlier releases wrote
+    run(older, generator=make_generator(conditional=True), total_trials=16)
+    trials = records.trials(older._experiment)
+    assert len({records.round_of(trial) for trial in trials}) > 2
+    values = {float(f"{1 + i / 10:.1f}") for i in range(21)}
+    for trial in trials:
+        condition = records.read_recipe(trial).condition
+        assert condition["prompt"] in ("a", "b")
+        assert condition["scale"] in values
+
+
+def test_conditions_are_read_off_a_clients_parameters(make_client):
+    conditions = {
+        "guidance": Range(1.0, 3.0, step=0.1),
+        "steps": Range(2, 9),
+        "pairs": Range(2, 8, step=2),
+        "strength": Range(0.1, 10.0, log=True),
+        "frames": Range(1, 1000, log=True),
+        "prompt": Choice(["a", "b", "c"]),
+    }
+    sorted_by_ax = {"tiled": Choice([True, False]), "layers": Choice([3, 1, 2])}
+    found = searched_conditions(make_client(conditions=conditions | sorted_by_ax))
+    assert found == conditions | {"tiled": Choice([False, True]), "layers": Choice([1, 2, 3])}
+    assert searched_conditions(make_client()) == {}
 
 
 def test_a_resumed_run_goes_on_from_a_snapshot(make_client, run, tmp_path):

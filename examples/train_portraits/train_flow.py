@@ -1,0 +1,157 @@
+"""Train the flow of the portrait model on latents that are encoded once; captions dropped for guidance.
+
+    python train_flow.py --raw RAW --out RUN [--steps 12000]    (one thread; resumes by itself)
+    python train_flow.py --raw RAW --out RUN --begin FOLDER     (go on from the weights of a pipeline folder)
+    python train_flow.py --out RUN --export FOLDER              (the newest checkpoint as a float16 pipeline folder)
+
+z data, n noise, s share of noise: z_s = (1 - s) z + s n, the network predicts n - z; s = sigmoid(N(0.2, 1)) (Esser et
+al. 2024, arXiv 2403.03206, eq. 19). The rate is that of `optimiser.py`, the exported weights are a moving average.
+RUN/vae is the encoder, RUN/flow.safetensors the checkpoint, RUN/flow.jsonl the loss on held-out images at every one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from captions import caption, phrases
+from dataset import Labels, held_out, read_raw
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from model import TOKENS, network, pipeline, text_encoder, tokenizer
+from optimiser import averaged, rate, saved, started, update
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from train_vae import LAYOUT, encoded
+
+BATCH, PEAK, WARM_UP, DECAY = 16, 2e-2, 50, 0.998
+
+
+class Flow(nn.Module):
+    """The network and its text encoder, trained as one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = tokenizer()
+        self.text = text_encoder(len(self.words))
+        self.unet = network().to(memory_format=LAYOUT)
+
+    def tokens(self, captions: list[str]) -> Tensor:
+        return self.words(captions, padding="max_length", max_length=TOKENS, return_tensors="pt").input_ids
+
+    def loss(self, z: Tensor, n: Tensor, s: Tensor, tokens: Tensor) -> Tensor:
+        share = s[:, None, None, None]
+        context = self.text(tokens).last_hidden_state
+        noisy = ((1 - share) * z + share * n).contiguous(memory_format=LAYOUT)
+        velocity = self.unet(noisy, 1000 * s, context).sample
+        return (velocity - (n - z)).square().mean()
+
+
+def noise(shape: tuple[int, ...], rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """n of that shape, and one s each."""
+    n = torch.randn(shape, generator=rng)
+    return n, torch.sigmoid(0.2 + torch.randn(shape[0], generator=rng))
+
+
+@torch.no_grad()
+def held_out_loss(flow: Flow, z: Tensor, labels: Labels, repeats: int = 2) -> float:
+    """Mean loss on held-out latents with full captions and fixed noise: comparable between checkpoints."""
+    tokens = flow.tokens([", ".join(phrases(label).values()) for label in labels])
+    rng, losses = torch.Generator().manual_seed(0), []
+    for _ in range(repeats):
+        n, s = noise(z.shape, rng)
+        parts = zip(*(x.split(BATCH) for x in (z, n, s, tokens)), strict=True)
+        losses += [flow.loss(*part).item() for part in parts]
+    return float(np.mean(losses))
+
+
+def latents(vae: AutoencoderKL, images: np.ndarray, cache: Path) -> Tensor:
+    """The latents of `images`, kept in `cache`, so that the encoder sees each image once."""
+    if not cache.exists():
+        save_file({"z": encoded(vae, images).half()}, cache)
+    return load_file(cache)["z"].float()
+
+
+def encoder(run: Path, begin: Path | None) -> AutoencoderKL:
+    """RUN/vae; where there is none yet, that of a pipeline folder, which then is kept there."""
+    if not (run / "vae").exists():
+        if begin is None:
+            raise FileNotFoundError(f"{run / 'vae'} is not there. Run train_vae.py first, or pass --begin FOLDER.")
+        AutoencoderKL.from_pretrained(begin / "vae").float().save_pretrained(run / "vae", safe_serialization=True)
+    return AutoencoderKL.from_pretrained(run / "vae").float().eval()
+
+
+def begun(folder: Path | None) -> Flow:
+    """A flow with new weights, or with those of a pipeline folder."""
+    torch.manual_seed(0)
+    flow = Flow()
+    if folder:
+        pipe = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        flow.text.load_state_dict(pipe.text_encoder.float().state_dict())
+        flow.unet.load_state_dict(pipe.unet.float().state_dict())
+    return flow
+
+
+def train(raw: Path, run: Path, begin: Path | None, *, steps: int, every: int, peak: float, limit: int) -> None:
+    """Train until `steps`."""
+    flow = begun(begin)
+    checkpoint = run / "flow.safetensors"
+    state = started(flow, checkpoint)
+    vae = encoder(run, begin)
+    images, labels = (part[:limit] for part in read_raw(raw))
+    z = latents(vae, images, run / "latents.safetensors")
+    test, test_labels = held_out()
+    test_z, test_labels = encoded(vae, test[:96]), test_labels[:96]
+    clock, losses = time.time(), []
+    for step in range(state.step, steps):
+        rng = np.random.default_rng([1, step])
+        rows = rng.integers(len(z), size=BATCH)
+        tokens = flow.tokens([caption(labels[i], rng=rng) for i in rows])
+        n, s = noise((BATCH, *z.shape[1:]), torch.Generator().manual_seed(step))
+        value = flow.loss(z[rows], n, s, tokens)
+        update(state, value, rate=rate(step, steps, peak=peak, warm_up=WARM_UP), decay=DECAY)
+        losses.append(value.item())
+        if state.step % every == 0 or state.step == steps:
+            saved(state, checkpoint)
+            measured = Flow()
+            measured.load_state_dict(averaged(checkpoint), strict=False)
+            record = {"step": state.step, "loss": float(np.mean(losses))}
+            record["held_out"] = held_out_loss(measured, test_z, test_labels)
+            record["seconds_a_step"] = (time.time() - clock) / len(losses)
+            with (run / "flow.jsonl").open("a") as log:
+                log.write(json.dumps(record) + "\n")
+            print(json.dumps(record), flush=True)
+            clock, losses = time.time(), []
+
+
+def export(run: Path, folder: Path) -> None:
+    """The averaged weights and RUN/vae as a float16 safetensors pipeline folder."""
+    flow = Flow()
+    flow.load_state_dict(averaged(run / "flow.safetensors"), strict=False)  # buffers are not in a checkpoint
+    vae = AutoencoderKL.from_pretrained(run / "vae")
+    pipe = pipeline(vae, flow.unet, flow.text, flow.words).to(torch.float16)
+    pipe.save_pretrained(folder, safe_serialization=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--raw", type=Path, help="stem of the rendered training images (without .rgb)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and log")
+    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--peak", type=float, default=PEAK, help="learning rate, lower where trained weights go on")
+    parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")
+    parser.add_argument("--images", type=int, default=30_000, help="how many training images to encode and use")
+    parser.add_argument("--begin", type=Path, help="a pipeline folder whose weights the training starts from")
+    parser.add_argument("--export", type=Path, help="write the newest checkpoint as a pipeline folder and stop")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    if options.export:
+        export(options.out, options.export)
+    else:
+        limits = {"steps": options.steps, "every": options.every, "peak": options.peak, "limit": options.images}
+        train(options.raw, options.out, options.begin, **limits)
