@@ -12,16 +12,19 @@ from surrogate_ax.errors import GenerationError
 from surrogate_ax.execution.executor import Completed
 from surrogate_ax.scoring.traces import origin
 
+AFTER_SUCCESS = 4  # a generator that fails for most latents is searched all the same
+
 
 class FailureStreak:
     """The trials that have failed since the last success.
 
     Args:
-        patience: at so many of them in a row the run is given up.
+        patience: at so many of them in a row the run is given up, and at `AFTER_SUCCESS` times as many once one has
+            succeeded and where nothing was raised, as by outputs or scores that are not finite.
     """
 
     def __init__(self, patience: int) -> None:
-        self._patience = patience
+        self._patience, self._succeeded = patience, False
         self._kept: list[Completed] = []
         self._reasons: list[tuple[str, str]] = []  # and the traceback
 
@@ -39,12 +42,13 @@ class FailureStreak:
             _, evaluations = batch
             self._kept.append(batch)
             if len(evaluations.reasons) < len(evaluations.status):
-                self._reasons = []
+                self._reasons, self._succeeded = [], True
                 yield from self._let_go()
                 continue
             traces = evaluations.traces
             self._reasons += [(reason, traces.get(i, "")) for i, reason in sorted(evaluations.reasons.items())]
-            if len(self._reasons) >= self._patience:
+            own_fault = self._succeeded and not any(trace for _, trace in self._reasons)
+            if len(self._reasons) >= self._patience * (AFTER_SUCCESS if own_fault else 1):
                 raise self._given_up()
         if all:
             yield from self._let_go()

@@ -265,6 +265,20 @@ def test_failures_among_successes_do_not_end_the_run(list_host):
     assert np.isfinite(host.history().values["best"]).sum() == 10
 
 
+def test_once_one_has_succeeded_more_failures_in_a_row_are_borne(list_host):
+    """A generator that fails for most latents is searched all the same; one that breaks for good is given up later."""
+    for broken in (7, 8):
+        batches = iter([1.0, *[math.nan] * broken, 1.0, 1.0])
+        score = Objective(Metric("best"), score=lambda outputs, _, batches=batches: [next(batches)] * len(outputs))
+        host, arguments = list_host(score), {"total_trials": 36, "batch_size": 4, "rng": 0}
+        if broken == 8:
+            with pytest.raises(GenerationError, match="the last 32 trials all failed"):
+                run(host, fixed(space()), evaluator(objective=score), **arguments)
+        else:
+            run(host, fixed(space()), evaluator(objective=score), **arguments)
+            assert np.isfinite(host.history().values["best"]).sum() == 8
+
+
 # --- what breaks in
 
 
