@@ -165,8 +165,8 @@ CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "previews": _check_previews,
     "ax": _check_ax,
     "edit": _check_edit,
-    "edit search": _completed(32),
-    "pollinate": _completed(36),
+    "edit search": _completed(16),
+    "pollinate": _completed(24),
 }
 
 
