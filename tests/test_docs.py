@@ -191,8 +191,8 @@ CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "ax": _check_ax,
     "ax by hand": _check_by_hand,
     "edit": _check_edit,
-    "edit search": _completed(32),
-    "pollinate": _completed(36),
+    "edit search": _completed(16),
+    "pollinate": _completed(24),
 }
 
 

@@ -37,7 +37,7 @@ DIFFUSIONS: dict[str, Any] = {
 
 def generator(name: str, pipe: Any = None, **call: Any) -> Any:
     pipe = CALLS[name][0]() if pipe is None else pipe
-    settings = tiny_families.generator_call(name, num_inference_steps=3, guidance_scale=1.0)
+    settings = tiny_families.generator_call(name, num_inference_steps=2, guidance_scale=1.0)
     return pipeline_generator(pipe, check_determinism=False, **{**settings, **call})
 
 
