@@ -70,13 +70,13 @@ class Sampled:
         """Values of what was asked last."""
         for i, trial in enumerate(self._asked):
             row = {name: np.array([column[i]]) for name, column in values.items()}
+            found = [float(row[metric.name][0]) for metric in self._task.objective.optimised]
+            if not np.isfinite(found).all():
+                self._study.tell(trial, state=TrialState.PRUNED)
+                continue
             if self._bounded:
                 trial.set_constraint("violation", float(self._task.objective.violation(row)[0]))
-            found = [float(row[metric.name][0]) for metric in self._task.objective.optimised]
-            if np.isfinite(found).all():
-                self._study.tell(trial, found)
-            else:
-                self._study.tell(trial, state=TrialState.PRUNED)
+            self._study.tell(trial, found)
 
 
 def policy_cell(
