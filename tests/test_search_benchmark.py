@@ -113,12 +113,15 @@ def test_the_best_that_counts_is_valid(bench: SimpleNamespace, monkeypatch: pyte
     values = {"symmetry": -np.arange(80.0)}  # the first rows are the best
     values["symmetry"][7] = np.nan  # stopped
     made = SimpleNamespace(of=lambda rows: rows)
+    monkeypatch.setattr(bench.run, "has", lambda name: True)
     monkeypatch.setattr(bench.validity, "far", lambda rows: rows[:, 0] < 10)
     out = np.isin(np.arange(80), [10, 11])
     assert bench.run.best_valid(task, x, values, out, 80, made) == (-12.0, 1)
     assert bench.run.best_valid(task, x, values, out, 9, made) == ("", 1)
     monkeypatch.setattr(bench.validity, "far", lambda rows: rows[:, 0] < 0)
     assert bench.run.best_valid(task, x, values, out, 80, made) == (0.0, 0)
+    monkeypatch.setattr(bench.run, "has", lambda name: False)  # no pool: the band alone judges
+    assert bench.run.best_valid(task, x, values, out | (x[:, 0] < 3), 80, made) == (-3.0, "")
 
 
 def test_rows_are_written_again_from_traces(

@@ -25,19 +25,23 @@ from surrogate_ax_optuna.sampler import RoundSampler, for_batches
 ROUND, BATCH, AXES = 16, 8, 8  # trials asked at once where boxes move, and in one box; K of a random one
 
 
-def sampled(make: Callable[[int], BaseSampler]) -> Box:
+def sampled(make: Callable[[int], BaseSampler], *, constraints: bool = True) -> Box:
     """An Optuna sampler as `surrogate_ax_optuna` runs it, made anew for every box: it knows the box from the first."""
 
     def box(task: Task, axes: int, seed: int) -> Sampled:
         known = {f"u{k}": FloatDistribution(0, 1) for k in range(axes - 1)}
-        return Sampled(task, axes, seed, lambda seed: RoundSampler(for_batches(make(seed), BATCH), known, 0))
+
+        def sampler(seed: int) -> BaseSampler:
+            return RoundSampler(for_batches(make(seed), BATCH), known, 0)
+
+        return Sampled(task, axes, seed, sampler, constraints=constraints)
 
     return box
 
 
 HOSTS: dict[str, Box] = {
     "TPE": sampled(lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True)),
-    "CMA-ES": sampled(lambda seed: CmaEsSampler(seed=seed)),
+    "CMA-ES": sampled(lambda seed: CmaEsSampler(seed=seed), constraints=False),  # it uses none, and warns
     "GP": sampled(lambda seed: GPSampler(seed=seed)),
     "uniform": Uniform,
 }

@@ -43,11 +43,19 @@ class Uniform:
 
 
 class Sampled:
-    """Points that an Optuna sampler proposes, with the task's directions and constraints."""
+    """Points that an Optuna sampler proposes, with the task's directions, and constraints where it uses any."""
 
-    def __init__(self, task: Task, axes: int, repeat: int, sampler: Callable[[int], BaseSampler]) -> None:
+    def __init__(
+        self,
+        task: Task,
+        axes: int,
+        repeat: int,
+        sampler: Callable[[int], BaseSampler],
+        *,
+        constraints: bool = True,
+    ) -> None:
         self._task = task
-        self._bounded = bool(task.objective.bounded)
+        self._bounded = constraints and bool(task.objective.bounded)
         self._space = {f"u{k}": FloatDistribution(0, 1) for k in range(axes - 1)}
         goals = [metric.goal for metric in task.objective.optimised]
         self._study = optuna.create_study(directions=goals, sampler=sampler(repeat))
@@ -62,13 +70,13 @@ class Sampled:
         """Values of what was asked last."""
         for i, trial in enumerate(self._asked):
             row = {name: np.array([column[i]]) for name, column in values.items()}
+            found = [float(row[metric.name][0]) for metric in self._task.objective.optimised]
+            if not np.isfinite(found).all():
+                self._study.tell(trial, state=TrialState.PRUNED)
+                continue
             if self._bounded:
                 trial.set_constraint("violation", float(self._task.objective.violation(row)[0]))
-            found = [float(row[metric.name][0]) for metric in self._task.objective.optimised]
-            if np.isfinite(found).all():
-                self._study.tell(trial, found)
-            else:
-                self._study.tell(trial, state=TrialState.PRUNED)
+            self._study.tell(trial, found)
 
 
 def policy_cell(
