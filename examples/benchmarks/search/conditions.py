@@ -202,7 +202,10 @@ def rows_of(method: str, where: str, n: int, repeat: int, trace: Trace) -> dict[
 
 def read(path: Path) -> list[dict[str, str]]:
     """Rows of the CSV, none when it is not there."""
-    return list(csv.DictReader(path.open(newline=""))) if path.exists() else []
+    if not path.exists():
+        return []
+    with path.open(newline="") as handle:
+        return list(csv.DictReader(handle))
 
 
 def append(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
