@@ -220,3 +220,23 @@ def test_convergence_is_read_from_the_log(made: SimpleNamespace, tmp_path: Path)
     assert made.evaluate.convergence(log) == ("loss_fall", pytest.approx(0.25), 0.01, False)
     log.write_text(json.dumps({"step": 1000, "held_out": 0.4}) + "\n")
     assert made.evaluate.convergence(log)[1] == float("inf")
+
+
+def test_the_committed_vae_gives_back_held_out_images(made: SimpleNamespace, tmp_path: Path) -> None:
+    images, vae = made.dataset.held_out()[0][:96], made.train_flow.encoder(tmp_path)
+    assert made.train_vae.psnr(images, made.train_vae.reconstructed(vae, images)) >= 28
+    z = made.train_vae.encoded(vae, images)
+    assert z.shape == (96, *made.model.LATENT)
+    torch.testing.assert_close(z.mean(dim=(0, 2, 3)), torch.zeros(3), rtol=0, atol=0.15)
+    torch.testing.assert_close(z.std(dim=(0, 2, 3)), torch.ones(3), rtol=0, atol=0.15)
+
+
+def test_an_export_is_found_again_by_its_own_loader(made: SimpleNamespace, tmp_path: Path) -> None:
+    flow = made.train_flow.Flow()
+    made.optimiser.saved(made.optimiser.started(flow, tmp_path / "none"), tmp_path / "flow.safetensors")
+    made.train_flow.export(tmp_path, tmp_path / "out")
+    assert sum(path.stat().st_size for path in (tmp_path / "out").rglob("*")) <= 16e6
+    assert str(tmp_path) not in (tmp_path / "out" / "vae" / "config.json").read_text()
+    again = made.train_flow.begun(tmp_path / "out")
+    for name, p in flow.named_parameters():
+        torch.testing.assert_close(dict(again.named_parameters())[name], p, rtol=1e-3, atol=1e-3)

@@ -6,7 +6,8 @@
 
 z data, n noise, s share of noise: z_s = (1 - s) z + s n, the network predicts n - z; s = sigmoid(N(0.2, 1)) (Esser et
 al. 2024, arXiv 2403.03206, eq. 19). The rate is that of `optimiser.py`, the exported weights are a moving average.
-RUN/vae is the encoder, RUN/flow.safetensors the checkpoint, RUN/flow.jsonl the loss on held-out images at every one.
+The encoder is RUN/vae, else the committed one. RUN/flow.safetensors is the checkpoint, RUN/flow.jsonl has the loss on
+held-out images at every one.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import torch
 from captions import caption, phrases
 from dataset import Labels, held_out, read_raw
 from diffusers import AutoencoderKL, StableDiffusionPipeline
-from model import TOKENS, network, pipeline, text_encoder, tokenizer
+from model import TOKENS, autoencoder, network, pipeline, text_encoder, tokenizer
 from optimiser import averaged, rate, saved, started, update
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from train_vae import LAYOUT, encoded
 
+VAE = Path(__file__).parent / "vae"  # committed, in float16
 BATCH, PEAK, WARM_UP, DECAY = 16, 2e-2, 50, 0.998
 
 
@@ -75,13 +77,12 @@ def latents(vae: AutoencoderKL, images: np.ndarray, cache: Path) -> Tensor:
     return load_file(cache)["z"].float()
 
 
-def encoder(run: Path, begin: Path | None) -> AutoencoderKL:
-    """RUN/vae; where there is none yet, that of a pipeline folder, which then is kept there."""
-    if not (run / "vae").exists():
-        if begin is None:
-            raise FileNotFoundError(f"{run / 'vae'} is not there. Run train_vae.py first, or pass --begin FOLDER.")
-        AutoencoderKL.from_pretrained(begin / "vae").float().save_pretrained(run / "vae", safe_serialization=True)
-    return AutoencoderKL.from_pretrained(run / "vae").float().eval()
+def encoder(run: Path) -> AutoencoderKL:
+    """RUN/vae; where `train_vae.py` did not make one, the committed VAE."""
+    vae = autoencoder()  # its own configuration, which does not name the folder that it came from
+    folder = run / "vae" if (run / "vae").exists() else VAE
+    vae.load_state_dict(AutoencoderKL.from_pretrained(folder).float().state_dict())
+    return vae.eval()
 
 
 def begun(folder: Path | None) -> Flow:
@@ -100,7 +101,7 @@ def train(raw: Path, run: Path, begin: Path | None, *, steps: int, every: int, p
     flow = begun(begin)
     checkpoint = run / "flow.safetensors"
     state = started(flow, checkpoint)
-    vae = encoder(run, begin)
+    vae = encoder(run)
     images, labels = (part[:limit] for part in read_raw(raw))
     z = latents(vae, images, run / "latents.safetensors")
     test, test_labels = held_out()
@@ -131,8 +132,7 @@ def export(run: Path, folder: Path) -> None:
     """The averaged weights and RUN/vae as a float16 safetensors pipeline folder."""
     flow = Flow()
     flow.load_state_dict(averaged(run / "flow.safetensors"), strict=False)  # buffers are not in a checkpoint
-    vae = AutoencoderKL.from_pretrained(run / "vae")
-    pipe = pipeline(vae, flow.unet, flow.text, flow.words).to(torch.float16)
+    pipe = pipeline(encoder(run), flow.unet, flow.text, flow.words).to(torch.float16)
     pipe.save_pretrained(folder, safe_serialization=True)
 
 
