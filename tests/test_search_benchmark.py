@@ -220,8 +220,8 @@ def test_the_report_tells_whose_boxes_are_better(bench: SimpleNamespace, monkeyp
     assert "-0.1 >-0.4 ok" in lines[2]
     assert (
         "9 cells"
-        in drives.against_uniform(
-            {**found, ("uniform drives", "palette", 100): found["CMA-ES drives", "palette", 100]}, 100, "CMA-ES"
+        in drives.against_even(
+            {**found, ("TPE drives", "palette", 100): found["CMA-ES drives", "palette", 100]}, 100, "CMA-ES"
         )[0]
     )
     drives_rows = found["CMA-ES drives", "palette", 100]

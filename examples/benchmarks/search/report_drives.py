@@ -20,7 +20,7 @@ Array = np.ndarray
 Cell = tuple[str, int]  # (objective, repeat)
 RUN_AS = {f"TPE{O3_BOX}": "O3 + TPE", f"GP{O3_BOX}": "O3 + GP"}  # the same, run under these names before
 NO_WORSE = -0.4  # of the log ratio of equivalents
-UNIFORM = "uniform drives"
+EVEN = "TPE drives"  # whose points are evenly drawn in rounds as short as these
 HEAD = """# Who proposes: hosts' own samplers
 
 Made by `python run.py` and `python report_drives.py`. The embedded model, objectives, validity and equivalents are
@@ -112,7 +112,7 @@ def ratio(found: Table, budget: int, mine: str, rival: str, names: tuple[str, ..
         return np.full(3, np.nan), "0 cells"
     reach = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
     tied = int(np.count_nonzero(logs == 0))
-    return logs.mean() + np.array([0, -reach, reach]), f"{len(logs)} cells" + (f", {tied} tied at the cap" * (tied > 0))
+    return logs.mean() + np.array([0, -reach, reach]), f"{len(logs)} cells" + (f", {tied} tied" * (tied > 0))
 
 
 def against_plan(found: Table, budget: int, method: str) -> list[str]:
@@ -149,11 +149,11 @@ def against_plan(found: Table, budget: int, method: str) -> list[str]:
     return lines
 
 
-def against_uniform(found: Table, budget: int, host: str) -> list[str]:
+def against_even(found: Table, budget: int, host: str) -> list[str]:
     """Whether it matters who proposes."""
-    (mean, low, high), over = ratio(found, budget, f"{host} drives", UNIFORM)
+    (mean, low, high), over = ratio(found, budget, f"{host} drives", EVEN)
     return [] if np.isnan(mean) else [
-        f"N={budget} log ratio to {UNIFORM!r} of {host} drives, {over}: {mean:.2f}, 95% from {low:.2f} to {high:.2f}"
+        f"N={budget} log ratio to {EVEN!r} of {host} drives, {over}: {mean:.2f}, 95% from {low:.2f} to {high:.2f}"
     ]  # fmt: skip
 
 
@@ -178,8 +178,8 @@ def main() -> None:
             lines += ranked(found, budget, host)
             for stops in ("", STOPPING):
                 lines += against_plan(found, budget, f"{host} drives{stops}")
-            if f"{host} drives" != UNIFORM:
-                lines += against_uniform(found, budget, host)
+            if f"{host} drives" != EVEN:
+                lines += against_even(found, budget, host)
     print("\n".join(lines))
     judged = JUDGED if has_judged(found) else UNJUDGED
     curves = "" if report.pool.has("a") else PUBLISHED
