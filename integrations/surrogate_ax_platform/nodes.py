@@ -60,7 +60,7 @@ class Wanted(TransitionCriterion):
             return False
 
 
-class PlanNode(ExternalGenerationNode):  # type: ignore[misc]
+class PlanNode(ExternalGenerationNode):
     """Proposes what needs no model of Ax's; for analyses and predictions it fits the model on coefficients.
 
     Args:
@@ -94,7 +94,7 @@ class PlanNode(ExternalGenerationNode):  # type: ignore[misc]
         self._request = (places, number + 1, fixed)
         return search_of(self.experiment).point(self.experiment, places, number, fixed)
 
-    def _gen(
+    def _gen(  # type: ignore[override]  # Ax's own external node has this order
         self,
         experiment: Experiment,
         data: Data | None = None,
@@ -123,7 +123,7 @@ class PlanNode(ExternalGenerationNode):  # type: ignore[misc]
             self._fitted_to = len(experiment.lookup_data().df)
 
     @property
-    def _fitted_adapter(self) -> Adapter | None:
+    def _fitted_adapter(self) -> Adapter | None:  # type: ignore[override]  # which has none
         """The fitted model, None where there is none or more is known by now: Ax asks for it with every snapshot."""
         experiment = self.generation_strategy._experiment
         fresh = experiment is not None and len(experiment.lookup_data().df) == self._fitted_to
@@ -140,7 +140,7 @@ class PlanNode(ExternalGenerationNode):  # type: ignore[misc]
         return {"name": args["name"]}
 
 
-class ModelNode(GenerationNode):  # type: ignore[misc]
+class ModelNode(GenerationNode):
     """Lets Ax's generator propose in the box of the round in play, as often as the round has places.
 
     Args:

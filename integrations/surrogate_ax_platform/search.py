@@ -87,12 +87,13 @@ class Search:
 
     def __init__(self, experiment: Experiment) -> None:
         properties = experiment._properties
-        self.record, search = properties.get(records.EXPERIMENT), properties.get(records.SEARCH)
-        if self.record is None or search is None:
+        record, search = properties.get(records.EXPERIMENT), properties.get(records.SEARCH)
+        if record is None or search is None:
             raise MismatchError(
                 "client: its experiment has no search on record. Use `configure_experiment` on a new Client, or run "
                 "`optimize` once."
             )
+        self.record: dict[str, Any] = record
         if self.record["space"] == "by a policy":
             raise UnsupportedError(
                 "client: its experiment is searched by a policy of your own, which cannot be recorded. Go on with "
