@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-PATIENCE = 1.0, 10.0  # seconds without another caller after which a part of a batch is called: least, and most
+PATIENCE = 3.0, 10.0  # seconds without another caller after which a part of a batch is called: least, and most
 LATELY = 64  # callers whose pauses say what is usual
 
 

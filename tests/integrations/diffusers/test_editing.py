@@ -51,7 +51,9 @@ def relative_error(made: Any) -> np.ndarray:
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_a_flow_inverts_what_it_made(name: str) -> None:
-    assert relative_error(generator(name)).max() <= 1e-5
+    # Two steps of the tiny SD3 are too coarse to be undone, and `converged` says so.
+    steps = {"num_inference_steps": 3} if name == "StableDiffusion3Pipeline" else {}
+    assert relative_error(generator(name, **steps)).max() <= 1e-5
 
 
 @pytest.mark.parametrize("name", DIFFUSIONS)
