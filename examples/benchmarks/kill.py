@@ -133,7 +133,7 @@ class Notes:
     Not to be called, nor a value: else aim and fault were settings of the generator, which no other process has.
     """
 
-    def __init__(self, folder: Path, aim: Aim | None, fault: str) -> None:
+    def __init__(self, folder: Path, aim: Aim | None, fault: str | None) -> None:
         self._file = os.open(folder / "notes", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         self._folder, self._aim, self._fault = folder, aim, fault
         self._times = self._batches = 0
