@@ -65,7 +65,7 @@ def sweep_file(data: bytes) -> bool:
         storage_file(sweep)
         display_name(sweep)
         if sweep.backend == "optuna":
-            make_sampler(sweep.sampler, sweep.seed)
+            make_sampler(sweep.sampler, sweep.seed, planned=not sweep.policy)
             make_pruner(sweep.pruner)
         if sweep.policy:
             make_policy(sweep.policy, GENERATOR.prior, "cpu")

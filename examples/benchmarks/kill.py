@@ -91,23 +91,19 @@ def search(folder: Path, port: int | None, aim: Aim | None, fault: str | None = 
     from surrogate_ax_optuna import SurrogateSampler, optimize
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    notes = Notes(folder / "notes", aim)
-    batches = 0
+    notes = Notes(folder, aim, fault)
 
     def generate(z: Any) -> Any:
-        nonlocal batches
-        batches += 1
-        notes("generating")
+        notes.add("generating")
         time.sleep(0.03)
-        if fault and batches == 2:
-            spoil(folder, fault)
-        notes("generated")
+        notes.spoil()
+        notes.add("generated")
         return z.sigmoid()
 
     class Pictures(FileSystemArtifactStore):
         def write(self, artifact_id: str, content_body: Any) -> None:
             super().write(artifact_id, content_body)
-            notes("uploaded")
+            notes.add("uploaded")
 
     storage = open_storage(folder, port)
     study = optuna.create_study(
@@ -128,19 +124,28 @@ def search(folder: Path, port: int | None, aim: Aim | None, fault: str | None = 
         previews=Pictures(str(folder / "pictures")),
         progress=False,
     )
-    notes("ended")
+    notes.add("ended")
 
 
 class Notes:
-    """A file of the moments that a process came to, which outlives it; and its end, at the one that is aimed at."""
+    """A file of the moments that a process came to, which outlives it; and its end, at the one that is aimed at.
 
-    def __init__(self, path: Path, aim: Aim | None) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        self._aim = aim
-        self._times = 0
-        self("begun")
+    Not to be called, nor a value: else aim and fault were settings of the generator, which no other process has.
+    """
 
-    def __call__(self, moment: str) -> None:
+    def __init__(self, folder: Path, aim: Aim | None, fault: str | None) -> None:
+        self._file = os.open(folder / "notes", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        self._folder, self._aim, self._fault = folder, aim, fault
+        self._times = self._batches = 0
+        self.add("begun")
+
+    def spoil(self) -> None:
+        """What the fault is, in the second batch."""
+        self._batches += 1
+        if self._fault and self._batches == 2:
+            spoil(self._folder, self._fault)
+
+    def add(self, moment: str) -> None:
         os.write(self._file, (moment + "\n").encode())  # the kernel has it, whatever becomes of this process
         if self._aim is None or moment != self._aim.moment:
             return
@@ -159,17 +164,17 @@ def watch(storage: Any, notes: Notes) -> None:
 
     def created(*given: Any, **named: Any) -> Any:
         trial_id = create(*given, **named)
-        notes("asking")
+        notes.add("asking")
         return trial_id
 
     def written(trial_id: int, key: str, value: Any) -> None:
         attribute(trial_id, key, value)
         if key == "surrogate:recipe":
-            notes("asked")
+            notes.add("asked")
 
     def ended(trial_id: int, state_: Any, values: Any = None, **named: Any) -> Any:
         changed = state(trial_id, state_, values, **named)
-        notes("taken back" if state_.name == "FAIL" else "told")
+        notes.add("taken back" if state_.name == "FAIL" else "told")
         return changed
 
     storage.create_new_trial = created

@@ -95,7 +95,7 @@ class OptunaHost:
         self._axes: int | None = None  # K of the study's parameters, once they are known
         self._seeds = study_seeds(study) if seeds is None else seeds
         self._kept: int | None = None  # the round whose stored seeds are in the store
-        self._reader = StudyReader(objective, self._seeds, decode=self._adoption.recipe)
+        self._reader = StudyReader(objective, self._seeds, tells=objective, decode=self._adoption.recipe)
         self._samplers: dict[tuple[int, bool], RoundSampler] = {}
         self._made = 0  # trials, by this host
         self._first = True  # nobody else has made trials

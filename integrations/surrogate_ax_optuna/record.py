@@ -44,6 +44,7 @@ class StudyReader:
     Args:
         objective: ranks them.
         seeds: inner rows (D,) of stored seeds, by SHA-256.
+        tells: whose values the study was told; None where that is not known, and what was recorded counts.
         decode: what a trial without a recipe has evaluated, as one that a user has told by hand; None where that is not
             known, and the trial is passed over. Left out, such a trial is refused.
 
@@ -57,11 +58,13 @@ class StudyReader:
         objective: Objective,
         seeds: Mapping[str, Tensor] | None = None,
         *,
+        tells: Objective | None,
         decode: Callable[[FrozenTrial], Recipe | None] | None = None,
     ) -> None:
         self.recipes: dict[int, Recipe] = {}
         self.passed_over: list[int] = []
-        self._objective, self._decode = objective, decode
+        self._optimised = [metric.name for metric in (tells or objective).optimised]
+        self._known, self._decode = tells is not None, decode
         self._builder = HistoryBuilder(objective, seeds)
         self._settled = 0  # so many first trials have ended, and been read
         self._read: set[int] = set()  # of those behind
@@ -102,19 +105,19 @@ class StudyReader:
         if recipe is None:
             self.passed_over.append(trial.number)
             return None
-        result = self._told(trial, known.get(RESULT_ATTR, {}))
+        result = self._told(trial, mapping(known.get(RESULT_ATTR, {}), f"trial {trial.number}, {RESULT_ATTR}"))
         return EndedTrial(trial.number, recipe, round_of(trial), result, checkpoint_estimates(trial))
 
     def _told(self, trial: FrozenTrial, result: Mapping[str, Any]) -> Mapping[str, Any]:
         """The result of a trial: what was recorded, and what the study was told where a user has told it by hand."""
         step = trial.last_step
-        if trial.state == TrialState.PRUNED and not result and len(self._objective.optimised) == 1 and step is not None:
+        if trial.state == TrialState.PRUNED and not result and len(self._optimised) == 1 and step is not None:
             estimate = checkpoint_estimates(trial)[step]
-            return {"stopped": step, "values": {self._objective.optimised[0].name: estimate}}
-        if trial.state != TrialState.COMPLETE:
+            return {"stopped": step, "values": {self._optimised[0]: estimate}}
+        values = mapping(result.get("values", {}), f"trial {trial.number}, {RESULT_ATTR}: values")
+        if trial.state != TrialState.COMPLETE or (values and not self._known):
             return result
-        told = {metric.name: value for metric, value in zip(self._objective.optimised, trial.values, strict=True)}
-        values = result.get("values", {})
+        told = dict(zip(self._optimised, trial.values, strict=True))
         return result if told.items() <= values.items() else {**result, "values": {**values, **told}}
 
 
@@ -129,7 +132,9 @@ def read_record(study: optuna.Study, objective: Objective | None = None, *, seed
     Raises:
         MismatchError: the study has no record of its metrics.
     """
-    reader = StudyReader(objective or study_objective(study), study_seeds(study, seeds), decode=lambda trial: None)
+    tells = None if _recorded_metrics(study) is None else study_objective(study)
+    ranks = objective or tells or study_objective(study)
+    reader = StudyReader(ranks, study_seeds(study, seeds), tells=tells, decode=lambda trial: None)
     reader.read(study.get_trials(deepcopy=False))
     return SearchRecord(reader.ended, reader.history(), status(study))
 
@@ -140,15 +145,20 @@ def study_objective(study: optuna.Study) -> Objective:
     Raises:
         MismatchError: the study has no such record.
     """
-    known = study_attributes(study)
-    recorded = known.get(METRICS_ATTR)
-    if STUDY_ATTR in known:
-        recorded = mapping(known[STUDY_ATTR], f"study {study.study_name!r}, {STUDY_ATTR}").get("metrics")
+    recorded = _recorded_metrics(study)
     if recorded is None:
         raise MismatchError(
             f"study {study.study_name!r}: no record of its metrics, which `optimize` makes; pass `objective` otherwise."
         )
     return recorded_objective(recorded)
+
+
+def _recorded_metrics(study: optuna.Study) -> Any:
+    """The metrics as a search or a mirror has recorded them, None where nothing has."""
+    known = study_attributes(study)
+    if STUDY_ATTR in known:
+        return mapping(known[STUDY_ATTR], f"study {study.study_name!r}, {STUDY_ATTR}").get("metrics")
+    return known.get(METRICS_ATTR)
 
 
 def status(study: optuna.Study) -> SearchStatus:

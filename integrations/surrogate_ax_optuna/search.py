@@ -46,7 +46,8 @@ class Search:
         self.seed = draw_entropy(self.proposer.rng, "parameters")
         self._entropy = draw_entropy(self.proposer.rng, "trials")
         # A trial without a recipe was never made: a user has told it without `suggest_latents`.
-        self._reader = StudyReader(recorded_objective(record["metrics"]), study_seeds(study), decode=lambda trial: None)
+        objective = recorded_objective(record["metrics"])
+        self._reader = StudyReader(objective, study_seeds(study), tells=objective, decode=lambda trial: None)
         self._trials = functools.partial(all_trials, study)
         self._rounds: dict[int, Round] = {}
         self._now: Round | None = None

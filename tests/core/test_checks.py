@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surrogate_ax import FunctionGenerator, Metric, Objective, Range
@@ -31,6 +31,7 @@ ANYTHING = st.recursive(
 )
 
 
+@settings(max_examples=30)
 @given(ANYTHING)
 def test_whatever_is_given_is_taken_or_refused(value):
     refusals = []

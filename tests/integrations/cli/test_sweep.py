@@ -310,7 +310,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(sweep: Sweep, changes: dic
         ({"policy": "{name: draws, n: 24, axes: 4}"}, "begun with 'auto', the file has 'draws(n=24, axes=4)'"),
         ({"conditions": "{light: [1, 2]}"}, "conditions: study 's' in s.db was begun with {}"),
         ({"call": "{revision: b}"}, "call: study 's' in s.db was begun with {}, the file has {'revision': 'b'}"),
-        ({"generator": "sweep_parts:slow"}, "(function: sweep_parts.clouds -> sweep_parts.slowly)"),
+        ({"generator": "sweep_parts:slow"}, "; function: sweep_parts.clouds -> sweep_parts.slowly)"),
     ],
 )
 def test_a_study_that_was_begun_otherwise_is_refused(sweep: Sweep, changes: dict[str, str], message: str) -> None:

@@ -7,7 +7,14 @@ import pytest
 
 from surrogate_ax import Steppable
 from surrogate_ax.errors import ArgumentError, UnsupportedError
-from surrogate_ax_diffusers import PipelineGenerator, SteppablePipelineGenerator, avatar_generator, pipeline_generator
+from surrogate_ax_diffusers import (
+    EditablePipelineGenerator,
+    PipelineGenerator,
+    SteppablePipelineGenerator,
+    avatar_generator,
+    pipeline_generator,
+)
+from surrogate_ax_diffusers.encoding import EncodablePipelineGenerator
 from surrogate_ax_diffusers.step_noise import StepNoisePipelineGenerator
 from surrogate_ax_diffusers.step_support import STEP_METHODS
 from tests.integrations.diffusers import tiny
@@ -22,14 +29,17 @@ def pndm() -> diffusers.StableDiffusionPipeline:
 
 
 def test_each_pipeline_gets_the_class_with_its_abilities() -> None:
-    assert type(pipeline_generator(tiny.stable_diffusion("euler"), **CALL)) is SteppablePipelineGenerator
-    assert type(pipeline_generator(pndm(), **CALL)) is PipelineGenerator
+    assert type(pipeline_generator(tiny.stable_diffusion("euler"), **CALL)) is EditablePipelineGenerator
+    assert type(pipeline_generator(pndm(), **CALL)) is EncodablePipelineGenerator
+    latents = CALL | {"output_type": "latent"}
+    assert type(pipeline_generator(tiny.stable_diffusion("euler"), **latents)) is SteppablePipelineGenerator
+    assert type(pipeline_generator(pndm(), **latents)) is PipelineGenerator
     ancestral = tiny.stable_diffusion(diffusers.EulerAncestralDiscreteScheduler(steps_offset=1))
     made = pipeline_generator(ancestral, step_noise=True, **CALL)
     assert type(made) is StepNoisePipelineGenerator
     assert isinstance(made, PipelineGenerator)
     assert not isinstance(made, Steppable)
-    assert type(avatar_generator()) is SteppablePipelineGenerator
+    assert type(avatar_generator()) is EditablePipelineGenerator
 
 
 def test_what_is_no_pipeline_is_refused_with_step_noise_too() -> None:

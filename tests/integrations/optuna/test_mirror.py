@@ -20,6 +20,7 @@ from surrogate_ax.execution.executor import Candidate
 from surrogate_ax.execution.loop import Batch
 from surrogate_ax.execution.records import EndedTrial, TrialCopy, result_record
 from surrogate_ax_optuna import mirror, sqlite
+from surrogate_ax_optuna.attributes import attributes
 from surrogate_ax_optuna.trials import read_recipe
 
 module = sys.modules["surrogate_ax_optuna.mirror"]
@@ -117,8 +118,8 @@ def copies_of(batches: list[Batch]) -> list[TrialCopy]:
 def rows_of(storage: Any, name: str = "mirror") -> list[tuple[Any, ...]]:
     """What a study says of its trials, but for when they were written."""
     trials = optuna.load_study(study_name=name, storage=storage).trials
-    trials = sorted(trials, key=lambda trial: int(trial.user_attrs["mirror:ticket"]))
-    return [(t.state, t.values, t.params, t.distributions, t.user_attrs, t.constraints) for t in trials]
+    trials = sorted(trials, key=lambda trial: int(attributes(trial)["mirror:ticket"]))
+    return [(t.state, t.values, t.params, t.distributions, attributes(t), t.constraints) for t in trials]
 
 
 @pytest.mark.parametrize("written", [0, 1, 3, 5])

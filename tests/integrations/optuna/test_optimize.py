@@ -715,13 +715,13 @@ def test_a_generator_that_always_fails_stops_with_the_first_reason(make_study, m
         calls.append(len(z))
         raise RuntimeError(f"failure {len(calls)}")
 
-    study = make_study()
+    study, space = make_study(), _space(make_generator())
     with pytest.raises(GenerationError, match=r"first reason: RuntimeError: failure \d"):
-        run(study, make_generator(watch=failing), objective, total_trials=total, batch_size=4)
+        run(study, make_generator(watch=failing), objective, total_trials=total, batch_size=4, space=space)
     assert len(study.trials) < 64
     assert {trial.state for trial in study.trials} == {TrialState.FAIL}
     assert ended_trials(study) == []  # the points are not to blame
-    run(study, make_generator(), objective, total_trials=total, batch_size=4)
+    run(study, make_generator(), objective, total_trials=total, batch_size=4, space=space)
     assert len(study.get_trials(states=(TrialState.COMPLETE,))) == total
 
 

@@ -14,6 +14,7 @@ from surrogate_ax import Choice, Evaluator, Metric, Objective, SurrogateSpace, r
 from surrogate_ax.errors import ArgumentError, MismatchError, SeedError
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax_optuna import Pick, optimize, portfolio, record, sqlite, suggest_latents
+from surrogate_ax_optuna.record import read_record
 from surrogate_ax_optuna.trials import read_recipe
 
 
@@ -163,6 +164,21 @@ def test_another_objective_ranks_by_what_was_measured(make_study, make_generator
     (pick,) = portfolio(study, generator, k=1, objective=by_seen)
     outputs, _ = render([read_recipe(trial) for trial in study.trials], generator)
     assert pick.trial.number == int(outputs[:, 1].argmin())
+
+
+def test_another_objective_ranks_a_define_by_run_study_too(make_study, make_generator):
+    def score(outputs: torch.Tensor, conditions: object) -> dict[str, Any]:
+        return {"a": outputs[:, 0], "seen": outputs[:, 1]}
+
+    generator, study = make_generator(), make_study()
+    space = SurrogateSpace.sample(generator.prior, seeds=4, rng=0)
+    evaluate = Evaluator(generator, Objective(Metric("a"), Metric("seen", "track"), score=score))
+    study.optimize(lambda trial: record(trial, evaluate(suggest_latents(trial, space))), n_trials=8)
+    both = Objective(Metric("a", "minimize"), Metric("seen", "minimize"), score=score)
+    for objective in (Objective(Metric("seen", "minimize"), score=score), both):
+        found = read_record(study, objective)
+        outputs, _ = render([read_recipe(trial) for trial in study.trials], generator)
+        np.testing.assert_allclose(found.history.values["seen"], outputs[:, 1], rtol=1e-5)
 
 
 def test_another_generator_is_refused(make_study, make_generator, objective):

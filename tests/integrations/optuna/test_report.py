@@ -9,6 +9,7 @@ from optuna.artifacts import FileSystemArtifactStore
 from surrogate_ax import Choice, Metric, Objective
 from surrogate_ax.errors import MismatchError
 from surrogate_ax_optuna import optimize, write_report
+from surrogate_ax_optuna.attributes import attributes
 
 
 def _two(outputs, _):
@@ -41,7 +42,7 @@ def test_a_study_is_reported_with_its_artifacts(make_generator, tmp_path, caplog
     assert page.count('class="plotly"') == 5
     assert path.stat().st_size < 6_000_000
     assert write_report(study, path, generator=generator, items=2).read_text().count("<img") == 2
-    best = study.best_trials[0].user_attrs["preview"]
+    best = attributes(study.best_trials[0])["preview"]
     (tmp_path / "store" / best).unlink()
     assert write_report(study, path, previews=store, items=12).read_text().count("<img") == 11
     assert f"trial {study.best_trials[0].number}: its preview is gone" in caplog.text
