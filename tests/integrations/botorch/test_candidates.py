@@ -36,6 +36,13 @@ def _experimental() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def few_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the acquisition's optimiser, which takes most of the time."""
+    monkeypatch.setattr(module, "RESTARTS", 2)
+    monkeypatch.setattr(module, "RAW", 64)
+
+
 def _space(rng: int = 0) -> SurrogateSpace:
     return SurrogateSpace.sample(PRIOR, seeds=K, rng=rng)
 
@@ -54,6 +61,7 @@ def _best(space: SurrogateSpace) -> float:
     return float(np.linalg.norm(np.clip(scores, 0, None)))
 
 
+@pytest.mark.usefixtures("few_restarts")
 def test_a_loop_of_ones_own_gets_near_the_best_of_the_box():
     space = _space()
     box = {f"u{k}": FloatDistribution(0, 1) for k in range(K - 1)}
@@ -98,6 +106,7 @@ class _Watched(CoefficientCandidates):
         return super()._propose(known, columns, pending)
 
 
+@pytest.mark.usefixtures("few_restarts")
 def test_optimize_learns_from_the_trials_of_every_round():
     first = _space()
     bank = first.bank.extend([Draw(7, i) for i in range(2)])
@@ -164,9 +173,9 @@ def test_conditions_are_read_from_the_columns_and_from_recipes_alike():
         )
 
 
+@pytest.mark.usefixtures("few_restarts")
 def test_several_objectives_a_bound_and_conditions(monkeypatch):
-    for name, small in (("RESTARTS", 2), ("RAW", 64), ("STEPS", 5)):
-        monkeypatch.setattr(module, name, small)
+    monkeypatch.setattr(module, "STEPS", 5)
 
     def score(z: Tensor, conditions: Any) -> dict[str, np.ndarray]:
         x = z.double().numpy()
@@ -177,14 +186,16 @@ def test_several_objectives_a_bound_and_conditions(monkeypatch):
     generator = FunctionGenerator(lambda z, _: z.clone(), PRIOR, conditional=True)
     _Watched.seen = []
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=_sampler(_Watched()))
-    optimize(study, generator, objective, total_trials=12, batch_size=3, rng=0, space=_space(), conditions=CONDITIONS)
+    optimize(study, generator, objective, total_trials=9, batch_size=3, rng=3, space=_space(), conditions=CONDITIONS)
     known = _Watched.seen[-1]
     assert known.objectives == 2
-    assert known.y.shape == (9, 3)
-    history = study.trials[:9]
+    assert known.y.shape == (6, 3)
+    history = study.trials[:6]
     np.testing.assert_allclose(known.y[:, 1], [-trial.values[1] for trial in history])
     np.testing.assert_allclose(known.y[:, 2], [trial.constraints["third"] for trial in history])
-    assert np.mean([trial.params["u prompt"] == "z" for trial in study.trials[6:]]) > 0.5  # it learns the category
+    prompts = [trial.params["u prompt"] for trial in study.trials]
+    assert set(prompts[:3]) == {"x", "y", "z"}  # what there is to learn from
+    assert np.mean([prompt == "z" for prompt in prompts[4:]]) > 0.5  # it learns the category
 
 
 def test_a_missing_box_and_other_columns_are_refused():

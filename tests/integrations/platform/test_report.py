@@ -8,6 +8,7 @@ import pytest
 from ax.analysis.plotly import sensitivity
 from ax.analysis.plotly.utility_progression import UtilityProgressionAnalysis
 from ax.api.client import Client
+from ax.api.configs import RangeParameterConfig
 from ax.core.analysis_card import ErrorAnalysisCard
 from ax.utils.testing.mock import mock_botorch_optimize_context_manager
 
@@ -80,6 +81,11 @@ def test_axs_results_and_diagnostics(make_client, make_generator, several, tmp_p
 
 
 def test_a_client_without_an_experiment_of_ours_is_refused(make_client, tmp_path):
-    for client in (Client(), make_client()):
+    other = Client()
+    other.configure_experiment(parameters=[RangeParameterConfig(name="x", bounds=(0, 1), parameter_type="float")])
+    for client in (Client(), other):
         with pytest.raises(MismatchError, match="no experiment"):
             write_report(client, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+    page = write_report(make_client(), tmp_path / "report.html", analyses=()).read_text()  # one that is not begun
+    assert "No trial has ended yet" in page
