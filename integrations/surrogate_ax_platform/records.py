@@ -184,7 +184,9 @@ def recorded(client: Client) -> Objective:
     experiment = client._maybe_experiment
     record = None if experiment is None else experiment._properties.get(EXPERIMENT)
     if record is None:
-        raise MismatchError("client: it has no experiment of `configure_experiment`. Configure one, or load a snapshot.")
+        raise MismatchError(
+            "client: it has no experiment of `configure_experiment`. Configure one, or load a snapshot."
+        )
     return recorded_objective(record["metrics"])
 
 
