@@ -14,25 +14,24 @@ from tests.recorded import runs
 
 RECORDED = json.loads((runs.HERE / "runs.json").read_text())
 SAME = 1e-4  # processors differ in the last bits, and a search passes that on
-NEAR = {"ax, box": 0.05}  # Ax's optimisers stop a little elsewhere on another processor
 
 
-def check(found: list[dict[str, Any]], expected: list[dict[str, Any]], near: float = SAME) -> None:
+def check(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
     """Equal but for the last digits; the order of trials counts."""
     assert len(found) == len(expected)
     for i, (mine, theirs) in enumerate(zip(found, expected, strict=True)):
         assert {k: mine[k] for k in ("status", "round", "condition")} == {
             k: theirs[k] for k in ("status", "round", "condition")
         }, i
-        np.testing.assert_allclose(mine["terms"], theirs["terms"], atol=near, err_msg=str(i))
+        np.testing.assert_allclose(mine["terms"], theirs["terms"], atol=SAME, err_msg=str(i))
         assert mine["values"].keys() == theirs["values"].keys()
         for name, value in theirs["values"].items():
-            assert mine["values"][name] == pytest.approx(value, rel=near, abs=near), (i, name)
+            assert mine["values"][name] == pytest.approx(value, rel=SAME, abs=SAME), (i, name)
 
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_run_comes_out_as_recorded(name: str) -> None:
-    check(runs.run(name), RECORDED[name], NEAR.get(name, SAME))
+    check(runs.run(name), RECORDED[name])
 
 
 def test_every_run_is_recorded() -> None:
