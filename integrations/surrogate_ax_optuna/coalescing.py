@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-PATIENCE = 3.0, 10.0  # seconds without another caller after which a part of a batch is called: least, and most
+PATIENCE = 1.0, 10.0  # seconds without another caller after which a part of a batch is called: least, and most
 LATELY = 64  # callers whose pauses say what is usual
 
 
@@ -42,7 +42,7 @@ class Coalescing(Generic[Item, Result]):
         self._waiting: list[_Slot[Item, Result]] = []
         self._callers: set[threading.Thread] = set()
         self._came = threading.Condition()
-        self._calling = threading.Lock()
+        self._leading = False  # whether one of the callers gathers or calls for all
 
     def __call__(self, item: Item) -> Result:
         """The result of one item; what the function raises is raised for every item of its call."""
@@ -55,10 +55,8 @@ class Coalescing(Generic[Item, Result]):
             self._waiting.append(slot)
             self._came.notify_all()
         try:
-            while not slot.done:
-                with self._calling:
-                    if not slot.done:
-                        self._call(self._gathered())
+            while self._leads(slot):
+                self._call()
         finally:
             with self._came:
                 if slot in self._waiting:  # an interrupt broke in
@@ -66,6 +64,13 @@ class Coalescing(Generic[Item, Result]):
         if slot.error is not None:
             raise slot.error
         return slot.result  # type: ignore[return-value]  # it is done, without an error
+
+    def _leads(self, slot: _Slot[Item, Result]) -> bool:
+        """Whether a caller is to call for those who wait; not once its own item is done."""
+        with self._came:
+            self._came.wait_for(lambda: slot.done or not self._leading)
+            self._leading = self._leading or not slot.done
+            return not slot.done
 
     def _gathered(self) -> list[_Slot[Item, Result]]:
         """Those who wait, once nobody else is to be expected soon."""
@@ -82,8 +87,10 @@ class Coalescing(Generic[Item, Result]):
         self._callers = {thread for thread in self._callers if thread.is_alive()}
         return len(self._callers)
 
-    def _call(self, slots: Sequence[_Slot[Item, Result]]) -> None:
+    def _call(self) -> None:
+        slots: list[_Slot[Item, Result]] = []
         try:
+            slots = self._gathered()
             for slot, result in zip(slots, self._function([slot.item for slot in slots]), strict=True):
                 slot.result = result
         except BaseException as error:
@@ -91,6 +98,8 @@ class Coalescing(Generic[Item, Result]):
                 slot.error = error
             raise
         finally:
-            for slot in slots:
-                slot.done = True
-            self._latest = time.monotonic()
+            with self._came:
+                for slot in slots:
+                    slot.done = True
+                self._leading, self._latest = False, time.monotonic()
+                self._came.notify_all()

@@ -43,7 +43,6 @@ class Search:
 
     def __init__(self, study: Study, record: Mapping[str, Any]) -> None:
         self.proposer = Proposer.from_json(record[SEARCH])
-        self.seed = draw_entropy(self.proposer.rng, "parameters")
         self._entropy = draw_entropy(self.proposer.rng, "trials")
         # A trial without a recipe was never made: a user has told it without `suggest_latents`.
         objective = recorded_objective(record["metrics"])

@@ -60,7 +60,7 @@ class SurrogateSampler(BaseSampler):
         with self.searches.lock:
             fixed = {} if search is None else claim(study, trial, search).fixed
         return {
-            name: fixed[name] if name in fixed else draw(study, trial, name, kind, self.seed or 0)
+            name: fixed[name] if name in fixed else draw(study, trial, name, kind, _seed(self.seed, search))
             for name, kind in search_space.items()
         }
 
@@ -68,7 +68,7 @@ class SurrogateSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """A random value."""
-        return draw(study, trial, param_name, param_distribution, self.seed or 0)
+        return draw(study, trial, param_name, param_distribution, _seed(self.seed, self.searches.of(study)))
 
 
 class MovingBoxSampler(BaseSampler):
@@ -126,7 +126,7 @@ class MovingBoxSampler(BaseSampler):
             return self.inner.sample_relative(study, trial, search_space)
         if (sampler := self._sampler(study, trial, search)) is not None:
             return sampler.sample_relative(study, trial, search_space)
-        return {name: draw(study, trial, name, kind, self.seed or 0) for name, kind in search_space.items()}
+        return {name: draw(study, trial, name, kind, _seed(self.seed, search)) for name, kind in search_space.items()}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -173,6 +173,11 @@ def proposing(sampler: BaseSampler) -> BaseSampler | None:
 def fixed_parameters(sampler: BaseSampler) -> dict[str, Any]:
     """Values that a PartialFixedSampler gives to every trial."""
     return dict(sampler._fixed_params) if isinstance(sampler, PartialFixedSampler) else {}
+
+
+def _seed(own: int | None, search: Search | None) -> int:
+    """The seed of a sampler's draws: that of the search, which `optimize` may have begun, or before it its own."""
+    return (own or 0) if search is None else search.proposer.rng
 
 
 def draw(study: Study, trial: FrozenTrial, name: str, kind: BaseDistribution, seed: int) -> Any:

@@ -103,7 +103,9 @@ def begin_search(
     Raises:
         MismatchError: it was begun with another generator, objective, conditions or seed (named).
     """
-    rng, total, prior = sampler.seed or 0, sampler.n_trials, generator.prior
+    recorded = study_attributes(study).get(STUDY_ATTR)
+    rng = (recorded or {}).get("rng", 0) if sampler.seed is None else sampler.seed
+    total, prior = sampler.n_trials, generator.prior
     planned = plan(
         total or ENDLESS,
         dim=prior.dim,
@@ -111,7 +113,6 @@ def begin_search(
         endless=total is None,
     )
     facts = search_facts(objective, space=None, policy=None, conditions=conditions, rng=rng)
-    recorded = study_attributes(study).get(STUDY_ATTR)
     record = begin_record(recorded, facts, generator, planned, study=f"study {study.study_name!r}")
     if recorded is not None and SEARCH in recorded:
         return

@@ -121,6 +121,19 @@ def test_one_loop_goes_on_with_the_study_of_another():
     np.testing.assert_allclose([t.value for t in study.trials], [t.value for t in whole.trials], atol=1e-5)
 
 
+def test_a_loop_by_hand_goes_on_with_the_seed_that_optimize_was_given():
+    found = []
+    for ways in (("optimize", "study.optimize"), ("optimize", "optimize")):
+        study = create_study(HALVES, sampler=SurrogateSampler(24))
+        optimize(study, GENERATOR, HALVES, total_trials=12, batch_size=4, rng=3, progress=False)
+        if ways[1] == "optimize":
+            optimize(study, GENERATOR, HALVES, total_trials=24, batch_size=4, rng=3, progress=False)
+        else:
+            search(study, "study.optimize", 24)
+        found.append([trial.value for trial in study.trials])
+    np.testing.assert_allclose(found[1], found[0], atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["planned", "boxes"])
 def test_what_others_see_in_the_study_is_what_the_user_set(kind):
     sampler = SurrogateSampler() if kind == "planned" else TPESampler(seed=0)
