@@ -6,7 +6,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Read when the libraries are imported, so they are set before torch and diffusers are.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -16,6 +16,11 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import hypothesis
 import pytest
 import torch
+
+from tests.browser import launched, opened
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 hypothesis.settings.register_profile("local", deadline=None)  # a busy machine is no failure
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
@@ -53,3 +58,17 @@ def _only_loopback() -> Iterator[None]:
         patch.setattr(socket.socket, "connect", guarded(socket.socket.connect))
         patch.setattr(socket.socket, "connect_ex", guarded(socket.socket.connect_ex))
         yield
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium, one for the tests of a module."""
+    with launched() as running:
+        yield running
+
+
+@pytest.fixture
+def browser_page(browser: Browser) -> Iterator[Page]:
+    """A new page of it."""
+    with opened(browser) as page:
+        yield page

@@ -9,8 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 OPTIONAL = (
-    "PIL", "ax", "botorch", "cmaes", "diffusers", "gemmi", "gpytorch", "jaxtyping", "matplotlib", "optuna",
-    "optuna_dashboard", "optuna_integration", "ray", "sqlalchemy", "tokenizers", "tqdm", "transformers", "yaml",
+    "PIL", "ax", "botorch", "cmaes", "diffusers", "gemmi", "gpytorch", "jaxtyping", "jinja2",
+    "matplotlib", "optuna", "optuna_dashboard", "optuna_integration", "ray", "sqlalchemy", "starlette", "tokenizers",
+    "tqdm", "transformers", "uvicorn", "yaml",
 )  # fmt: skip
 
 BLOCK = """
@@ -67,7 +68,7 @@ def test_integrations_name_their_missing_extra() -> None:
         """
 import importlib
 from surrogate_ax.errors import MissingExtraError
-extras = {"optuna": "optuna", "diffusers": "diffusers", "botorch": "botorch", "platform": "ax"}
+extras = {"optuna": "optuna", "diffusers": "diffusers", "botorch": "botorch", "platform": "ax", "web": "web"}
 for package, extra in extras.items():
     try:
         importlib.import_module(f"surrogate_ax_{package}")

@@ -59,7 +59,7 @@ def test_wheel_holds_every_package_and_its_files(wheel: Path) -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     for package in settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
         source = ROOT / package
-        for file in [path for kind in ("*.py", "*.json", "*.safetensors", "py.typed") for path in source.rglob(kind)]:
+        for file in [path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts]:
             assert f"{source.name}/{file.relative_to(source).as_posix()}" in names
     assert any(name.startswith("surrogate_ax_diffusers/") and name.endswith(".safetensors") for name in names)
     assert not [name for name in names if name.startswith(("tests/", "examples/", "integrations/"))]
