@@ -25,8 +25,8 @@ from surrogate_ax.policies.evolution import evolve
 from surrogate_ax_diffusers import avatar_generator
 from surrogate_ax_optuna import optimize, portfolio
 
-STEPS, WEIGHT, ENOUGH = 10, 4.0, 0.5  # value = min(score, ENOUGH) - WEIGHT * distance
-DRAWS, CHILDREN, KEPT = 16, 24, 4  # evaluations of a search of 300 NFE on either path; variants that are looked at
+STEPS, WEIGHT, ENOUGH = 10, 4.0, 0.2  # value = min(score, ENOUGH) - WEIGHT * distance
+DRAWS, SEARCHED, CHILDREN, KEPT = 16, 18, 24, 4  # evaluations of 300 NFE each way; variants that are looked at
 OTHERS = 8
 Made = tuple[Any, Any, dict[str, Array]]  # pictures, NFE, and what else is known by item
 
@@ -204,7 +204,7 @@ def best_of(p: Pairs, *, count: int = DRAWS) -> Made:
     return best, sum(nfe for _, nfe, _ in made), {"kept_success": seen[:, 0], "diversity": seen[:, 1]}
 
 
-def searched(p: Pairs, *, total: int = DRAWS, first: int = 8, size: int = 4, last: int = 3) -> Made:
+def searched(p: Pairs, *, total: int = SEARCHED, first: int = 8, size: int = 4, last: int = 3) -> Made:
     """Step noises and the step to start from, of one item at a time, by a study."""
 
     def build(i: int) -> tuple[Edit, Any]:
@@ -280,6 +280,7 @@ METHODS: dict[str, Callable[[Pairs], Made]] = {
     "straight-guidance-3": lambda p: straight(p, scale=3.0),
     "best-of-16": best_of,
     "searched": searched,
+    "searched-without-evolving": lambda p: searched(p, first=SEARCHED),
     "residuals": residuals,
     "straight-two": _with(Pairs.two, straight),
     "swap-two": _with(Pairs.two, lambda p: swap(p, budget=60)),

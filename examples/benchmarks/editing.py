@@ -58,6 +58,7 @@ def report(files: list[Path], out: Path) -> None:
         shards.compare(rows, "searched", "best-of-16", figure, "editing", goal=0.0 if figure == "outside" else None)
         shards.compare(rows, "searched", "straight", figure, "editing", goal=None)
         shards.compare(rows, "best-of-16", "straight", figure, "editing", goal=None)
+        shards.compare(rows, "searched", "searched-without-evolving", figure, "editing", goal=None)
     for kind in ("two", "short", "wrong"):
         shards.compare(rows, f"straight-{kind}", f"swap-{kind}", "outside", "editing", goal=None)
     report_evolution(rows)

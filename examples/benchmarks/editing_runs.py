@@ -28,6 +28,7 @@ RUNS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("editing", ("residuals",), ("0:12", "12:24", "24:55", "55:86")),
     ("inversion", ("euler", "uni-inv", "fixed-point-60"), ("0:64",)),
     ("editing", ("straight-two", "straight-short", "straight-wrong"), ("0:86",)),
+    ("editing", ("searched-without-evolving",), ("0:16", "16:32")),
     ("inversion", ("euler-guidance-3", "uni-inv-guidance-3", "anderson-60-guidance-3"), ("0:32",)),
     ("inversion", ("anderson-160-guidance-3",), ("0:32",)),
     ("inversion", ("fixed-point-100",), ("0:64",)),
