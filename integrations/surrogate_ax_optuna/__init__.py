@@ -8,6 +8,7 @@ except ImportError as error:
     raise MissingExtraError("surrogate_ax_optuna needs Optuna: pip install 'surrogate-ax[optuna]'.") from error
 
 from surrogate_ax_optuna.by_hand import record, suggest_latents, trial_function
+from surrogate_ax_optuna.explore import explore
 from surrogate_ax_optuna.host import OptunaHost
 from surrogate_ax_optuna.mirror import mirror
 from surrogate_ax_optuna.optimize import optimize
@@ -30,6 +31,7 @@ __all__ = [
     "SurrogateSampler",
     "create_study",
     "distributions",
+    "explore",
     "mirror",
     "optimize",
     "portfolio",

@@ -97,8 +97,8 @@ class OptunaHost:
         self._kept: int | None = None  # the round whose stored seeds are in the store
         self._reader = StudyReader(objective, self._seeds, tells=objective, decode=self._adoption.recipe)
         self._samplers: dict[tuple[int, bool], RoundSampler] = {}
-        self._made = 0  # trials, by this host
-        self._first = True  # nobody else has made trials
+        self._made, self._first = 0, True  # trials by this host; whether nobody else has made any
+        self.numbers: list[int] = []  # the trials of the rows of the last `history`
         self._leases = Leases(study._storage)
         self._ledger = Ledger(math.inf if total_trials is None else total_trials, self._adoption.counts)
 
@@ -122,6 +122,7 @@ class OptunaHost:
         unended = self._reader.read(self._trials())
         self._adoption.say(self._reader.passed_over)
         refuse_old_seeds(self._reader.ended[known:])
+        self.numbers = [trial.number for trial in self._reader.ended]
         return self._reader.history([round_of(trial) for trial in self._others(unended)])
 
     def ask(self, n: int, round: Round) -> Candidates:

@@ -11,11 +11,14 @@ from torch import Tensor
 
 from surrogate_ax.checks import mapping
 from surrogate_ax.errors import MismatchError
+from surrogate_ax.execution.answers import Answers
+from surrogate_ax.execution.asking import LIKING
 from surrogate_ax.execution.records import EndedTrial, HistoryBuilder, SearchRecord, SearchStatus
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.policies.history import History
 from surrogate_ax.scoring.objective import Objective, recorded_objective
 from surrogate_ax_optuna.attributes import (
+    ANSWERS_ATTR,
     METRICS_ATTR,
     RECIPE_ATTR,
     RESULT_ATTR,
@@ -47,6 +50,7 @@ class StudyReader:
         tells: whose values the study was told; None where that is not known, and what was recorded counts.
         decode: what a trial without a recipe has evaluated, as one that a user has told by hand; None where that is not
             known, and the trial is passed over. Left out, such a trial is refused.
+        liking: what a person likes by now, by number of the trial, in place of what was told.
 
     Attributes:
         recipes: of trials that the caller asked itself, by number, which need not be parsed.
@@ -60,11 +64,12 @@ class StudyReader:
         *,
         tells: Objective | None,
         decode: Callable[[FrozenTrial], Recipe | None] | None = None,
+        liking: Mapping[int, float] | None = None,
     ) -> None:
         self.recipes: dict[int, Recipe] = {}
         self.passed_over: list[int] = []
         self._optimised = [metric.name for metric in (tells or objective).optimised]
-        self._known, self._decode = tells is not None, decode
+        self._known, self._decode, self._liking = tells is not None, decode, liking or {}
         self._builder = HistoryBuilder(objective, seeds)
         self._settled = 0  # so many first trials have ended, and been read
         self._read: set[int] = set()  # of those behind
@@ -118,6 +123,8 @@ class StudyReader:
         if trial.state != TrialState.COMPLETE or (values and not self._known):
             return result
         told = dict(zip(self._optimised, trial.values, strict=True))
+        if trial.number in self._liking:
+            told[LIKING] = self._liking[trial.number]
         return result if told.items() <= values.items() else {**result, "values": {**values, **told}}
 
 
@@ -134,9 +141,20 @@ def read_record(study: optuna.Study, objective: Objective | None = None, *, seed
     """
     tells = None if _recorded_metrics(study) is None else study_objective(study)
     ranks = objective or tells or study_objective(study)
-    reader = StudyReader(ranks, study_seeds(study, seeds), tells=tells, decode=lambda trial: None)
+    liking = study_answers(study).liking
+    reader = StudyReader(ranks, study_seeds(study, seeds), tells=tells, decode=lambda trial: None, liking=liking)
     reader.read(study.get_trials(deepcopy=False))
     return SearchRecord(reader.ended, reader.history(), status(study))
+
+
+def study_answers(study: optuna.Study) -> Answers:
+    """What a person has said in a study; nothing where nobody was asked.
+
+    Raises:
+        ArgumentError: a record that was altered.
+    """
+    recorded = study_attributes(study).get(ANSWERS_ATTR)
+    return Answers() if recorded is None else Answers.from_json(recorded)
 
 
 def study_objective(study: optuna.Study) -> Objective:

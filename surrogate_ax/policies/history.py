@@ -27,6 +27,7 @@ from surrogate_ax.latents.priors import Prior
 from surrogate_ax.latents.seeds import Draw, Terms
 from surrogate_ax.latents.space import SurrogateSpace, coordinate_names
 from surrogate_ax.policies.fresh_noise import mix_until_typical
+from surrogate_ax.policies.preference import Preference, among
 from surrogate_ax.scoring.objective import Objective
 
 FITTED = 6  # finished trials that a line of estimates takes
@@ -51,6 +52,7 @@ class History:
         checkpoint_estimates: (n,) estimate of the only optimised metric at each checkpoint, by its step, finished
             trials included; NaN where a trial did not come by.
         conditions: n mappings of searched call arguments; empty where nothing is searched.
+        preferences: which rows a person likes better than others, where a person is asked.
     """
 
     objective: Objective
@@ -63,6 +65,7 @@ class History:
     begin: int = 0
     checkpoint_estimates: Mapping[int, Array] = dataclasses.field(default_factory=dict)
     conditions: Sequence[Mapping[str, Any]] = ()
+    preferences: Sequence[Preference] = ()
 
     def ended(self, number: int) -> int:
         """How many trials of a round have ended."""
@@ -113,6 +116,7 @@ class History:
             estimates=estimates,
             checkpoint_estimates={step: column[numbers] for step, column in self.checkpoint_estimates.items()},
             conditions=[self.conditions[i] for i in numbers] if self.conditions else (),
+            preferences=among(self.preferences, numbers),
         )
 
     def extrapolated(self) -> dict[str, Array]:
