@@ -142,7 +142,14 @@ def kind_of(output: Any, *, rate: float | None = None) -> Kind:
     return "image"
 
 
-def save_preview(output: Any, path: Path | str, *, rate: float | None = None, full: bool = False) -> Path:
+def save_preview(
+    output: Any,
+    path: Path | str,
+    *,
+    rate: float | None = None,
+    full: bool = False,
+    note: tuple[str, str] | None = None,
+) -> Path:
     """Write an output as a small file of its kind; the same output gives the same bytes.
 
     Args:
@@ -150,6 +157,7 @@ def save_preview(output: Any, path: Path | str, *, rate: float | None = None, fu
         path: where to; the suffix becomes that of the kind.
         rate: samples or frames a second.
         full: at its own size and length, images as PNG.
+        note: a keyword and a text that a PNG carries.
 
     Returns:
         The file: .png (.webp for images of more than 256 pixels), .mp4, .wav, or .pdb
@@ -180,8 +188,16 @@ def save_preview(output: Any, path: Path | str, *, rate: float | None = None, fu
             image.thumbnail((MOST, MOST))
             image.save(path, format="WEBP", quality=85, method=2)
         else:
-            image.save(path, format="PNG", compress_level=1)
+            image.save(path, format="PNG", compress_level=1, pnginfo=None if note is None else _png_text(*note))
     return path
+
+
+def _png_text(keyword: str, text: str) -> Any:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_itxt(keyword, text, zip=True)
+    return info
 
 
 def to_frames(output: Any, *, most: int | None = CLIP) -> np.ndarray:
