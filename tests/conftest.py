@@ -1,9 +1,10 @@
-"""For every test: one torch thread, no hub, no network beyond this machine, and Hypothesis without deadlines."""
+"""For every test: one torch thread, no hub, no network beyond this machine, Ctrl-C, Hypothesis without deadlines."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,10 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, data
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 torch.set_num_threads(1)
+
+# A shell that starts tests in the background has them, and every process that they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _is_local(family: int, address: Any) -> bool:

@@ -16,7 +16,8 @@ import statistics
 import sys
 from pathlib import Path
 
-from surrogate_ax_cli.demo import PLAIN, SEARCH, Settings, avatars, quiet, run, summarise
+from surrogate_ax_cli.demo import PLAIN, SEARCH, Settings, avatars, run, summarise
+from surrogate_ax_cli.terminal import optuna_quiet
 
 SEEDS, GOAL = range(20), 16
 QUICK, TOLERANCE = (3, 14), 1e-3
@@ -75,7 +76,7 @@ def main() -> None:
     arguments = parser.parse_args()
     generator = avatars(Settings().prompt)
     rows = read(arguments.results, generator.fingerprint["weights"])
-    with quiet():
+    with optuna_quiet():
         if arguments.quick:
             again = [measure(generator, seed) for seed in QUICK]
             keys = ("search_best", "plain_best")

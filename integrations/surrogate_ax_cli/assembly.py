@@ -67,7 +67,9 @@ def assemble(sweep: SweepFile) -> SweepComponents:
         UnsupportedError: a pipeline that cannot be driven, or checkpoints for a generator that cannot stop.
         GenerationError: the user's factory raises.
     """
-    objective = Objective(*sweep.metrics, score=load_score(sweep))
+    score = load_score(sweep)
+    with error_context(sweep, "score"):
+        objective = Objective(*sweep.metrics, score=score)
     generator = make_generator(sweep)
     if sweep.overlap:
         with error_context(sweep, "overlap"):

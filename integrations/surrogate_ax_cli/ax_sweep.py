@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
 from typing import Any
 
 from ax.api.client import Client
@@ -12,7 +10,7 @@ from surrogate_ax.execution.records import SearchRecord, TrialCopy
 from surrogate_ax_cli import storages
 from surrogate_ax_cli.assembly import SweepComponents, error_context
 from surrogate_ax_cli.components import build
-from surrogate_ax_cli.sweep import SWEEP_ATTR, check_sweep_record, sweep_record
+from surrogate_ax_cli.sweep import FILE_ATTR, SWEEP_ATTR, check_sweep_record, sweep_record
 from surrogate_ax_cli.sweep_file import SweepFile
 from surrogate_ax_optuna import mirror
 from surrogate_ax_optuna.storage import reachable
@@ -23,7 +21,6 @@ from surrogate_ax_platform import (
     optimize,
     read_record,
     trial_copies,
-    write_report,
 )
 from surrogate_ax_platform.metric_names import check_metric_names
 from surrogate_ax_platform.records import EXPERIMENT
@@ -49,8 +46,6 @@ class AxSweep:
         self._components = components
         self._strategy = _strategy(sweep)
         self._snapshot = storages.snapshot_file(sweep)
-        for library in ("ax", "botorch", "gpytorch", "linear_operator"):
-            warnings.filterwarnings("ignore", module=rf"{library}\..*")
 
     def load_record(self) -> SearchRecord | None:
         """The trials of the snapshot, if there is one.
@@ -73,6 +68,7 @@ class AxSweep:
         sweep, components = self._sweep, self._components
         planned = sweep.checkpoints is None
         client = self._load() if self._snapshot.exists() else self._new()
+        client._experiment._properties[FILE_ATTR] = str(sweep.path.resolve())
         with reachable():
             mirrored = mirror(
                 storages.make_storage(sweep),
@@ -100,10 +96,6 @@ class AxSweep:
         """What the client holds; nothing where a kill came before its first trial had ended."""
         begun = EXPERIMENT in client._experiment._properties
         return trial_copies(client, self._components.objective) if begun else []
-
-    def report(self, path: Path, items: int) -> Path:
-        """Write the experiment as one HTML file, with so many of the best outputs."""
-        return write_report(self._load(), path, generator=self._components.generator, items=items)
 
     def _new(self) -> Client:
         sweep, components = self._sweep, self._components

@@ -1,7 +1,7 @@
 """Remake the best outputs whose latents differ from each other, from their recipes, often with more steps.
 
 The folder holds `1-trial97.png` and so on, the best first, and beside each its recipe as JSON, with the arguments that
-were changed and the values before and after; `best.json` lists them.
+were changed and the values before and after; `best.json` lists them, and `sheet.png` shows pictures side by side.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from PIL import Image
 
 from surrogate_ax.analysis.portfolio import choose
 from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax.execution.records import SearchRecord, refuse_old_seeds
-from surrogate_ax.generation.protocols import Generated, Timed
+from surrogate_ax.generation.protocols import Generated
 from surrogate_ax.generation.recipe import Recipe, render
+from surrogate_ax.media.contact_sheet import contact_sheet, wrapped
 from surrogate_ax.media.previews import save_preview
-from surrogate_ax_cli.assembly import SweepComponents
+from surrogate_ax.scoring.evaluator import Evaluator
+from surrogate_ax_cli.makers import Maker
 
-INDEX = "best.json"
+INDEX, SHEET = "best.json", "sheet.png"
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Rendered:
         trial: its number.
         recipe: what it was made from, with the arguments that were changed.
         searched: values of the metrics in the search.
-        rendered: values of the output made now; a metric is left out where its score failed.
+        rendered: values of the output made now; a metric is left out where its score failed or is not known.
         output: what was made.
     """
 
@@ -47,12 +50,12 @@ class Rendered:
 
 
 def make_best(
-    components: SweepComponents, record: SearchRecord, *, k: int, max_cosine: float, overrides: Mapping[str, Any]
+    maker: Maker, record: SearchRecord, *, k: int, max_cosine: float, overrides: Mapping[str, Any]
 ) -> list[Rendered]:
     """The best k trials whose latents differ pairwise, made again.
 
     Args:
-        components: the sweep's generator and objective.
+        maker: generator of the study, and the objective where it is known.
         record: its trials.
         k: how many, at most.
         max_cosine: limit on the cosine of any two latents.
@@ -63,24 +66,27 @@ def make_best(
         GenerationError: the generator failed for one of them.
     """
     refuse_old_seeds(record.trials)
-    rows = choose(record.history, components.generator.prior, k=k, max_cosine=max_cosine)
+    rows = choose(record.history, maker.generator.prior, k=k, max_cosine=max_cosine)
     recipes = [record.trials[row].recipe for row in rows]
     try:
         outputs, recipes = render(
-            recipes, components.generator, seeds=record.history.tensors, device=components.device, **overrides
+            recipes, maker.generator, seeds=record.history.tensors, device=maker.device, **overrides
         )
     except ArgumentError as error:
         if not overrides:
             raise
         raise ArgumentError(f"--steps, --set: {overrides} cannot be set. {error}") from error
     conditions = [{**recipe.condition, **(recipe.overrides or {})} for recipe in recipes]
-    evaluations = components.evaluator.score(Generated(outputs, np.zeros(len(rows)), 0.0), conditions)
+    scored: Mapping[str, Any] = {}
+    if maker.objective is not None:
+        evaluator = Evaluator(maker.generator, maker.objective)
+        scored = evaluator.score(Generated(outputs, np.zeros(len(rows)), 0.0), conditions).values
     return [
         Rendered(
             trial=record.trials[row].number,
             recipe=recipe,
             searched={name: float(column[row]) for name, column in record.history.values.items()},
-            rendered={name: float(column[i]) for name, column in evaluations.values.items() if np.isfinite(column[i])},
+            rendered={name: float(column[i]) for name, column in scored.items() if np.isfinite(column[i])},
             output=outputs[i],
         )
         for i, (row, recipe) in enumerate(zip(rows, recipes, strict=True))
@@ -110,8 +116,8 @@ def read_overrides(given: Sequence[str], steps: int | None) -> dict[str, Any]:
     return overrides
 
 
-def check_out(out: Path) -> None:
-    """Refuse a folder that holds anything but an earlier `best`.
+def check_replaced(out: Path) -> None:
+    """Refuse a folder that holds anything but an earlier `best`, whose files are to be replaced.
 
     Raises:
         ArgumentError: a file, or a folder with files and no `best.json`.
@@ -120,19 +126,18 @@ def check_out(out: Path) -> None:
         raise ArgumentError(f"--out: expected a new folder, or one of an earlier `best`, got {out}. Choose another.")
 
 
-def save(portfolio: list[Rendered], out: Path, components: SweepComponents) -> list[dict[str, Any]]:
-    """Write outputs and recipes, in place of an earlier portfolio in the folder.
+def save(portfolio: list[Rendered], out: Path, *, title: str, rate: float | None = None) -> list[dict[str, Any]]:
+    """Write outputs, recipes and, of pictures, a contact sheet, in place of an earlier portfolio in the folder.
 
     Args:
         portfolio: best first.
-        out: a folder that `check_out` allows.
-        components: for the rate of sound and clips.
+        out: a folder that `check_replaced` allows.
+        title: of the contact sheet.
+        rate: of sound and clips.
 
     Returns:
         What `best.json` holds: file, trial, values and recipe of each.
     """
-    generator = components.generator
-    rate = generator.rate if isinstance(generator, Timed) else None
     out.mkdir(parents=True, exist_ok=True)
     _remove_earlier(out)
     rows: list[dict[str, Any]] = []
@@ -143,6 +148,8 @@ def save(portfolio: list[Rendered], out: Path, components: SweepComponents) -> l
         file.with_suffix(".json").write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
         rows.append({"file": file.name, **row})
     (out / INDEX).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if all(Path(row["file"]).suffix == ".png" for row in rows):
+        _sheet(portfolio, title).save(out / SHEET, optimize=True)
     return rows
 
 
@@ -151,9 +158,22 @@ def lines(rows: list[dict[str, Any]], out: Path) -> list[str]:
     text = []
     for row in rows:
         searched, rendered = row["values"]["searched"], row["values"]["rendered"]
-        changes = [f"{name} {value:.4g} -> {rendered.get(name, float('nan')):.4g}" for name, value in searched.items()]
+        changes = [
+            f"{name} {value:.4g}" + (f" -> {rendered[name]:.4g}" if name in rendered else "")
+            for name, value in searched.items()
+        ]
         text.append(f"{out / row['file']}: {', '.join(changes)}")
-    return text
+    return [*text, *([str(out / SHEET)] if (out / SHEET).is_file() else [])]
+
+
+def _sheet(portfolio: Sequence[Rendered], title: str) -> Image.Image:
+    """The outputs side by side, each with its values."""
+    shown = [item.rendered or item.searched for item in portfolio]
+    captions = [
+        f"trial {item.trial}: " + ", ".join(f"{value:.4g}" for value in values.values())
+        for item, values in zip(portfolio, shown, strict=True)
+    ]
+    return contact_sheet(title, {"Numbers": ", ".join(shown[0])}, wrapped([i.output for i in portfolio], captions))
 
 
 def _save_output(output: Any, path: Path, rate: float | None) -> Path:
@@ -176,6 +196,7 @@ def _remove_earlier(out: Path) -> None:
         names = [str(row["file"]) for row in json.loads((out / INDEX).read_text(encoding="utf-8"))]
     except (ValueError, TypeError, KeyError) as error:
         raise ArgumentError(f"--out: {out / INDEX} is not what `best` writes. Choose another folder.") from error
+    (out / SHEET).unlink(missing_ok=True)
     for name in names:
         file = out / Path(name).name
         file.unlink(missing_ok=True)

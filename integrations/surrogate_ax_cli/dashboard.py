@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from optuna.storages import BaseStorage
-
 from surrogate_ax.errors import ArgumentError, MissingExtraError
-from surrogate_ax_cli import storages
-from surrogate_ax_cli.sweep_file import SweepFile
+from surrogate_ax_cli.targets import Searched, open_target
 
 HOST = "127.0.0.1"
 
@@ -25,39 +23,41 @@ class _Quiet(WSGIRequestHandler):
         """Requests are of no interest."""
 
 
-def serve(sweep: SweepFile, port: int, *, say: Callable[[str], None]) -> None:
+def serve(searched: Searched, port: int, *, say: Callable[[str], None]) -> None:
     """Serve until interrupted.
 
     Args:
-        sweep: whose study is shown; other studies in its storage are listed as well.
+        searched: the study that is shown; other studies in its storage are listed as well.
         port: on 127.0.0.1; 0 takes a free one.
         say: called with the address.
 
     Raises:
-        ArgumentError: a taken port, or no study yet.
+        ArgumentError: a taken port, or an Ax experiment without a study beside it.
         MissingExtraError: optuna-dashboard is not installed.
     """
     try:
         from optuna_dashboard import wsgi
     except ImportError as error:
         raise MissingExtraError("The dashboard needs: pip install 'surrogate-ax[dashboard]'.") from error
-    storage, study = _study(sweep)
+    shown = _copy_of(searched) if searched.on_ax else searched
     if not _is_free(port):
         raise ArgumentError(f"--port: {port} is taken on {HOST}. Choose another, or 0 for any that is free.")
-    with make_server(
-        HOST, port, wsgi(storage, artifact_store=storages.find_previews(sweep)), _Server, _Quiet
-    ) as server:
-        say(f"http://{HOST}:{server.server_port}/dashboard/studies/{study} shows {sweep.name!r}; Ctrl-C ends it")
+    application = wsgi(shown.kept._storage, artifact_store=shown.previews)
+    with make_server(HOST, port, application, _Server, _Quiet) as server:
+        address = f"http://{HOST}:{server.server_port}/dashboard/studies/{shown.kept._study_id}"
+        say(f"{address} shows {shown.name!r}; Ctrl-C ends it")
         server.serve_forever()
 
 
-def _study(sweep: SweepFile) -> tuple[BaseStorage, int]:
-    storage = storages.find_storage(sweep)
-    study = None if storage is None else storages.load_study(sweep, storage)
-    if storage is None or study is None:
-        where = f"{storages.display_name(sweep)} has no study {sweep.name!r} yet"
-        raise sweep.error("storage", f"{where}. Start it with `surrogate-ax sweep {sweep.path}`.")
-    return storage, study._study_id
+def _copy_of(searched: Searched) -> Searched:
+    """The study that mirrors an Ax experiment, in the database beside its snapshot."""
+    database = Path(searched.where).with_suffix(".db")
+    if not database.is_file():
+        raise ArgumentError(
+            f"STUDY: Optuna's dashboard shows Optuna's studies, and none is beside {searched.where}. `surrogate-ax "
+            "sweep` keeps one, in Python `surrogate_ax_optuna.mirror` does."
+        )
+    return open_target(str(database), searched.name)
 
 
 def _is_free(port: int) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -158,19 +157,6 @@ def describe(search: optuna.Study, plain: optuna.Study, settings: Settings) -> d
     """Both results and the settings, for JSON."""
     results = {study.study_name: asdict(summarise(study)) for study in (plain, search)}
     return {**asdict(settings), "palette": PALETTE, "metric": METRIC, **results}
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No log lines of Optuna's, and no warnings that it calls its artifacts and plots experimental."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)
 
 
 def _storage(out: Path) -> tuple[Any, FileSystemArtifactStore]:

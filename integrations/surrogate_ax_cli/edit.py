@@ -27,7 +27,8 @@ from surrogate_ax.media.previews import to_image
 from surrogate_ax.policies.basic import chain, draws
 from surrogate_ax.policies.evolution import evolve
 from surrogate_ax.scoring.objective import Objective
-from surrogate_ax_cli.inspect import EMBEDDED, call_factory
+from surrogate_ax_cli.makers import call_factory
+from surrogate_ax_cli.sweep_file import EMBEDDED
 from surrogate_ax_optuna import optimize
 from surrogate_ax_optuna.record import read_record
 

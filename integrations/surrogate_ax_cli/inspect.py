@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
-from optuna.storages import BaseStorage
 
 from surrogate_ax.analysis.diagnostics import Determinism, Stationarity, determinism, stationarity
 from surrogate_ax.analysis.seed_utility import SeedUtility, effective_seeds, seed_utility
 from surrogate_ax.arrays import Array
-from surrogate_ax.errors import ArgumentError, MismatchError, SurrogateError
+from surrogate_ax.errors import ArgumentError
 from surrogate_ax.execution.records import EndedTrial
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.generation.protocols import Generator
-from surrogate_ax.generation.recipe import check_fingerprint
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import seed_to_json
-from surrogate_ax.latents.space import SurrogateSpace, is_coordinate
+from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.latents.typicality import LEVEL, Support, bank_support
 from surrogate_ax.policies.history import History
-from surrogate_ax_cli.storages import check_tables, connect, explain
-from surrogate_ax_cli.urls import check_url, show_url, sqlite_file
-from surrogate_ax_optuna import read_record, sqlite
-from surrogate_ax_optuna.attributes import STUDY_ATTR, study_attributes
-from surrogate_ax_optuna.trials import ended_trials
+from surrogate_ax_cli.targets import Searched
 
-EMBEDDED = "embedded"
 MAX_LATENTS = 512  # whose support is examined: half of them are the best, the others are spread over the ranking
 REPEATED = 4  # latents of which the generator makes the outputs again
 PAIRS = 300  # of points, for the stationarity of the box
@@ -72,115 +60,30 @@ class Findings:
     dim: int
 
 
-def open_study(storage: str, name: str | None) -> optuna.Study:
-    """A study of a storage.
-
-    Args:
-        storage: a SQLite file, or the URL of an Optuna storage.
-        name: the study's; may be left out if the storage holds only one.
-
-    Raises:
-        ArgumentError: no such file or study, or several studies and no name.
-    """
-    shown = show_url(storage) if "://" in storage else storage
-    try:
-        opened = _open_storage(storage)
-        names = optuna.get_all_study_names(opened)
-    except SurrogateError as error:
-        raise ArgumentError(f"storage: {str(error).removeprefix('path: ')}") from error
-    except Exception as error:
-        raise ArgumentError(f"storage: {shown} cannot be opened ({explain(error, storage)}).") from error
-    if name is None and len(names) == 1:
-        name = names[0]
-    if name not in names:
-        given = "none was named" if name is None else f"got {name!r}"
-        raise ArgumentError(f"study: expected one of {names}, {given}. Pass it as --study NAME.")
-    return optuna.load_study(study_name=name, storage=opened)
-
-
-def _open_storage(storage: str) -> BaseStorage:
-    """The storage of a file, which has to be there, or of a URL."""
-    file: str | None = storage
-    if "://" in storage:
-        check_url(storage)
-        file = sqlite_file(storage)
-    if file is None:
-        return connect(storage)
-    if not Path(file).is_file():
-        raise ArgumentError(f"expected an SQLite file or the URL of an Optuna storage, found no {file!r}.")
-    check_tables(Path(file))
-    return sqlite(file)
-
-
-def open_generator(spec: str, study: optuna.Study) -> Generator:
-    """The generator that made a study.
-
-    Args:
-        spec: "embedded", the avatar model under the call that the study records; or "package.module:factory", a
-            function without arguments that returns a generator. Modules of the current folder are found.
-        study: a study of `optimize`.
-
-    Raises:
-        ArgumentError: nothing of that name, or not a generator.
-        MismatchError: the study records no generator, or another one.
-    """
-    recorded = study_attributes(study).get(STUDY_ATTR)
-    if recorded is None:
-        raise MismatchError(f"study {study.study_name!r}: `optimize` did not make it, so it records no generator.")
-    generator = _embedded(recorded["generator"]) if spec == EMBEDDED else call_factory(spec)
-    if not isinstance(generator, Generator):
-        raise ArgumentError(f"generator: expected {spec!r} to return a Generator, got {type(generator).__name__}.")
-    check_fingerprint(recorded["generator"], generator, what="study")
-    return generator
-
-
-def _embedded(fingerprint: Mapping[str, str]) -> Generator:
-    from surrogate_ax_diffusers import load_avatars, pipeline_generator
-
-    if "call" not in fingerprint:
-        raise MismatchError(f"generator: the study was not made with a pipeline; its generator is {dict(fingerprint)}.")
-    return pipeline_generator(load_avatars(), **json.loads(fingerprint["call"]))
-
-
-def call_factory(spec: str) -> Any:
-    """What a function without arguments returns, given as "package.module:function"."""
-    module, _, factory = spec.partition(":")
-    if not (module and factory):
-        raise ArgumentError(f"generator: expected 'embedded' or 'package.module:factory', got {spec!r}.")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as `python -m` does, so that a factory beside the study is found
-    try:
-        return getattr(import_module(module), factory)()
-    except (ModuleNotFoundError, AttributeError) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name not in (module, module.split(".")[0]):
-            raise
-        raise ArgumentError(f"generator: found no {spec!r} ({error}). Run it where the module is.") from error
-
-
-def examine(study: optuna.Study, generator: Generator, *, rng: int = 0) -> Findings:
+def examine(searched: Searched, generator: Generator, *, rng: int = 0) -> Findings:
     """Examine a study.
 
     Args:
-        study: a study of `optimize`.
+        searched: a study or experiment of `optimize`.
         generator: made its outputs; it runs for the determinism check only.
         rng: seed of the points of the box for the stationarity check.
 
     Raises:
         ArgumentError: no trial has succeeded.
     """
-    record = read_record(study)
+    record = searched.record()
     history, trials, scored = record.history, record.trials, record.scored
     if not scored:
-        raise ArgumentError(f"study {study.study_name!r}: none of its {len(trials)} trials has succeeded.")
+        raise ArgumentError(f"study {searched.name!r}: none of its {len(trials)} trials has succeeded.")
     bank, rows = history.bank(generator.prior), _examined_rows(history.order[:scored])
     best = [trials[row].recipe for row in history.order[:scored][:REPEATED]]
     best = best * 2 if len(best) == 1 else best
     z = bank.latents_of([recipe.terms for recipe in best])
     examined = bank.rows([history.terms[row] for row in rows])
     utility = _utility(history, generator)
-    space = None if utility is None else box_over(utility, _axes(study), generator, history)
+    space = None if utility is None else box_over(utility, searched.axes(), generator, history)
     return Findings(
-        name=study.study_name,
+        name=searched.name,
         trials=trials,
         history=history,
         rows=rows,
@@ -309,8 +212,3 @@ def _utility(history: History, generator: Generator) -> SeedUtility | None:
         return seed_utility(history, generator.prior)
     except ArgumentError:  # trials that share no seeds: a finding, not a fault
         return None
-
-
-def _axes(study: optuna.Study) -> int:
-    """K, one more than a trial's parameters u0, u1, ..."""
-    return 1 + sum(map(is_coordinate, ended_trials(study)[0].params))

@@ -1,39 +1,43 @@
-"""The command `surrogate-ax`. Everything heavy is imported inside the commands, so that `--help` is quick.
-
-Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 bad input,
-130 interrupted.
-"""
+"""The command `surrogate-ax`. Everything heavy is imported inside the commands, so that `--help` is quick."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shlex
 import shutil
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from surrogate_ax_cli.interrupts import INTERRUPTED, interruptible
+from surrogate_ax_cli.interrupts import interruptible
+from surrogate_ax_cli.terminal import FAILED, log_beside, running, say
 
-if TYPE_CHECKING:
-    pass
-
-FAILED, BAD_INPUT = 1, 2
-
-SweepPath = Annotated[Path, typer.Argument(metavar="SWEEP.YAML", help="The sweep file; README describes it.")]
+Study = Annotated[
+    str,
+    typer.Argument(metavar="STUDY", help="A sweep file, the file or URL of an Optuna storage, or an Ax snapshot."),
+]
+StudyName = Annotated[
+    str | None, typer.Option("--study", help="Name of the study; may be left out if the storage holds only one.")
+]
+Spec = Annotated[
+    str | None,
+    typer.Option(
+        "--generator",
+        help="'embedded', a pipeline's folder, or package.module:factory; if left out, what the sweep file names.",
+    ),
+]
+Out = Annotated[Path | None, typer.Option(help="Where to write; if left out, a new name in a folder beside the study.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier call has written there.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, with the tracebacks of errors.")]
 
 app = typer.Typer(
     help="Search the outputs of diffusion and flow-matching models as hyper-parameters are searched.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -59,20 +63,18 @@ def demo(
 
     In a folder that holds this demo already, it continues where that stopped, or shows the result again.
     """
-    with _errors_reported(), interruptible(_say):
-        _say("loading the embedded model")
-        for package in ("surrogate_ax_optuna", "surrogate_ax_diffusers"):
-            import_module(package)  # names the extra to install where one is missing
+    with running(), interruptible(say):
+        say("loading the embedded model")
+        import_module("surrogate_ax_diffusers")  # names the extra to install where it is missing
         from surrogate_ax_cli import demo as demo_module
         from surrogate_ax_cli import pictures
 
         settings = demo_module.Settings(demo_module.PROMPT if prompt is None else prompt, seed, evaluations)
-        with demo_module.quiet():
-            generator = demo_module.avatars(settings.prompt)
-            search, plain = demo_module.run(generator, settings, out, progress=True, say=_say)
-            _say("drawing the pictures")
-            pictures.draw_contact_sheet(search, plain, generator, settings, out / pictures.SHEET)
-            pictures.draw_history(search, plain, out / pictures.HISTORY)
+        generator = demo_module.avatars(settings.prompt)
+        search, plain = demo_module.run(generator, settings, out, progress=True, say=say)
+        say("drawing the pictures")
+        pictures.draw_contact_sheet(search, plain, generator, settings, out / pictures.SHEET)
+        pictures.draw_history(search, plain, out / pictures.HISTORY)
         if as_json:
             files = {"contact_sheet": pictures.SHEET, "history": pictures.HISTORY, "study": demo_module.STUDY_FILE}
             paths = {kind: str(out / name) for kind, name in files.items()}
@@ -87,32 +89,37 @@ def demo(
 
 @app.command()
 def sweep(
-    file: SweepPath,
+    study: Study,
+    name: StudyName = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print plan and cost; write nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
 ) -> None:
     """Search as a sweep file says; run again, it continues where it stopped."""
-    with _errors_reported(), interruptible(_say), _libraries_quiet():
+    with running(verbose=verbose), interruptible(say):
         from surrogate_ax_cli.dry_run import estimate, plan_lines, who_proposes
         from surrogate_ax_cli.storages import display_name
         from surrogate_ax_cli.sweep import check_works, summary, summary_lines
         from surrogate_ax_cli.sweep_hosts import open_sweep
+        from surrogate_ax_cli.targets import home_of, sweep_path
 
+        file = sweep_path(study, name)
         sweep_file, components, host = open_sweep(file)
         record = host.load_record()
         new = f"new; {who_proposes(sweep_file, components)}"
         state = new if record is None else f"continues up to {components.trials} trials"
-        _say(f"study {sweep_file.name!r} in {display_name(sweep_file)}: {state}")
+        say(f"study {sweep_file.name!r} in {display_name(sweep_file)}: {state}")
         if dry_run:
-            _say("timing a pilot batch")
+            say("timing a pilot batch")
             plan = estimate(sweep_file, components, record)
             typer.echo(json.dumps(plan, indent=1) if as_json else "\n".join(plan_lines(plan)))
             return
         if record is None:
-            _say("trying one output before anything is written")
+            say("trying one output before anything is written")
             for failure in check_works(sweep_file, components):
-                _say(f"warning: the output failed: {failure}")
-        host.run()
+                say(f"warning: the output failed: {failure}")
+        with log_beside(home_of(sweep_file)):
+            host.run()
         record = host.load_record()
         if record is None:
             raise typer.Exit(FAILED)
@@ -120,95 +127,118 @@ def sweep(
         if as_json:
             typer.echo(json.dumps({**result, "storage": display_name(sweep_file)}, indent=1))
             return
-        typer.echo("\n".join(summary_lines(result)))
-        name = shlex.quote(str(file))
-        typer.echo(f"\nMake the best again, with more steps if you like\n  surrogate-ax best {name} -k 6 --out best")
-        typer.echo(f"See every trial in a browser\n  surrogate-ax dashboard {name}")
+        typer.echo("\n".join([*summary_lines(result), "", *_next_steps(shlex.quote(str(file)))]))
+
+
+@app.command()
+def status(study: Study, name: StudyName = None, as_json: AsJson = False) -> None:
+    """Say what a study holds: trials, cost and the best of them."""
+    with running():
+        from surrogate_ax_cli.sweep import describe_record, summary_lines
+        from surrogate_ax_cli.targets import open_target
+
+        searched = open_target(study, name)
+        found = {**describe_record(searched.name, searched.record()), "storage": searched.where}
+        typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(summary_lines(found)))
 
 
 @app.command()
 def best(
-    file: SweepPath,
+    study: Study,
+    name: StudyName = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many, at most.")] = 6,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps, instead of the search's.")] = None,
     override: Annotated[
         list[str] | None, typer.Option("--set", help="name=value of another call argument to change.")
     ] = None,
     max_cosine: Annotated[float, typer.Option(help="Largest cosine that two of the latents may have.")] = 0.9,
-    out: Annotated[Path, typer.Option(help="Folder for outputs and recipes.")] = Path("best"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    generator: Spec = None,
+    out: Out = None,
+    force: Force = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
 ) -> None:
     """Remake the best outputs that differ from each other, from their recipes, with more steps if you like."""
-    with _errors_reported(), interruptible(_say), _libraries_quiet():
-        from surrogate_ax_cli.best import check_out, lines, make_best, read_overrides, save
-        from surrogate_ax_cli.sweep_hosts import open_searched
+    with running(verbose=verbose), interruptible(say):
+        from surrogate_ax_cli.best import check_replaced, lines, make_best, read_overrides, save
+        from surrogate_ax_cli.makers import maker_of
+        from surrogate_ax_cli.outputs import place
+        from surrogate_ax_cli.targets import open_target
 
-        check_out(out)
         overrides = read_overrides(override or [], steps)
-        components, _, record = open_searched(file)
-        made = make_best(components, record, k=k, max_cosine=max_cosine, overrides=overrides)
-        rows = save(made, out, components)
-        typer.echo(json.dumps(rows, indent=1) if as_json else "\n".join(lines(rows, out)))
+        searched = open_target(study, name)
+        folder = place(out, searched.home / "best", replace=force)
+        check_replaced(folder)
+        maker, record = maker_of(searched, generator), searched.record()
+        made = make_best(maker, record, k=k, max_cosine=max_cosine, overrides=overrides)
+        rows = save(made, folder, title=searched.name, rate=maker.rate)
+        typer.echo(json.dumps(rows, indent=1) if as_json else "\n".join(lines(rows, folder)))
 
 
 @app.command()
 def report(
-    file: SweepPath,
-    out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("report.html"),
+    study: Study,
+    name: StudyName = None,
     items: Annotated[int, typer.Option(min=1, max=30, help="Outputs shown, the best first.")] = 12,
+    generator: Spec = None,
+    out: Out = None,
+    force: Force = False,
 ) -> None:
-    """Write a sweep as one HTML file that needs no network: best outputs, plots, trials and recipes."""
-    with _errors_reported("interrupted: no report was written"), _libraries_quiet():
-        from surrogate_ax_cli.sweep_hosts import open_searched
+    """Write a study as one HTML file that needs no network: best outputs, plots, trials and recipes."""
+    with running(interrupted="interrupted: no report was written"):
+        from surrogate_ax_cli.outputs import place
+        from surrogate_ax_cli.report import write
+        from surrogate_ax_cli.targets import open_target
 
-        _, host, _ = open_searched(file)
-        _say("computing the plots")
-        typer.echo(str(host.report(out, items)))
+        searched = open_target(study, name)
+        path = place(out, searched.home / "report.html", replace=force)
+        say("computing the plots")
+        typer.echo(str(write(searched, path, items=items, spec=generator)))
 
 
 @app.command()
 def dashboard(
-    file: SweepPath,
+    study: Study,
+    name: StudyName = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8080,
 ) -> None:
-    """Show a sweep in optuna-dashboard, with a picture of each output, to this machine only."""
-    with _errors_reported("the dashboard has ended"), _libraries_quiet():
-        import_module("surrogate_ax_optuna")
+    """Show a study in optuna-dashboard, with a picture of each output, to this machine only."""
+    with running(interrupted="the dashboard has ended"):
         from surrogate_ax_cli.dashboard import serve
-        from surrogate_ax_cli.sweep_file import read_sweep
+        from surrogate_ax_cli.targets import open_target
 
-        serve(read_sweep(file), port, say=_say)
+        serve(open_target(study, name), port, say=say)
 
 
 @app.command()
 def inspect(
-    storage: Annotated[str, typer.Argument(help="The study's SQLite file, or the URL of an Optuna storage.")],
-    study: Annotated[
-        str | None, typer.Option(help="Name of the study; may be left out if the storage holds only one.")
-    ] = None,
-    generator: Annotated[str, typer.Option(help="'embedded', or package.module:factory.")] = "embedded",
-    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("inspect-out"),
+    study: Study,
+    name: StudyName = None,
+    generator: Spec = None,
+    out: Out = None,
+    force: Force = False,
     side: Annotated[int, typer.Option(min=2, max=32, help="Outputs along an axis of the map.")] = 9,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check a study: latents against the prior, the box, the generator, and what each seed adds to the score."""
-    with _errors_reported():
-        from surrogate_ax_cli.demo import quiet
-        from surrogate_ax_cli.inspect import describe, examine, lines, open_generator, open_study
+    with running():
+        from surrogate_ax_cli.inspect import describe, examine, lines
         from surrogate_ax_cli.inspect_pictures import draw
+        from surrogate_ax_cli.makers import maker_of
+        from surrogate_ax_cli.outputs import place
+        from surrogate_ax_cli.targets import open_target
 
-        with quiet():
-            opened = open_study(storage, study)
-            made_by = open_generator(generator, opened)
-            _say("examining latents and seeds")
-            findings = examine(opened, made_by)
-            _say("drawing the pictures")
-            drawn, left_out = draw(findings, made_by, out, side=side)
+        searched = open_target(study, name)
+        folder = place(out, searched.home / "inspect", replace=force)
+        made_by = maker_of(searched, generator).generator
+        say("examining latents and seeds")
+        findings = examine(searched, made_by)
+        say("drawing the pictures")
+        drawn, left_out = draw(findings, made_by, folder, side=side)
         if as_json:
             typer.echo(json.dumps({**describe(findings), "files": drawn, "left_out": left_out}, indent=1))
             return
-        typer.echo("\n".join(lines(findings)))
-        typer.echo("\n".join(["", "Look at", *(f"  {path}" for path in drawn), *left_out]))
+        typer.echo("\n".join([*lines(findings), "", "Look at", *(f"  {path}" for path in drawn), *left_out]))
 
 
 @app.command()
@@ -225,8 +255,7 @@ def edit(
     out: Annotated[Path, typer.Option(help="Folder for the pictures and recipes.")] = Path("edit-out"),
 ) -> None:
     """Change a picture by prompts, by a score or inside a mask; without a picture, show it on the embedded model."""
-    with _errors_reported("interrupted"), _libraries_quiet():
-        import_module("surrogate_ax_optuna")
+    with running(interrupted="interrupted"):
         from surrogate_ax_cli import edit as edits
         from surrogate_ax_cli import edit_demo
 
@@ -243,19 +272,14 @@ def edit(
         typer.echo("\n".join(edits.lines(found, out, names)))
 
 
-@contextmanager
-def _libraries_quiet() -> Iterator[None]:
-    """Show warnings as one line each, and no log lines of libraries."""
-    from surrogate_ax_cli.demo import quiet
-
-    level = logging.root.manager.disable
-    with quiet():
-        warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
-        logging.disable(logging.INFO)
-        try:
-            yield
-        finally:
-            logging.disable(level)
+def _next_steps(study: str) -> list[str]:
+    """What a search is followed by."""
+    return [
+        "Make the best again, with more steps if you like",
+        f"  surrogate-ax best {study}",
+        "See every trial in a browser",
+        f"  surrogate-ax dashboard {study}",
+    ]
 
 
 def _what_to_open(out: Path, files: list[str], study: str, previews: str) -> str:
@@ -276,32 +300,3 @@ def _typed(path: Path) -> str:
     """A path as one would type it in the current folder."""
     relative = os.path.relpath(path)
     return shlex.quote(str(path) if relative.startswith("..") else relative)
-
-
-def _say(text: str) -> None:
-    with suppress(OSError):  # a terminal that is gone must not keep a search from ending as it should
-        typer.echo(text, err=True)
-
-
-@contextmanager
-def _errors_reported(
-    interrupted: str = "interrupted: what was evaluated is kept; the same command goes on from there",
-) -> Iterator[None]:
-    """End expected errors with one line on standard error and an exit code."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        _say(f"\n{interrupted}")
-        raise typer.Exit(INTERRUPTED) from None
-    except SystemExit as error:  # a sweep must not end as if it were done
-        from surrogate_ax.scoring.traces import origin, trace_of
-
-        _say(f"error: generator or score called sys.exit({error.code!r}) ({origin(trace_of(error))}). Raise an error.")
-        raise typer.Exit(FAILED) from None
-    except Exception as error:
-        from surrogate_ax.errors import SurrogateError, UnsupportedError
-
-        if not isinstance(error, SurrogateError | OSError):
-            raise
-        _say(f"error: {error}")
-        raise typer.Exit(BAD_INPUT if isinstance(error, ValueError | UnsupportedError) else FAILED) from None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import optuna
 from optuna.study import StudyDirection
 
@@ -11,10 +9,10 @@ from surrogate_ax.execution.records import SearchRecord
 from surrogate_ax_cli import storages
 from surrogate_ax_cli.assembly import SweepComponents
 from surrogate_ax_cli.components import make_pruner, make_sampler
-from surrogate_ax_cli.sweep import SWEEP_ATTR, check_sweep_record, sweep_record
+from surrogate_ax_cli.sweep import FILE_ATTR, SWEEP_ATTR, check_sweep_record, sweep_record
 from surrogate_ax_cli.sweep_file import SweepFile
-from surrogate_ax_optuna import optimize, read_record, write_report
-from surrogate_ax_optuna.attributes import STUDY_ATTR, study_attributes
+from surrogate_ax_optuna import optimize, read_record
+from surrogate_ax_optuna.attributes import STUDY_ATTR, set_study_attribute, study_attributes
 from surrogate_ax_optuna.storage import reachable
 
 
@@ -92,17 +90,8 @@ class OptunaSweep:
         if not self._has_record(study):
             study.set_user_attr(SWEEP_ATTR, sweep_record(sweep))
             study.set_metric_names([metric.name for metric in optimised])
+        set_study_attribute(study, FILE_ATTR, str(sweep.path.resolve()))
         return study
-
-    def report(self, path: Path, items: int) -> Path:
-        """Write the study as one HTML file, with so many of the best outputs."""
-        storage = storages.make_storage(self._sweep)
-        study = optuna.load_study(study_name=self._sweep.name, storage=storage)
-        previews = storages.find_previews(self._sweep)
-        components = self._components
-        return write_report(
-            study, path, objective=components.objective, generator=components.generator, previews=previews, items=items
-        )
 
     def _has_record(self, study: optuna.Study) -> bool:
         """Whether this sweep began the study. One that is empty and has no record may be used; any other is refused."""

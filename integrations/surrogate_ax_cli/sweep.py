@@ -27,9 +27,11 @@ from surrogate_ax_cli.components import recorded_text
 from surrogate_ax_cli.sweep_file import AUTO, SweepFile
 
 SWEEP_ATTR = "surrogate:sweep"
+FILE_ATTR = "surrogate:file"  # where the sweep file was when the search last ran
 RECORD_VERSION = 1
 OTHERS = 4  # outputs that are tried where the first one fails: some scores fail for some outputs
 SHOWN = 5  # best trials in a summary
+COUNTED = {"failed": "failed", "running": "running", "again": "of killed processes, to be run again"}
 
 
 class SweepHost(Protocol):
@@ -41,10 +43,6 @@ class SweepHost(Protocol):
 
     def run(self) -> None:
         """Search until the budget is spent."""
-        ...
-
-    def report(self, path: Path, items: int) -> Path:
-        """Write the sweep as one HTML file, with so many of the best outputs."""
         ...
 
 
@@ -130,10 +128,11 @@ def check_works(sweep: SweepFile, components: SweepComponents) -> list[str]:
         GenerationError: all of them fail; the first reason is given, with file and line, and its traceback as cause.
         SurrogateError: as `try_out`.
     """
-    first = try_out(sweep, components)
+    evaluator = components.evaluator  # one, which shows the traceback of the first failure only
+    first = try_out(sweep, components, 1, evaluator)
     if not first.reasons:
         return []
-    others = try_out(sweep, components, OTHERS)
+    others = try_out(sweep, components, OTHERS, evaluator)
     reasons = [first.reasons[0], *others.reasons.values()]
     if len(others.reasons) < OTHERS:
         return reasons
@@ -148,7 +147,13 @@ def check_works(sweep: SweepFile, components: SweepComponents) -> list[str]:
 
 def summary(sweep: SweepFile, record: SearchRecord) -> dict[str, Any]:
     """A sweep's result for JSON: counts, cost and the best trials."""
-    history, n = record.history, record.scored
+    found = describe_record(sweep.name, record)
+    return {**found, "backend": sweep.backend, "trials": {"budget": sweep.budget, **found["trials"]}}
+
+
+def describe_record(name: str, record: SearchRecord) -> dict[str, Any]:
+    """What a study holds, for JSON: counts, cost and the best trials."""
+    history, n, status = record.history, record.scored, record.status
     best = [
         {
             "trial": record.trials[row].number,
@@ -157,23 +162,16 @@ def summary(sweep: SweepFile, record: SearchRecord) -> dict[str, Any]:
         }
         for row in history.order[: min(n, SHOWN)].tolist()
     ]
-    status = record.status
-    counts = {
-        "budget": sweep.budget,
-        "ended": status.ended,
-        "scored": n,
-        "failed": status.failed,
-        "running": status.running,
-    }
-    return {"study": sweep.name, "backend": sweep.backend, "trials": counts, "nfe": record.nfe, "best": best}
+    counts = {"ended": status.ended, "scored": n, **{k: getattr(status, k) for k in ("failed", "running", "again")}}
+    return {"study": name, "trials": counts, "nfe": record.nfe, "best": best}
 
 
 def summary_lines(result: Mapping[str, Any]) -> list[str]:
-    """The result as text."""
+    """What a study holds, as text."""
     trials = result["trials"]
-    lines = [
-        f"study {result['study']!r}: {trials['ended']} trials, {trials['scored']} scored, {result['nfe']:,.0f} NFE"
-    ]
+    parts = [f"{trials['ended']} trials, {trials['scored']} scored"]
+    parts += [f"{trials[key]} {words}" for key, words in COUNTED.items() if trials[key]]
+    lines = [f"study {result['study']!r}: {', '.join(parts)}, {result['nfe']:,.0f} NFE"]
     for trial in result["best"]:
         values = ", ".join(f"{name} {value:.4g}" for name, value in trial["values"].items())
         searched = "".join(f", {name} {value!r}" for name, value in trial["conditions"].items())

@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-from surrogate_ax.execution.records import SearchRecord
 from surrogate_ax_cli.assembly import SweepComponents, assemble
 from surrogate_ax_cli.sweep import SweepHost
 from surrogate_ax_cli.sweep_file import SweepFile, read_sweep
+from surrogate_ax_cli.terminal import quiet_ax
 
 
 def host_of(sweep: SweepFile, components: SweepComponents) -> SweepHost:
@@ -23,6 +23,7 @@ def host_of(sweep: SweepFile, components: SweepComponents) -> SweepHost:
         ArgumentError: an unknown sampler or pruner, or arguments that they do not take.
     """
     if sweep.backend == "ax":
+        quiet_ax()
         from surrogate_ax_cli.ax_sweep import AxSweep
 
         return AxSweep(sweep, components)
@@ -37,12 +38,3 @@ def open_sweep(file: Path) -> tuple[SweepFile, SweepComponents, SweepHost]:
     sweep_file = read_sweep(file)
     components = assemble(sweep_file)
     return sweep_file, components, host_of(sweep_file, components)
-
-
-def open_searched(file: Path) -> tuple[SweepComponents, SweepHost, SearchRecord]:
-    """What a sweep file names, and the trials that the sweep has; one without trials is refused."""
-    sweep_file, components, host = open_sweep(file)
-    record = host.load_record()
-    if record is None:
-        raise sweep_file.error("name", f"there are no trials of {sweep_file.name!r} yet. Run `surrogate-ax sweep`.")
-    return components, host, record

@@ -14,12 +14,15 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from surrogate_ax.arrays import Array
+from surrogate_ax.checks import show
 from surrogate_ax.errors import ArgumentError, MismatchError, ShapeError, UnsupportedError
 from surrogate_ax.generation.conditions import Condition, check_conditions
+from surrogate_ax.generation.described import described
 from surrogate_ax.generation.finite import NOT_FINITE, not_finite
 from surrogate_ax.generation.probe import probe_text
 from surrogate_ax.generation.protocols import Generated, Outputs
 from surrogate_ax.latents.priors import SINGLE, Latents, Prior, check_latents
+from surrogate_ax.markup import one_line
 from surrogate_ax_diffusers.arguments import Arguments
 from surrogate_ax_diffusers.discovery import discover
 from surrogate_ax_diffusers.embedded import check_prompts
@@ -96,6 +99,13 @@ class PipelineGenerator:
         self._encode_prompt = (
             EmbeddingCache(pipe.encode_prompt, self._arguments.rows) if hasattr(pipe, "encode_prompt") else None
         )
+
+    def __repr__(self) -> str:
+        call = (f"{name}={show(value)}" for name, value in self._call.items())
+        return one_line(type(self).__name__, type(self._pipe).__name__, *call)
+
+    def _repr_html_(self) -> str:
+        return described(self)
 
     @property
     def prior(self) -> Prior:

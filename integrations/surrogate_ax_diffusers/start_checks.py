@@ -25,7 +25,7 @@ _REPEATED = (1e-5, 1e-2)  # between two equal calls
 _STEPPED = (1e-3, 1e-2)  # between one call and several of the same size
 _REGROUPED = (2e-3, 5e-2)  # between calls of two sizes, whose kernels sum in another order
 _ANYWAY = "Pass check_determinism=False to search it anyway."
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger(f"surrogate_ax.{__name__}")
 
 
 def check_repeats(pipe: Pipeline, a: Array, b: Array, *, half: bool) -> None:

@@ -21,7 +21,7 @@ from surrogate_ax.latents.space import SurrogateSpace, coordinate_names
 from surrogate_ax.policies.history import Round
 from surrogate_ax_optuna.attributes import RECIPE_ATTR, attributes
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger(f"surrogate_ax.{__name__}")
 
 
 class Adoption:

@@ -37,7 +37,7 @@ from surrogate_ax_optuna.trials import RETRIES
 
 INTERVAL, GRACE = 20, 120  # seconds between beats, and without one until a trial is abandoned
 TRIES = 5  # at which a trial's process may be killed before the trial counts as failed
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger(f"surrogate_ax.{__name__}")
 
 
 class Leases:

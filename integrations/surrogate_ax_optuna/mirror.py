@@ -45,7 +45,7 @@ from surrogate_ax_optuna.attributes import (
 from surrogate_ax_optuna.previews import upload_preview
 from surrogate_ax_optuna.search_space import distributions, objective_values, write_record, write_result
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger(f"surrogate_ax.{__name__}")
 
 
 class Mirror:

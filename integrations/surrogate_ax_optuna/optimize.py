@@ -32,7 +32,7 @@ from surrogate_ax_optuna.seeds import ADVICE, Seeds, remember_seeds, study_seeds
 from surrogate_ax_optuna.storage import reachable, warn_of_journal
 from surrogate_ax_optuna.trials import is_foreign, is_gone
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger(f"surrogate_ax.{__name__}")
 Callback = Callable[[optuna.Study, FrozenTrial], None]
 
 

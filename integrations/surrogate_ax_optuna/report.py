@@ -22,7 +22,7 @@ from surrogate_ax_optuna.attributes import PREVIEW_ATTR, attributes
 from surrogate_ax_optuna.record import read_record, study_objective
 from surrogate_ax_optuna.seeds import Seeds, study_seeds
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger(f"surrogate_ax.{__name__}")
 
 
 def write_report(

@@ -25,7 +25,7 @@ from surrogate_ax_platform import records
 from surrogate_ax_platform.boxes import opened, terms_at
 from surrogate_ax_platform.search_space import ROUND, searched_names
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger(f"surrogate_ax.{__name__}")
 SAID = "_surrogate_said"  # attribute of an experiment in memory: trials that a word was said about
 
 

@@ -43,7 +43,7 @@ from surrogate_ax_platform.search_space import ROUND, check_client, searched_nam
 from surrogate_ax_platform.seeds import ADVICE, client_seeds
 from surrogate_ax_platform.snapshot import save_client
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger(f"surrogate_ax.{__name__}")
 STATUS = {"done": TrialStatus.COMPLETED, "stopped": TrialStatus.EARLY_STOPPED, "failed": TrialStatus.ABANDONED}
 
 

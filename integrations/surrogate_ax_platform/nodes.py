@@ -39,7 +39,7 @@ from surrogate_ax_platform.rounds import OwnRoundSpec, RoundSpec
 from surrogate_ax_platform.search import Model, Places, check_fixed, imposed_round, search_of, wanted
 from surrogate_ax_platform.search_space import searched_names
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger(f"surrogate_ax.{__name__}")
 NAMES = ("draws", "plan", "model")
 IN_ROUND = 3  # results in its round that a model of one round needs before it proposes
 LEAST = 2  # results that a model is fitted to

@@ -9,9 +9,11 @@ import numpy as np
 
 from surrogate_ax.errors import ArgumentError, ShapeError
 from surrogate_ax.generation.conditions import Condition, check_conditions
+from surrogate_ax.generation.described import described
 from surrogate_ax.generation.function_identity import function_parts
 from surrogate_ax.generation.protocols import Generated, Outputs
 from surrogate_ax.latents.priors import Gaussian, Latents, Prior, check_latents
+from surrogate_ax.markup import one_line
 
 
 class FunctionGenerator:
@@ -57,6 +59,12 @@ class FunctionGenerator:
         self._revision = revision
         self._parts = function_parts(function)
         self.rate = rate
+
+    def __repr__(self) -> str:
+        return one_line("FunctionGenerator", self.fingerprint["function"], *self._prior.shapes.values())
+
+    def _repr_html_(self) -> str:
+        return described(self)
 
     @property
     def prior(self) -> Prior:

@@ -13,8 +13,10 @@ import torch
 
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.generation.conditions import Condition, check_conditions
+from surrogate_ax.generation.described import described
 from surrogate_ax.generation.protocols import Generated, Generator, Outputs, Timed
 from surrogate_ax.latents.priors import Latents, Prior, check_latents
+from surrogate_ax.markup import one_line
 
 
 class MultiCondition:
@@ -45,6 +47,12 @@ class MultiCondition:
             raise ArgumentError(f"conditions: expected texts, numbers and booleans; {error}.") from error
         self._generator = generator
         self._conditions = [dict(condition) for condition in conditions]
+
+    def __repr__(self) -> str:
+        return one_line("MultiCondition", self._generator, f"{len(self._conditions)} conditions")
+
+    def _repr_html_(self) -> str:
+        return described(self)
 
     @property
     def prior(self) -> Prior:

@@ -26,7 +26,8 @@ from surrogate_ax.generation.identity import compare
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.priors import Latents, Prior
 from surrogate_ax.latents.seed_store import FolderSeedStore
-from surrogate_ax.latents.seeds import Stored, Terms, seed_from_json, seed_to_json
+from surrogate_ax.latents.seeds import Stored, Terms, seed_from_json, seed_name, seed_to_json
+from surrogate_ax.markup import card, mixture, one_line
 
 if TYPE_CHECKING:
     from surrogate_ax.generation.conditions import Condition
@@ -56,6 +57,21 @@ class Recipe:
     batch: int
     overrides: Condition | None = None
     version: int = VERSION
+
+    def __repr__(self) -> str:
+        changed = {**self.condition, **(self.overrides or {})}
+        call = (f"{name}={show(value)}" for name, value in changed.items())
+        return one_line("Recipe", f"{len(self.terms)} seed{'s' if len(self.terms) > 1 else ''}", *call)
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "seeds": len(self.terms),
+            "call arguments": ", ".join(f"{name} = {value}" for name, value in self.condition.items()),
+            "changed since": ", ".join(f"{name} = {value}" for name, value in (self.overrides or {}).items()),
+            **{f"generator's {name}": show(value) for name, value in self.generator.items()},
+        }
+        bar = mixture([(seed_name(seed), coefficient) for seed, coefficient in self.terms])
+        return card("Recipe", facts, bar)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able mapping."""

@@ -30,6 +30,7 @@ from surrogate_ax.errors import ArgumentError, SeedError, ShapeError
 from surrogate_ax.latents.priors import Latents, Prior
 from surrogate_ax.latents.seed_rows import SeedRows, StoredRows
 from surrogate_ax.latents.seeds import Seed, Stored, Terms
+from surrogate_ax.markup import one_line
 
 STACK_BYTES = 1 << 30  # seeds are materialised in stacks of at most this size
 SETTLED = 1e-12  # a norm this near to 1 is 1 but for rounding; dividing again would move a fingerprint
@@ -71,6 +72,11 @@ class Bank:
         repeated = len(self.seeds) - len(set(self.seeds))
         if repeated:
             raise SeedError(f"seeds: expected distinct seeds, got {repeated} repeated ones.")
+
+    def __repr__(self) -> str:
+        kept = len(self.tensors)
+        stored = f"{kept} of them stored" if kept else ""
+        return one_line("Bank", f"{len(self.seeds)} seeds", stored, f"D={self.prior.dim}")
 
     def extend(self, seeds: Sequence[Seed | Tensor]) -> Bank:
         """A bank with further seeds behind the present ones; seeds it has already are passed over.

@@ -36,6 +36,11 @@ class Stored:
 Seed = Draw | Stored
 
 
+def seed_name(seed: Seed) -> str:
+    """A seed in a few words: the number of its draw, or where it came from."""
+    return f"draw {seed.index}" if isinstance(seed, Draw) else seed.origin or f"stored {seed.sha256[:8]}"
+
+
 Terms = tuple[tuple[Seed, float], ...]  # one coefficient row, flat over base seeds
 
 

@@ -28,8 +28,9 @@ from surrogate_ax.latents.bank import Bank, row_terms
 from surrogate_ax.latents.charts import Chart, KnotheRosenblatt, chart_named, check_box
 from surrogate_ax.latents.priors import Latents, Prior, check_latents
 from surrogate_ax.latents.seed_checks import check_seeds, repair_seeds
-from surrogate_ax.latents.seeds import Draw, Seed, Stored, Terms, draw_entropy, seed_from_json, seed_to_json
+from surrogate_ax.latents.seeds import Draw, Seed, Stored, Terms, draw_entropy, seed_from_json, seed_name, seed_to_json
 from surrogate_ax.latents.space_files import VERSION, read_space_files, write_beside
+from surrogate_ax.markup import card, mixture, one_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,22 @@ class SurrogateSpace:
         if not 0 <= self.fresh <= 1:
             raise ArgumentError(f"fresh: expected a share in [0, 1], got {self.fresh}.")
         object.__setattr__(self, "frame", self.bank.normalise(frame).toarray())
+
+    def __repr__(self) -> str:
+        fresh = f"fresh={self.fresh:.3g}" if self.fresh else ""
+        return one_line("SurrogateSpace", f"K={self.axes}", f"{len(self.bank.seeds)} seeds", self.chart.name, fresh)
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "axes": f"K = {self.axes}, so {self.axes - 1} coordinates",
+            "seeds": len(self.bank.seeds),
+            "chart": self.chart.name,
+            "fresh noise": f"{self.fresh:.3g}" if self.fresh else "",
+            "prior": self.bank.prior.fingerprint,
+        }
+        names = [seed_name(seed) for seed in self.bank.seeds]
+        bars = [mixture(list(zip(names, row.tolist(), strict=True))) for row in self.frame]
+        return card("SurrogateSpace", facts, "".join(f"<div>axis {k} {bar}</div>" for k, bar in enumerate(bars)))
 
     @classmethod
     def sample(

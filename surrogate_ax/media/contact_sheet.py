@@ -81,6 +81,30 @@ def contact_sheet(
     return sheet  # type: ignore[no-any-return]
 
 
+def wrapped(images: Sequence[Any], captions: Sequence[str], *, across: int = 6) -> list[Row]:
+    """Rows of so many outputs each, named by their places.
+
+    Args:
+        images: the outputs, best first.
+        captions: one short text for each.
+        across: outputs in a row.
+    """
+    rows = []
+    for start in range(0, len(images), across):
+        end = min(start + across, len(images))
+        title = f"{start + 1} to {end}" if end > start + 1 else f"{end}"
+        rows.append(Row(title, "", images[start:end], captions[start:end]))
+    return rows
+
+
+def fitted(image: Image.Image, side: int) -> Image.Image:
+    """A picture in its own proportions whose longer side is so many pixels; small ones keep their pixels' edges."""
+    scale = side / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    sampling = pillow().Resampling
+    return image.resize(size, sampling.NEAREST if scale >= 1 else sampling.LANCZOS)
+
+
 def _draw_row(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Row, top: int) -> None:
     draw.line((MARGIN, top - 4, sheet.width - MARGIN, top - 4), fill=RULE)
     draw.text((MARGIN, top + 8), row.title, fill=INK, font=_font(_HEAD))
@@ -89,7 +113,8 @@ def _draw_row(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Row, top: int)
     top += _HEAD + 22
     for i, (image, caption) in enumerate(zip(row.images, row.captions, strict=True)):
         left = MARGIN + i * (TILE + GAP)
-        sheet.paste(to_image(image).resize((TILE, TILE), pillow().Resampling.NEAREST), (left, top))
+        tile = fitted(to_image(image), TILE)
+        sheet.paste(tile, (left + (TILE - tile.width) // 2, top + (TILE - tile.height) // 2))
         draw.text((left + TILE / 2, top + TILE + 6), caption, fill=SOFT, font=_font(_TEXT), anchor="ma")
 
 

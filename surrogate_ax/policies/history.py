@@ -26,6 +26,7 @@ from surrogate_ax.latents.charts import corner
 from surrogate_ax.latents.priors import Prior
 from surrogate_ax.latents.seeds import Draw, Terms
 from surrogate_ax.latents.space import SurrogateSpace, coordinate_names
+from surrogate_ax.markup import one_line
 from surrogate_ax.policies.fresh_noise import mix_until_typical
 from surrogate_ax.policies.preference import Preference, among
 from surrogate_ax.scoring.objective import Objective
@@ -66,6 +67,10 @@ class History:
     checkpoint_estimates: Mapping[int, Array] = dataclasses.field(default_factory=dict)
     conditions: Sequence[Mapping[str, Any]] = ()
     preferences: Sequence[Preference] = ()
+
+    def __repr__(self) -> str:
+        rounds, names = len(np.unique(self.round)), [metric.name for metric in self.objective.metrics]
+        return one_line("History", f"{len(self.terms)} trials", f"{rounds} rounds", *names)
 
     def ended(self, number: int) -> int:
         """How many trials of a round have ended."""

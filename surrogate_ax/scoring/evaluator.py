@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ from surrogate_ax.generation.conditions import Condition, check_conditions
 from surrogate_ax.generation.finite import NOT_FINITE, copied, not_finite
 from surrogate_ax.generation.protocols import Generated, Generator, Outputs, Timed
 from surrogate_ax.latents.priors import Latents, check_latents
+from surrogate_ax.markup import card, one_line
+from surrogate_ax.media.thumbnails import thumbnails
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax.scoring.traces import trace_of
 
@@ -69,6 +71,26 @@ class Evaluations:
     objective: Objective
     rate: float | None = None
     traces: Mapping[int, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return one_line("Evaluations", self._counts(), *self._ranges())
+
+    def _repr_html_(self) -> str:
+        facts = {"items": self._counts(), "values": ", ".join(self._ranges()), "cost": f"{self.nfe.sum():,.0f} NFE"}
+        facts |= {"first failure": next(iter(self.reasons.values()), "")}
+        captions = [
+            self.reasons.get(i) or ", ".join(f"{name} {column[i]:.4g}" for name, column in self.values.items())
+            for i in range(len(self.status))
+        ]
+        return card("Evaluations", facts, thumbnails(list(self.outputs), captions))
+
+    def _counts(self) -> str:
+        counts = [(state, self.status.count(state)) for state in get_args(Status)]
+        return ", ".join(f"{count} {state}" for state, count in counts if count) or "none"
+
+    def _ranges(self) -> list[str]:
+        known = {name: column[np.isfinite(column)] for name, column in self.values.items()}
+        return [f"{name} {x.min():.4g} to {x.max():.4g}" for name, x in known.items() if x.size]
 
 
 class Evaluator:
@@ -209,8 +231,9 @@ class Evaluator:
     def failure(self, error: Exception) -> str:
         """Why an item failed, in a line; the traceback is kept for `Evaluations.traces`."""
         reason, trace = f"{type(error).__name__}: {error}", trace_of(error)
+        level = logging.INFO if self._traces else logging.WARNING  # the first is shown, the others go to logs
         self._traces = {**dict(list(self._traces.items())[1 - TRACES :]), reason: trace}
-        _logger.info("An item failed. %s", trace)
+        _logger.log(level, "An output failed: %s", reason, exc_info=error)
         return reason
 
     def _call(self, z: Latents, conditions: Sequence[Condition]) -> Generated:

@@ -6,6 +6,7 @@ generator; it checks what the score returns once, for every host.
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +65,7 @@ class Objective:
             mapping from every metric's name to n numbers.
 
     Raises:
-        ArgumentError: no metric to optimise, copies, or a score that is not callable.
+        ArgumentError: no metric to optimise, copies, or a score that is not callable with two arguments.
     """
 
     metrics: tuple[Metric, ...]
@@ -78,6 +79,7 @@ class Objective:
             raise ArgumentError(f"metrics: expected at least one to maximize or minimize, got {names}.")
         if not callable(score):
             raise ArgumentError(f"score: expected a function of (outputs, conditions), got {type(score).__name__}.")
+        _check_arguments(score)
         object.__setattr__(self, "metrics", metrics)
         object.__setattr__(self, "score", score)
 
@@ -171,6 +173,26 @@ def recorded_objective(described: Sequence[Sequence[Any]]) -> Objective:
         return Objective(*(Metric(*metric) for metric in described), score=_no_score)
     except (TypeError, ArgumentError) as error:
         raise MismatchError(f"metrics: the study's record of them was altered; it is {show(described)}.") from error
+
+
+def _check_arguments(score: Score) -> None:
+    """Refuse a score that cannot be called with outputs and conditions, before anything is made for it.
+
+    Raises:
+        ArgumentError: with the arguments that it takes.
+    """
+    try:
+        takes = inspect.signature(score)
+    except (TypeError, ValueError):  # one written in C may not say; then the call does
+        return
+    try:
+        takes.bind(None, None)
+    except TypeError as error:
+        name = getattr(score, "__name__", type(score).__name__)
+        raise ArgumentError(
+            f"score: expected score(outputs, conditions), n outputs and their n call arguments, got {name}{takes}. "
+            "Take the second argument also where it is of no use."
+        ) from error
 
 
 def _no_score(*_: Any) -> NoReturn:

@@ -24,8 +24,13 @@ def origin(trace: str) -> str:
         trace: of `trace_of`.
     """
     frames = [(match["file"], match["line"]) for match in _FRAME.finditer(trace)]
-    others = [frame for frame in frames if not frame[0].startswith(_OURS + os.sep)]
+    others = [frame for frame in frames if not is_ours(frame[0])]
     libraries = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
     own = [(file, line) for file, line in others if "site-packages" not in file and not file.startswith(libraries)]
     found = own or others
     return f"{found[-1][0]}, line {found[-1][1]}" if found else ""
+
+
+def is_ours(file: str) -> bool:
+    """Whether a file of a traceback is of the core, which calls the user's code."""
+    return file.startswith(_OURS + os.sep)

@@ -20,6 +20,21 @@ def objective(*metrics, score=lambda outputs, conditions: outputs):
     return Objective(*metrics, score=score)
 
 
+def one_argument(images):
+    return [0.0 for _ in images]
+
+
+@pytest.mark.parametrize("score", [one_argument, list, lambda a, b, c: a, lambda outputs, *, conditions: outputs])
+def test_a_score_of_other_arguments_is_refused_with_those_that_it_is_called_with(score):
+    with pytest.raises(ArgumentError, match=r"expected score\(outputs, conditions\).* got .*\("):
+        objective(BEAUTY, score=score)
+
+
+@pytest.mark.parametrize("score", [lambda outputs, conditions, k=3: outputs, lambda *both: both[0], max])
+def test_a_score_may_take_more_or_not_say(score):
+    assert objective(BEAUTY, score=score).score is score
+
+
 def test_metrics_are_sorted_by_their_goals():
     made = objective(BEAUTY, SEEN, SAFE, COST, LARGE)
     assert made.optimised == (BEAUTY, COST)

@@ -94,7 +94,9 @@ class Sweep:
         if not (self.folder / file).exists() or changes:
             self.write(file, **changes)
         answer = CliRunner().invoke(app, [command, file, *arguments])
-        gc.collect()  # a command ends with its process and its connections, whose files beside the database go then
+        # A command ends with its process and its connections, whose files beside the database go then.
+        answer.exception = answer.exc_info = None
+        gc.collect()
         return answer
 
     def write(self, file: str = "s.yaml", **changes: str | None) -> None:

@@ -37,7 +37,7 @@ def test_a_sweep_runs_goes_on_and_is_mirrored(sweep: Sweep) -> None:
     assert again.exit_code == 0, again.output
     assert "The study goes on: 8 trials ended" in again.stderr
     result = json.loads(again.stdout)
-    assert result["trials"] == {"budget": 12, "ended": 12, "scored": 12, "failed": 0, "running": 0}
+    assert result["trials"] == {"budget": 12, "ended": 12, "scored": 12, "failed": 0, "running": 0, "again": 0}
     assert result["nfe"] == 12
     assert len(load_client("s.json")._experiment.trials) == 12
     mirrored = optuna.load_study(study_name="s", storage=sqlite("s.db"))
@@ -51,7 +51,7 @@ def test_a_sweep_runs_goes_on_and_is_mirrored(sweep: Sweep) -> None:
     assert rows[0]["recipe"]["condition"].keys() == {"light"}
     report = sweep("report", "--items", "2")
     assert report.exit_code == 0, report.output
-    assert (sweep.folder / "report.html").read_text().count("data:image/") >= 2
+    assert (sweep.folder / "s" / "report.html").read_text().count("data:image/") >= 2
 
 
 def test_a_named_model_and_policy(sweep: Sweep) -> None:

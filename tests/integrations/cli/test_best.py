@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from surrogate_ax import Recipe, render
+from surrogate_ax.media.contact_sheet import GAP, MARGIN, TILE
 from surrogate_ax_diffusers import avatar_generator
 from tests.integrations.cli.sweep_folder import Sweep
 from tests.integrations.diffusers.tiny import NUMPY_2
@@ -40,15 +41,49 @@ def test_the_best_are_made_again_with_their_recipes(sweep: Sweep) -> None:
     assert values == sorted(values, reverse=True)
 
 
-def test_a_second_portfolio_takes_the_place_of_the_first(sweep: Sweep) -> None:
+def files_of(sweep: Sweep, folder: str) -> set[str]:
+    return {path.relative_to(sweep.folder).as_posix() for path in (sweep.folder / folder).iterdir()}
+
+
+def test_a_second_portfolio_takes_the_place_of_the_first_only_when_asked(sweep: Sweep) -> None:
     sweep("sweep")
-    sweep("best", "-k", "4")
-    text = sweep("best", "-k", "2")
+    first = sweep("best", "-k", "4")
+    kept = files_of(sweep, "s/best")
+    beside = sweep("best", "-k", "2")
+    assert [line.split(":")[0] for line in first.stdout.splitlines()][-1] == "s/best/sheet.png"
+    assert files_of(sweep, "s/best") == kept
+    assert beside.stdout.splitlines()[-1] == "s/best-2/sheet.png"
+    text = sweep("best", "-k", "2", "--force")
     assert text.exit_code == 0
     listed = [line.split(":")[0] for line in text.stdout.splitlines()]
-    assert len(listed) == 2
-    files = {path.relative_to(sweep.folder).as_posix() for path in (sweep.folder / "best").iterdir()}
-    assert files == {"best/best.json", *listed, *(name.replace(".png", ".json") for name in listed)}
+    assert len(listed) == 3
+    recipes = [name.replace(".png", ".json") for name in listed if "sheet" not in name]
+    assert files_of(sweep, "s/best") == {"s/best/best.json", *listed, *recipes}
+
+
+def test_the_best_side_by_side(sweep: Sweep) -> None:
+    sweep("sweep")
+    rows = rows_of(sweep("best", "-k", "8", "--max-cosine", "1", "--json"))
+    assert len(rows) == 8
+    with Image.open(sweep.folder / "s/best/sheet.png") as sheet:
+        assert sheet.width == 2 * MARGIN + 6 * TILE + 5 * GAP  # the last two stand in a second row
+        assert len(sheet.getcolors(1 << 20)) > 100
+
+
+def test_from_the_storage_or_the_file_it_is_the_same(sweep: Sweep) -> None:
+    sweep("sweep")
+    assert rows_of(sweep("best", "--json")) == rows_of(sweep("best", "--json", file="s.db"))
+
+
+def test_without_its_sweep_file_a_study_needs_its_generator_named(sweep: Sweep) -> None:
+    sweep("sweep")
+    (sweep.folder / "s.yaml").unlink()
+    unknown = sweep("best", file="s.db")
+    assert unknown.exit_code == 2
+    assert "Name the function that returns it, as --generator package.module:factory" in unknown.stderr
+    (row,) = rows_of(sweep("best", "-k", "1", "--generator", "sweep_parts:make", "--json", file="s.db"))
+    assert row["values"]["rendered"] == {}
+    assert row["values"]["searched"].keys() == {"dark"}
 
 
 @NUMPY_2
@@ -72,7 +107,7 @@ def test_searched_cheap_and_rendered_dear(sweep: Sweep) -> None:
     assert recipe.condition.keys() == {"prompt"}
     assert row["values"]["rendered"]["red"] != row["values"]["searched"]["red"]
     outputs, _ = render(recipe, avatar_generator(steps=2))  # what it says is enough to make it again
-    with Image.open(sweep.folder / "best" / row["file"]) as picture:
+    with Image.open(sweep.folder / "s" / "best" / row["file"]) as picture:
         small = np.asarray(picture)[4::8, 4::8]
     np.testing.assert_allclose(small / 255, np.asarray(outputs)[0], atol=0.51 / 255 + 1e-4)
 
@@ -80,7 +115,7 @@ def test_searched_cheap_and_rendered_dear(sweep: Sweep) -> None:
 def test_outputs_that_are_no_pictures_are_arrays(sweep: Sweep) -> None:
     sweep("sweep", generator="sweep_parts:vectors", score="sweep_parts:first", previews="false")
     (row,) = rows_of(sweep("best", "-k", "1", "--json"))
-    array = np.load(sweep.folder / "best" / row["file"], allow_pickle=False)
+    array = np.load(sweep.folder / "s" / "best" / row["file"], allow_pickle=False)
     assert array.shape == (8,)
     assert array[0] == pytest.approx(row["values"]["rendered"]["dark"])
 
@@ -96,8 +131,12 @@ def test_outputs_that_are_no_pictures_are_arrays(sweep: Sweep) -> None:
         (("--set", "a b=3"), "--set: expected name=value"),
         (("--set", "a=[1"), "--set: expected name=value"),
         (("--max-cosine", "0"), "max_cosine"),
-        (("--out", "sweep_parts.py"), "--out: expected a new folder, or one of an earlier `best`, got sweep_parts.py"),
-        (("--out", "s-previews"), "--out: expected a new folder, or one of an earlier `best`, got s-previews"),
+        (("--out", "sweep_parts.py"), "--out: sweep_parts.py is there already. Name another place"),
+        (("--out", "s-previews"), "--out: s-previews is there already. Name another place"),
+        (
+            ("--out", "s-previews", "--force"),
+            "--out: expected a new folder, or one of an earlier `best`, got s-previews",
+        ),
     ],
 )
 def test_bad_input_is_refused(sweep: Sweep, options: tuple[str, ...], message: str) -> None:
@@ -112,7 +151,7 @@ def test_bad_input_is_refused(sweep: Sweep, options: tuple[str, ...], message: s
 def test_there_is_nothing_to_choose_from_yet(sweep: Sweep) -> None:
     answer = sweep("best")
     assert answer.exit_code == 2
-    assert "there are no trials of 's' yet. Run `surrogate-ax sweep`" in answer.stderr
+    assert "there are no trials of 's' yet. Run `surrogate-ax sweep s.yaml`" in answer.stderr
     assert sweep.files() == ["s.yaml", "sweep_parts.py"]
 
 
@@ -120,7 +159,7 @@ def test_a_list_that_is_not_ours_is_left_alone(sweep: Sweep, tmp_path: Path) -> 
     sweep("sweep", budget="4")
     (tmp_path / "best").mkdir()
     (tmp_path / "best" / "best.json").write_text('{"my": "notes"}')
-    answer = sweep("best")
+    answer = sweep("best", "--out", "best", "--force")
     assert answer.exit_code == 2
     assert "is not what `best` writes" in answer.stderr
     assert [path.name for path in (tmp_path / "best").iterdir()] == ["best.json"]
@@ -129,7 +168,7 @@ def test_a_list_that_is_not_ours_is_left_alone(sweep: Sweep, tmp_path: Path) -> 
 def test_a_report_is_one_file_with_pictures_and_recipes(sweep: Sweep) -> None:
     none = sweep("report")
     assert none.exit_code == 2
-    assert "there are no trials of 's' yet. Run `surrogate-ax sweep`." in none.stderr
+    assert "there are no trials of 's' yet. Run `surrogate-ax sweep s.yaml`." in none.stderr
     assert not (sweep.folder / "report.html").exists()
     sweep("sweep")
     answer = sweep("report", "--items", "3")

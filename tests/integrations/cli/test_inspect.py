@@ -73,7 +73,7 @@ def folder(tmp_path_factory):
 
 
 def _inspect(folder: Path, *options: str):
-    return CliRunner().invoke(app, ["inspect", str(folder / "s.db"), "--out", str(folder / "out"), *options])
+    return CliRunner().invoke(app, ["inspect", str(folder / "s.db"), "--out", str(folder / "out"), "--force", *options])
 
 
 def test_a_study_of_a_box_is_described_and_drawn(folder):
@@ -127,8 +127,8 @@ def test_outputs_that_are_no_pictures_leave_these_out_and_say_so(folder):
     [
         ((), "expected one of ['box', 'plain', 'scalars', 'foreign'], none was named"),
         (("--study", "other"), "got 'other'"),
-        (("--study", "foreign"), "`optimize` did not make it"),
-        (("--study", "box"), "was not made with a pipeline"),
+        (("--study", "foreign"), "no record of its metrics"),
+        (("--study", "box"), "no pipeline made this study"),
         (("--study", "box", "--generator", "images"), "'package.module:factory'"),
         (("--study", "box", "--generator", "ours_to_inspect:other"), "found no 'ours_to_inspect:other'"),
         (("--study", "box", "--generator", "no_such_module:images"), "found no 'no_such_module:images'"),

@@ -94,7 +94,7 @@ def test_altered_records_are_named(sweep: Sweep) -> None:
 @pytest.mark.parametrize(
     ("storage", "message"),
     [
-        ("postgresql://me:secret@host/db", "storage: postgresql://***@host/db cannot be opened ("),
+        ("postgresql://me:secret@host/db", "STUDY: postgresql://***@host/db cannot be read ("),
         ("postgresql://me:secret", "got postgresql://***, which cannot be read"),
         ("sqlite://", "nothing would be kept"),
         ("sqlite:///none.db", "found no 'none.db'"),

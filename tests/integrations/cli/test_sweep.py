@@ -40,7 +40,7 @@ def test_a_sweep_runs_to_its_budget(sweep: Sweep, calls: Calls) -> None:
     answer = sweep("sweep", "--json")
     assert answer.exit_code == 0, answer.output
     result = json.loads(answer.stdout)
-    assert result["trials"] == {"budget": 12, "ended": 12, "scored": 12, "failed": 0, "running": 0}
+    assert result["trials"] == {"budget": 12, "ended": 12, "scored": 12, "failed": 0, "running": 0, "again": 0}
     assert result["nfe"] == 12
     study = study_of()
     assert result["best"][0]["trial"] == study.best_trial.number
@@ -371,7 +371,9 @@ def test_failures_have_their_exit_code_and_reason(sweep: Sweep) -> None:
     line = 1 + PARTS.splitlines().index('    raise RuntimeError("out of paint")')
     message = f"RuntimeError: out of paint ({sweep.folder / 'sweep_parts.py'}, line {line}). Nothing was written."
     assert f"s.yaml:2: generator: all of 5 outputs that were tried failed; the first reason: {message}" in failed.stderr
-    assert "Traceback" not in failed.output
+    shown = failed.stderr.partition("Traceback (most recent call last):\n")[2]
+    assert shown.startswith(f'  File "{sweep.folder / "sweep_parts.py"}", line {line}, in fail\n')
+    assert failed.stderr.count("Traceback") == 1
     assert sweep.files() == ["s.yaml", "sweep_parts.py"]
 
 

@@ -126,7 +126,7 @@ def test_the_dashboard_serves_study_and_pictures_to_this_machine_only(sweep: Swe
 def test_there_is_no_dashboard_before_a_sweep(sweep: Sweep) -> None:
     answer = sweep("dashboard")
     assert answer.exit_code == 2
-    assert "s.db has no study 's' yet. Start it with `surrogate-ax sweep s.yaml`" in answer.stderr
+    assert "there are no trials of 's' yet. Run `surrogate-ax sweep s.yaml`" in answer.stderr
     assert sweep.files() == ["s.yaml", "sweep_parts.py"]
 
 
