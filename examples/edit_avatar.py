@@ -1,7 +1,8 @@
-"""Edit an existing picture: glasses on, a hat painted in, and the same glasses searched for what changes least.
+"""Edit an existing picture: glasses on, a hat painted in, glasses that change least, clothes towards a colour.
 
 The picture is an avatar of the embedded model; with a pipeline of your own (FLUX, SD3, Wan, ...) the code is the same.
-An edit is a generator, so the third one is an ordinary search: `optimize` over the noises of the edit's steps.
+An edit is a generator, so the third is an ordinary search: `optimize` over the noises of the edit's steps. The fourth
+has no target but a score, which moves what the description leaves open; so the description says what is to stay.
 
 python examples/edit_avatar.py --draws 8 --budget 32
 """
@@ -13,14 +14,26 @@ import numpy as np
 import optuna
 import torch
 
-from surrogate_ax import Metric, Objective, contact_sheet
+from surrogate_ax import Generator, Metric, Objective, chain, contact_sheet, draws
 from surrogate_ax.editing import Edit, edit
 from surrogate_ax.media import Row
+from surrogate_ax.policies.evolution import evolve
+from surrogate_ax.scoring.objective import Score
 from surrogate_ax_diffusers import avatar_generator
 from surrogate_ax_optuna import optimize, portfolio
 
 SHOWS = "no glasses, no hat, pale skin, short brown hair, blue clothes, happy mouth, white background"
+STAYS = "no glasses, no hat, pale skin, short brown hair, happy mouth, white background"
+ORANGE = np.array([1.0, 0.55, 0.1])
 GLASSES, HAT = SHOWS.replace("no glasses", "dark glasses"), SHOWS.replace("no hat", "red hat")
+
+
+def search(edits: Generator, score: Score, budget: int) -> list:
+    """The best four edits of a study."""
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    policy = chain(draws(edits.prior, max(4, budget // 4), axes=4), evolve(edits.prior, axes=4, size=8))
+    optimize(study, edits, Objective(Metric("value"), score=score), policy=policy, total_trials=budget, rng=0)
+    return [pick.output for pick in portfolio(study, edits, k=4)]
 
 
 def main() -> None:
@@ -47,12 +60,27 @@ def main() -> None:
         return -eyes - 4 * np.concatenate([change[:, :5], change[:, 9:]], axis=1).mean(axis=(1, 2, 3))
 
     edits = Edit(generator, generator.encode(source[None]), source={"prompt": SHOWS}, target={"prompt": GLASSES})
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
-    optimize(study, edits, Objective(Metric("value"), score=score), total_trials=arguments.budget, rng=0)
-    searched = [pick.output for pick in portfolio(study, edits, k=4)]
+    searched = search(edits, score, arguments.budget)
+
+    def orange(outputs: np.ndarray, conditions: list) -> np.ndarray:
+        """How near the clothes are to orange; at least -0.1 is near enough."""
+        return -np.sqrt(np.square(np.asarray(outputs)[:, 12:, 3:13] - ORANGE).mean(axis=(1, 2, 3)))
+
+    found = edit(generator, source, {"prompt": STAYS}, score=orange, reached=-0.1, rng=0, draws=1)
+
+    def coloured(outputs: np.ndarray, conditions: list) -> np.ndarray:
+        face = np.square(np.asarray(outputs) - source)[:, :12]
+        return orange(outputs, conditions) - np.sqrt(face.mean(axis=(1, 2, 3)))
+
+    clothes = search(found.edit, coloured, arguments.budget)
 
     rows = [Row("Source", "", [source], [""])]
-    for title, outputs in (("Glasses", glasses.outputs), ("A hat in a hole", hat.outputs), ("Searched", searched)):
+    for title, outputs in (
+        ("Glasses", glasses.outputs),
+        ("A hat in a hole", hat.outputs),
+        ("Glasses, searched", searched),
+        ("Towards orange", clothes),
+    ):
         away = [float(np.sqrt(np.square(output - source).mean())) for output in outputs]
         print(f"{title}: {min(away):.3f} away from the source")
         rows.append(Row(title, "", outputs, [f"{distance:.3f}" for distance in away]))

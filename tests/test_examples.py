@@ -86,7 +86,7 @@ def test_conditions(run: Run, tmp_path: Path) -> None:
 @tiny.NUMPY_2
 def test_edit_avatar(run: Run, tmp_path: Path) -> None:
     output = run("edit_avatar.py", "--steps", 6, "--draws", 2, "--budget", 8, "--out", tmp_path)
-    assert output.count("away from the source") == 3
+    assert output.count("away from the source") == 4
     with Image.open(tmp_path / "edits.png") as sheet:
         assert sheet.width > 300
 

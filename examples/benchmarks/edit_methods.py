@@ -19,7 +19,7 @@ from torch import Tensor
 from surrogate_ax import Metric, Objective, Range, chain, draws
 from surrogate_ax.arrays import Array
 from surrogate_ax.editing import Edit, FlowOpt, invert, pollinate, residual_bank, straight_edit
-from surrogate_ax.editing.edit import Counted
+from surrogate_ax.editing.maker import Counted
 from surrogate_ax.editing.rows import flat, noise_levels, one_step, parts
 from surrogate_ax.policies.evolution import evolve
 from surrogate_ax_diffusers import avatar_generator

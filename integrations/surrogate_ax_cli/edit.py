@@ -45,7 +45,7 @@ class Request:
     Args:
         generator: "embedded", or "package.module:factory".
         source: what the picture shows, a prompt.
-        target: what it should show.
+        target: what it should show; None where the score steers alone.
         score: "package.module:function", `score(outputs, conditions)`: at least 0 where the target is there.
         mask: an image file, bright where the picture may change.
         draws: edits that are made.
@@ -55,7 +55,7 @@ class Request:
 
     generator: str
     source: str
-    target: str
+    target: str | None = None
     score: str | None = None
     mask: Path | None = None
     draws: int = 4
@@ -84,7 +84,7 @@ def change(picture: Path, out: Path, request: Request) -> tuple[Edited, list[str
         made_by,
         pixels,
         {"prompt": request.source},
-        {"prompt": request.target},
+        None if request.target is None else {"prompt": request.target},
         rng=request.seed,
         score=None if request.score is None else _function(request.score),
         mask=region,
@@ -92,7 +92,7 @@ def change(picture: Path, out: Path, request: Request) -> tuple[Edited, list[str
         budget=request.budget,
         search=None if request.budget is None else search_noises,
     )
-    return found, write(found, pixels, out, facts={"From": request.source, "To": request.target})
+    return found, write(found, pixels, out, facts={"From": request.source, "To": request.target or str(request.score)})
 
 
 def write(found: Edited, source: Any, out: Path, *, facts: dict[str, str]) -> list[str]:

@@ -246,7 +246,7 @@ def edit(
     picture: Annotated[Path | None, typer.Argument(help="Image file; without one, eight avatars are edited.")] = None,
     generator: Annotated[str, typer.Option(help="'embedded', or package.module:factory.")] = "embedded",
     source: Annotated[str, typer.Option("--from", help="What the picture shows, a prompt.")] = "",
-    target: Annotated[str, typer.Option("--to", help="What it should show.")] = "",
+    target: Annotated[str | None, typer.Option("--to", help="What it should show; not needed with --score.")] = None,
     score: Annotated[str | None, typer.Option(help="package.module:function; 0 or more: the target is there.")] = None,
     mask: Annotated[Path | None, typer.Option(help="Image file, bright where the picture may change.")] = None,
     draws: Annotated[int, typer.Option(min=1, help="Edits that are made.")] = 4,

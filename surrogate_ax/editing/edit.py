@@ -5,6 +5,7 @@
 | a mask | latent replacement (`inpainting`) |
 | a generator that stops between steps | the straight path (`edits`), several draws, the best by score and distance |
 | a budget and a search as well | the same with its step noises searched by a host |
+| a score alone, without a target | residuals near the item's own (`edits`, b), the best by score and distance |
 | a generator without steps | FlowOpt, stopped early |
 
 The value of an edit is min(score, reached) - λ·distance: among edits in which the target is there, the nearest one.
@@ -14,31 +15,26 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from surrogate_ax.arrays import Array
-from surrogate_ax.editing.edits import Edit
-from surrogate_ax.editing.flowopt import FlowOpt, largest_step
-from surrogate_ax.editing.inpainting import Inpaint
 from surrogate_ax.editing.item_distance import numbers, rms_distance
-from surrogate_ax.editing.rows import is_noising, parts
-from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError, check_counts
+from surrogate_ax.editing.maker import Counted, Maker, Tried
+from surrogate_ax.errors import ArgumentError, UnsupportedError, check_counts
 from surrogate_ax.generation.conditions import Condition
-from surrogate_ax.generation.protocols import Encodable, Generated, Generator, Masking, Outputs
+from surrogate_ax.generation.protocols import Encodable, Generator
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.bank import Bank
-from surrogate_ax.latents.priors import Latents
-from surrogate_ax.latents.seeds import Draw, Terms, draw_entropy
+from surrogate_ax.latents.seeds import Terms
 from surrogate_ax.scoring.objective import Metric, Objective, Score
 
 POOR = 0.1  # RMS difference of a reconstruction to its source, of a range of 1, above which a warning is given
 LADDER: tuple[Condition, ...] = ({"guidance_scale": 1.0}, {"guidance_scale": 1.5}, {"guidance_scale": 3.0})
 VALUE = Metric("score less distance")
-INVERTING, EDITING = 24, 3  # iterates of FlowOpt for a generator without steps
 Search = Callable[[Generator, Objective, int, int], Sequence[Terms]]  # (edit, objective, budget, rng), the best first
 
 
@@ -95,7 +91,8 @@ def edit(
         generator: `Encodable`; `Steppable` and `Noising` for all but FlowOpt.
         source: one item of the kind that the generator makes.
         condition: what the source shows, as call arguments, `{"prompt": "a cat"}`.
-        target: what it should show; may be left out with a score, which then steers alone.
+        target: what it should show; may be left out with a score, which then steers alone. It moves only what
+            `condition` leaves open: say there what is to stay, or nothing, `{"prompt": ""}`.
         rng: seed of the draws.
         score: `score(outputs, conditions)`, n numbers; the target is there where they are at least `reached`.
         reached: see `score`; what is beyond earns nothing.
@@ -109,7 +106,8 @@ def edit(
 
     Raises:
         UnsupportedError: a generator that cannot encode.
-        ArgumentError: neither a target nor a score, a budget without score and search, or counts below 1.
+        ArgumentError: neither a target nor a score, a score alone without steps, a budget without score and search,
+            or counts below 1.
         ShapeError: a source or a mask of another size.
 
     Warns:
@@ -119,17 +117,19 @@ def edit(
     _check(generator, target, score, budget, search, ladder)
     item = source[None] if isinstance(source, np.ndarray | Tensor) else [source]
     x = generator.encode(item)
-    original = numbers(item)
-    reconstruction = float(rms_distance(numbers(generator.decode(x)), original)[0])
+    reconstruction = float(rms_distance(numbers(generator.decode(x)), numbers(item))[0])
     notes = [f"the generator reconstructs the source to {reconstruction:.3g} RMS"]
     if reconstruction > POOR:
         warnings.warn(
             f"source: the generator reconstructs it to {reconstruction:.2g} RMS only, so edits lose at least that.",
             stacklevel=2,
         )
-    made = _Maker(generator, x, original, dict(condition), dict(target or condition), score, reached, weight, rng)
-    build = made.method(mask, notes)
-    return made.best_of(build, draws, ladder, budget, search, reconstruction, notes)
+    maker = Maker(generator, x, item, dict(condition), target, score, reached, weight, rng)
+    build, spent = maker.method(mask, notes)
+    tried, rung = _climb(maker, build, draws, ladder, notes)
+    if budget is not None and search is not None:
+        tried = _searched(maker, tried, draws, budget, search, notes)
+    return _best(maker, replace(tried, nfe=tried.nfe + spent), draws, rung, reconstruction, notes)
 
 
 def _check(
@@ -156,141 +156,57 @@ def _check(
         raise ArgumentError("ladder: expected at least one mapping of call arguments; [{}] changes nothing.")
 
 
-@dataclass(frozen=True)
-class _Maker:
-    """One item, and how its edits are judged."""
-
-    generator: Any
-    x: Latents
-    original: Array
-    source: dict[str, Any]
-    target: dict[str, Any]
-    score: Score | None
-    reached: float
-    weight: float
-    rng: int
-
-    def method(self, mask: Array | None, notes: list[str]) -> Callable[[Condition], Generator]:
-        """From a rung of the ladder to the generator of edits."""
-        g = self.generator
-        steps = is_noising(g)
-        hole = None
-        if mask is not None:
-            if not isinstance(g, Masking):
-                raise UnsupportedError(
-                    f"mask: {type(g).__name__} does not say where its latents lie (Masking). Build Edit or Inpaint "
-                    "with a mask of latents."
-                )
-            hole = g.latent_mask(mask)
-        if steps and hole is not None:
-            notes.append("latent replacement inside the mask")
-            return lambda rung: Inpaint(g, self.x, hole, target={**self.target, **rung})
-        if steps:
-            notes.append("straight path from step 1, a fresh noise a step")
-            start = min(1, g.steps - 1)
-            return lambda rung: Edit(g, self.x, source=self.source, target={**self.target, **rung}, start=start)
-        notes.append(f"FlowOpt, stopped after {EDITING} iterates: the generator does not stop between steps")
-        return lambda rung: FlowOpt(
-            g, self.x, target={**self.target, **rung}, iterates=EDITING, eta=self._eta(), mask=hole
-        )
-
-    def best_of(
-        self,
-        build: Callable[[Condition], Generator],
-        draws: int,
-        ladder: Sequence[Condition],
-        budget: int | None,
-        search: Search | None,
-        reconstruction: float,
-        notes: list[str],
-    ) -> Edited:
-        spent, terms = 0.0, self._draws(draws, "edits")
-        tried = ladder if self.score is not None else ladder[:1]
-        if len(ladder) > 1 and self.score is None:
+def _climb(
+    maker: Maker, build: Callable[[Condition], Generator], draws: int, ladder: Sequence[Condition], notes: list[str]
+) -> tuple[Tried, Condition]:
+    """Draws of the first rung with which the target is there, or of the last one, with what all have cost."""
+    rungs: Sequence[Condition] = ladder
+    if maker.target is None:
+        rungs = ({},)
+    elif maker.score is None:
+        rungs = ladder[:1]
+        if len(ladder) > 1:
             notes.append(f"without a score the target's call arguments are {dict(ladder[0])}")
-        for rung in tried:
-            made_by = build(rung)
-            seeds, rows = self._begin(made_by, terms)
-            made = made_by.generate(rows.latents(rows.rows(seeds)), [{}] * len(seeds))
-            spent += float(made.nfe.sum())
-            values, scores, distances = self._judge(made.outputs)
-            if self.score is None or scores[np.argmax(values)] >= self.reached:
-                break
-        if budget is not None and search is not None and self.score is not None:
-            objective = Objective(VALUE, score=lambda outputs, conditions: self._judge(outputs)[0])
-            counted = Counted(made_by)
-            seeds = list(search(counted, objective, budget, self.rng))[:draws]
-            rows = Bank(made_by.prior).extend([seed for row in seeds for seed, _ in row])
-            made = counted.generate(rows.latents(rows.rows(seeds)), [{}] * len(seeds))
-            spent += counted.nfe
-            values, scores, distances = self._judge(made.outputs)
-            notes.append(f"step noises searched with {budget} edits")
-        order = np.argsort(-values, kind="stable") if self.score is not None else np.arange(len(values))
-        if self.score is not None:
-            there = bool(scores[order[0]] >= self.reached)
-            notes.append(f"target's call arguments {dict(rung)}; the target is {'' if there else 'not '}there")
-        recipes = [Recipe(seeds[i], {}, made_by.fingerprint, len(seeds)) for i in order]
-        stored: dict[str, Tensor] = {**getattr(made_by, "seeds", {}), **rows.tensors}
-        return Edited(
-            [made.outputs[i] for i in order],
-            scores[order],
-            distances[order],
-            tuple(recipes),
-            stored,
-            made_by,
-            {**self.target, **rung},
-            None if self.score is None else bool(scores[order[0]] >= self.reached),
-            reconstruction,
-            spent,
-            tuple(notes),
-        )
-
-    def _draws(self, n: int, purpose: str) -> list[Terms]:
-        return [((Draw(draw_entropy(self.rng, purpose), i), 1.0),) for i in range(n)]
-
-    def _begin(self, made_by: Generator, terms: list[Terms]) -> tuple[list[Terms], Bank]:
-        """Where the edits begin: draws, for FlowOpt what these become when the source is inverted from them."""
-        bank = Bank(made_by.prior).extend([seed for row in terms for seed, _ in row])
-        if not isinstance(made_by, FlowOpt):
-            return terms, bank
-        z, g = bank.latents(bank.rows(terms)), self.generator
-        inverse = FlowOpt(
-            g, self.x, target=self.source, iterates=INVERTING, eta=self._eta(), depth=5, backtrack=True, keep_best=True
-        )
-        found = inverse.advance(inverse.start(z, [{}] * len(terms)), INVERTING).best
-        bank = Bank(made_by.prior, list(made_by.prior.to_inner(parts(found, g.prior.shapes), rng=0)))
-        return [((seed, 1.0),) for seed in bank.seeds], bank
-
-    def _eta(self) -> float:
-        bank = Bank(self.generator.prior).extend([row[0][0] for row in self._draws(2, "step size")])
-        z = bank.latents(np.eye(2))
-        return largest_step(self.generator, z, [self.source] * 2, rng=self.rng)
-
-    def _judge(self, outputs: Outputs) -> tuple[Array, Array, Array]:
-        """Values, scores and distances (n,) of edits."""
-        distances = rms_distance(numbers(outputs), self.original)
-        if self.score is None:
-            return -distances, np.full(len(distances), np.nan), distances
-        scores = np.asarray(self.score(outputs, [{}] * len(distances)), dtype=np.float64)
-        if scores.shape != distances.shape:
-            raise ShapeError(f"score: expected n = {len(distances)} numbers, got the shape {scores.shape}.")
-        return np.minimum(scores, self.reached) - self.weight * distances, scores, distances
+    spent = 0.0
+    for rung in rungs:
+        tried = maker.draws(build(rung), draws)
+        spent += tried.nfe
+        if maker.score is None or tried.scores[np.argmax(tried.values)] >= maker.reached:
+            break
+    return replace(tried, nfe=spent), rung
 
 
-class Counted:
-    """A generator that adds up what it costs.
+def _searched(maker: Maker, drawn: Tried, draws: int, budget: int, search: Search, notes: list[str]) -> Tried:
+    """The draws, and beside them the best that a search found."""
+    objective = Objective(VALUE, score=lambda outputs, conditions: maker.judge(outputs)[0])
+    counted = Counted(drawn.made_by)
+    terms = list(search(counted, objective, budget, maker.rng))[:draws]
+    bank = Bank(drawn.made_by.prior).extend([seed for row in terms for seed, _ in row])
+    found = maker.tried(counted, bank, terms)
+    notes.append(
+        f"the best of {budget} edits of a search is worth {found.values.max():.3g}, that of {len(drawn.terms)} draws "
+        f"{drawn.values.max():.3g}"
+    )
+    return drawn.beside(replace(found, nfe=counted.nfe))
 
-    Args:
-        generator: makes the outputs.
-    """
 
-    def __init__(self, generator: Generator) -> None:
-        self._generator = generator
-        self.nfe = 0.0
-        self.prior, self.fingerprint = generator.prior, generator.fingerprint
-
-    def generate(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
-        """The generator's outputs."""
-        made = self._generator.generate(z, conditions)
-        self.nfe += float(made.nfe.sum())
-        return made
+def _best(maker: Maker, tried: Tried, draws: int, rung: Condition, reconstruction: float, notes: list[str]) -> Edited:
+    """The best of what was tried, with what remakes them."""
+    order = np.argsort(-tried.values, kind="stable")[:draws] if maker.score is not None else np.arange(draws)
+    there = None if maker.score is None else bool(tried.scores[order[0]] >= maker.reached)
+    if there is not None:
+        notes.append(f"target's call arguments {dict(rung)}; the target is {'' if there else 'not '}there")
+    recipes = tuple(Recipe(tried.terms[i], {}, tried.made_by.fingerprint, draws) for i in order)
+    return Edited(
+        [tried.outputs[i] for i in order],
+        tried.scores[order],
+        tried.distances[order],
+        recipes,
+        {**getattr(tried.made_by, "seeds", {}), **tried.bank.tensors},
+        tried.made_by,
+        {**(maker.source if maker.target is None else maker.target), **rung},
+        there,
+        reconstruction,
+        tried.nfe,
+        tuple(notes),
+    )

@@ -8,7 +8,8 @@ x_s is the item at the noise level of step s, on one of two paths:
 
 - "straight": x_s = noised(x, ε_s, s) with a fresh ε_s a step (FlowEdit). The latent is these noises (S, *shape).
 - "inverted": x_s are the rows from which the generator makes the item under the source condition. The differences add
-  up to swapping the condition and keeping the residual x_0. The latent is the residual.
+  up to swapping the condition and keeping the residual x_0. The latent is the residual, or with a share of noise b the
+  noise ε of residuals √(1-b²) r_0 + b ε near the item's own r_0: what a score alone moves.
 
 Both latents follow the prior's law, so an edit has that prior.
 Sources: FlowEdit (arXiv 2412.08629); residual-space evolution (arXiv 2606.20084) for the inverted path.
@@ -53,12 +54,13 @@ class Edit:
         start: the step to start from; later ones keep more of the item.
         mask: latents (1, *shape), 1 where the item may change.
         residual: on the inverted path, latents (1, *shape) of the item, `invert(generator, x, source).latents`; needed
-            with a mask only, since the outside then follows the path of the residual.
+            with a mask, since the outside then follows the path of the residual, and with `b`.
+        b: on the inverted path, share of noise in (0, 1): the latent is what is mixed into the residual.
 
     Raises:
         UnsupportedError: a generator that lacks an ability, or a prior that is not Gaussian.
         ShapeError: latents of another shape.
-        ArgumentError: a path that does not exist, a start out of range, a mask without an edge.
+        ArgumentError: a path that does not exist, a start or b out of range, a mask without an edge.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Edit:
         start: int = 1,
         mask: Latents | Tensor | None = None,
         residual: Latents | Tensor | None = None,
+        b: float | None = None,
     ) -> None:
         self._generator: Any = check_steps(generator, "Edit", _NEEDS)
         self._abilities(generator, path)
@@ -83,10 +86,13 @@ class Edit:
         self.start = start
         self._mask = None if mask is None else check_mask(generator, mask)
         self._residual = None if residual is None else one_row(generator, residual, name="residual")
-        if path == "inverted" and mask is not None and residual is None:
+        if path == "inverted" and residual is None and not (mask is None and b is None):
             raise ArgumentError(
-                "residual: an inverted edit with a mask needs it: invert(generator, x, source).latents."
+                "residual: an inverted edit with a mask or with b needs it: invert(generator, x, source).latents."
             )
+        if b is not None and not (path == "inverted" and 0 < b < 1):
+            raise ArgumentError(f"b: expected a share of noise in (0, 1), on the inverted path, got {b} on {path!r}.")
+        self._b = b
         self._prior = self._noise_prior() if path == "straight" else generator.prior
         self.decoder: Encodable = generator
 
@@ -139,7 +145,9 @@ class Edit:
         """What `edit_from_record` makes the edit from, JSON-able."""
         named = {"item": self._x, "mask": self._mask, "residual": self._residual}
         hashes = {k: None if row is None else row_sha256(stored_row(row[0])) for k, row in named.items()}
-        return {"path": self.path, "start": self.start, "source": self._source, "target": self._target, **hashes}
+        share = {} if self._b is None else {"b": self._b}
+        settings = {"path": self.path, "start": self.start, "source": self._source, "target": self._target}
+        return {**settings, **hashes, **share}
 
     def generate(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
         """Edits from n latents, both sides of a step in one call.
@@ -177,8 +185,11 @@ class Edit:
     def _run(self, z: Latents, sources: list[Condition], targets: list[Condition], start: int) -> tuple[Tensor, Array]:
         n = len(sources)
         if self.path == "inverted":
+            rows = flat(z)
+            if self._b is not None and self._residual is not None:
+                rows = np.sqrt(1 - self._b**2) * self._residual.to(rows) + self._b * rows
             return swap_condition(
-                self._generator, flat(z), sources, targets, start=start, mask=self._mask, outside=self._residual
+                self._generator, rows, sources, targets, start=start, mask=self._mask, outside=self._residual
             )
         noises = [
             {name: part[:, s - self.start] for name, part in z.items()} for s in range(start, self._generator.steps)

@@ -110,8 +110,29 @@ def test_a_budget_is_searched_by_what_is_given() -> None:
 
     found = run(score=mean, reached=-9.0, budget=20, search=search)
     assert asked == [(20, 0)]
-    assert len(found.outputs) == 2
+    assert len(found.outputs) == 4  # of the four draws and the two that were searched
+    assert found.distances.tolist() == sorted(found.distances.tolist())
     assert found.nfe == 40 + 10 + 20
+    drawn = run(score=mean, reached=-9.0)
+    assert (found.distances <= drawn.distances).all()
+    assert any("the best of 20 edits of a search is worth" in note for note in found.notes)
+
+
+def test_a_score_alone_moves_residuals_near_the_items_own() -> None:
+    flow = Flow()
+    source = item(flow)
+    found = edit(flow, source, SOURCE, rng=0, draws=6, score=mean, reached=9.0, weight=0.1, ladder=LADDER)
+    assert isinstance(found.edit, Edit)
+    assert found.edit.path == "inverted"
+    assert found.condition == SOURCE  # a ladder of the target's call arguments would take it from its residual
+    assert found.scores[0] > source.mean()
+    far = np.asarray(Flow().generate(draw(Flow(), 6, 3), [SOURCE] * 6).outputs) - source
+    assert found.distances.mean() < 0.8 * np.sqrt(np.square(far).mean(axis=1)).mean()
+    again, _ = remake(found.recipes, flow, seeds=found.seeds)
+    np.testing.assert_allclose(np.asarray(again), np.stack(found.outputs), atol=1e-6)
+    assert found.nfe > 6 * flow.steps  # the inversion as well
+    with pytest.raises(ArgumentError, match="a score steers alone only where the generator stops"):
+        edit(Whole(Flow()), source, SOURCE, rng=0, score=mean)
 
 
 def test_a_bad_reconstruction_is_reported_before_any_edit() -> None:

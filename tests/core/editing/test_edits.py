@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from surrogate_ax import FunctionGenerator
-from surrogate_ax.editing import Edit, Inpaint, invert
+from surrogate_ax.editing import Edit, Inpaint, edit_of, invert
 from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
 from tests.contracts.generator_contract import Case, GeneratorContract
 from tests.core.editing.flows import Flow, Whole, draw
@@ -94,6 +94,19 @@ def test_the_inverted_path_swaps_the_condition_and_keeps_the_residual() -> None:
     np.testing.assert_allclose(back.generate(residual.latents, [{}]).outputs, x["latents"].numpy(), atol=1e-5)
 
 
+def test_a_share_of_noise_stands_for_residuals_near_the_items_own() -> None:
+    flow = Flow()
+    x = item(flow)
+    own, z = invert(flow, x, SOURCE).latents, draw(flow, 3, 4)
+    near = {"path": "inverted", "start": 0, "residual": own, "b": 0.6}
+    edit = Edit(flow, x, source=SOURCE, target=TARGET, **near)  # type: ignore[arg-type]
+    rows = {"latents": 0.8 * own["latents"] + 0.6 * z["latents"]}
+    np.testing.assert_allclose(edit.generate(z, [{}] * 3).outputs, flow.generate(rows, [TARGET] * 3).outputs, atol=1e-6)
+    again = edit_of(edit.fingerprint, flow, edit.seeds)
+    np.testing.assert_array_equal(again.generate(z, [{}] * 3).outputs, edit.generate(z, [{}] * 3).outputs)
+    assert edit.fingerprint != Edit(flow, x, source=SOURCE, target=TARGET, **{**near, "b": 0.5}).fingerprint  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("path", ["straight", "inverted"])
 def test_outside_a_mask_the_item_stays(path: str) -> None:
     flow = Flow()
@@ -159,6 +172,9 @@ def test_bad_edits_are_refused() -> None:
         ({"mask": torch.ones(1, 12)}, "selects everything"),
         ({"mask": torch.full((1, 12), 2.0)}, r"values in \[0, 1\]"),
         ({"path": "inverted", "mask": torch.tensor([[1.0] * 5 + [0.0] * 7])}, "residual: an inverted edit"),
+        ({"path": "inverted", "b": 0.5}, "residual: an inverted edit"),
+        ({"path": "inverted", "b": 1.0, "residual": torch.ones(1, 12)}, r"b: expected a share of noise in \(0, 1\)"),
+        ({"b": 0.5}, "on the inverted path, got 0.5 on 'straight'"),
     ):
         with pytest.raises(ArgumentError, match=message):
             Edit(flow, x, source=SOURCE, target=TARGET, **options)  # type: ignore[arg-type]

@@ -83,7 +83,10 @@ def test_a_mask_and_a_search(picture: Path, tmp_path: Path, monkeypatch: pytest.
     options = ("--score", "reddish_to_edit:red", "--budget", 8, "--draws", 2, "--out", "searched")
     searched = edit(picture, "--from", PROMPT, "--to", target, *options)
     assert searched.exit_code == 0, searched.output
-    assert "Step noises searched with 8 edits" in searched.output
+    assert "The best of 8 edits of a search is worth" in searched.output
+    alone = edit(picture, "--from", "no glasses, no hat", *options[:2], "--draws", 2, "--out", "alone")
+    assert alone.exit_code == 0, alone.output
+    assert "a score steers alone" in alone.output
 
 
 def test_what_cannot_be_done_is_said_in_one_line(picture: Path, tmp_path: Path) -> None:
@@ -91,9 +94,10 @@ def test_what_cannot_be_done_is_said_in_one_line(picture: Path, tmp_path: Path) 
     Image.new("RGB", (32, 32)).save(large)
     for arguments, message in (
         ((tmp_path / "none.png",), "picture: expected an image file"),
-        ((large,), r"(n, 16, 16, 3), got (1, 32, 32, 3)"),
+        ((picture,), "target: expected what the item should show, or a score"),
+        ((large, "--to", "red hat"), r"(n, 16, 16, 3), got (1, 32, 32, 3)"),
         ((picture, "--score", "nowhere:f"), "score: found no 'nowhere:f'"),
-        ((picture, "--budget", "5"), "budget: a search needs `score`"),
+        ((picture, "--to", "red hat", "--budget", "5"), "budget: a search needs `score`"),
         ((picture, "--generator", "nowhere:f"), "generator: found no 'nowhere:f'"),
     ):
         answer = edit(*arguments, "--out", tmp_path / "out")

@@ -8,6 +8,7 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from optuna.samplers._ga import BaseGASampler
 
 from surrogate_ax import FunctionGenerator, Gaussian, Metric, Objective
 from surrogate_ax.editing import pollinate, residual_bank, residual_space
@@ -32,12 +33,50 @@ def flow() -> FunctionGenerator:
     return FunctionGenerator(lambda z: z.numpy(), (D,))
 
 
-@pytest.mark.parametrize("sampler", ["random", "cma", "genetic"])
+class Halves(BaseGASampler):
+    """A genetic sampler of one's own: each coordinate from one of the better half of the last generation."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(population_size=8)
+        self._random = np.random.default_rng(seed)
+        self.crossed = 0
+
+    def select_parent(self, study: optuna.Study, generation: int) -> list[optuna.trial.FrozenTrial]:
+        return sorted(self.get_population(study, generation - 1), key=lambda trial: -trial.value)[:4]
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: Any) -> dict[str, Any]:
+        return optuna.search_space.intersection_search_space(study.get_trials(deepcopy=False))
+
+    def sample_relative(self, study: optuna.Study, trial: Any, search_space: dict[str, Any]) -> dict[str, Any]:
+        parents = self.get_parent_population(study, self.get_trial_generation(study, trial))
+        if not parents or not search_space:
+            return {}
+        self.crossed += 1
+        return {name: self._random.choice(parents).params[name] for name in search_space}
+
+    def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> float:
+        return float(self._random.uniform(distribution.low, distribution.high))
+
+
+def test_a_genetic_sampler_of_ones_own_crosses_points_of_the_box_around_an_item() -> None:
+    sampler = Halves(0)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    objective = Objective(Metric("goal"), score=lambda outputs, conditions: measure(outputs, conditions)["goal"])
+    space = residual_space(bank(), axes=5, theta=0.8, rng=0)
+    optimize(study, flow(), objective, rng=0, total_trials=48, batch_size=8, space=space, progress=False)
+    values = read_record(study).history.values["goal"]
+    assert sampler.crossed >= 16
+    assert values[32:].mean() > values[:16].mean()
+    assert values.max() > float(measure(Z[:1].numpy(), [{}])["goal"][0])
+
+
+@pytest.mark.parametrize("sampler", ["random", "cma", "genetic", "own"])
 def test_pollination_climbs_under_any_sampler(sampler: str) -> None:
     samplers: dict[str, Any] = {
         "random": optuna.samplers.RandomSampler(seed=0),
         "cma": optuna.samplers.CmaEsSampler(seed=0),
         "genetic": optuna.samplers.NSGAIISampler(seed=0, population_size=8),  # Optuna's own on BaseGASampler
+        "own": Halves(0),
     }
     study = optuna.create_study(direction="maximize", sampler=samplers[sampler])
     seen = bank()
