@@ -9,18 +9,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 _LINE = "padding:1px 14px 1px 0;text-align:left;vertical-align:top"
-_COLOURS = (
-    "#4269d0",
-    "#97bbf5",
-    "#3ca951",
-    "#9bdfaa",
-    "#efb118",
-    "#ff725c",
-    "#6cc5b0",
-    "#a463f2",
-    "#9c6b4e",
-    "#999",
-)
+_COLOURS = ("#4269d0", "#97bbf5", "#3ca951", "#9bdfaa", "#efb118", "#ff725c", "#6cc5b0", "#a463f2", "#9c6b4e")
+_OTHERS = "#bbbbbb"
+LONGEST = 200  # characters of a fact
 MOST = 12  # bars of one mixture; the rest is one more
 
 
@@ -32,12 +23,17 @@ def card(title: str, facts: Mapping[str, object], body: str = "") -> str:
         facts: plain text by name; what is empty is left out.
         body: HTML of this package.
     """
+    cell = f'<td style="{_LINE}">'
     rows = "".join(
-        f'<tr><td style="{_LINE};opacity:.65">{escape(name)}</td><td style="{_LINE}">{escape(str(fact))}</td></tr>'
+        f"<tr>{cell}{escape(name)}</td>{cell}{escape(_cut(str(fact)))}</td></tr>"
         for name, fact in facts.items()
         if str(fact)
     )
     return f"<div><strong>{escape(title)}</strong><table>{rows}</table>{body}</div>"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
 
 
 def mixture(shares: Sequence[tuple[str, float]], *, width: int = 420, height: int = 16) -> str:
@@ -48,21 +44,20 @@ def mixture(shares: Sequence[tuple[str, float]], *, width: int = 420, height: in
         width: of the bar, in pixels.
         height: of the bar, in pixels.
     """
-    squares = sorted(((weight * weight, name, weight) for name, weight in shares), reverse=True)
-    total = sum(square for square, _, _ in squares)
+    ranked = sorted(enumerate(shares), key=lambda place: -(place[1][1] ** 2))
+    total = sum(weight**2 for _, weight in shares)
     if not total > 0:
         return ""
-    shown = [(square, f"{name}: {weight:+.3f}") for square, name, weight in squares[:MOST]]
-    if rest := squares[MOST:]:
-        shown.append((sum(square for square, _, _ in rest), f"{len(rest)} others"))
+    shown = [(w * w / total, f"{name}: {w:+.3f}", _COLOURS[i % len(_COLOURS)]) for i, (name, w) in ranked[:MOST]]
+    if rest := ranked[MOST:]:
+        shown.append((sum(w * w for _, (_, w) in rest) / total, f"{len(rest)} others", _OTHERS))
     parts, left = [], 0.0
-    for i, (square, label) in enumerate(shown):
-        wide = width * square / total
+    for share, label, colour in shown:
         parts.append(
-            f'<rect x="{left:.1f}" width="{wide:.1f}" height="{height}" fill="{_COLOURS[i % len(_COLOURS)]}">'
+            f'<rect x="{width * left:.1f}" width="{width * share:.1f}" height="{height}" fill="{colour}">'
             f"<title>{escape(label)}</title></rect>"
         )
-        left += wide
+        left += share
     return f'<svg width="{width}" height="{height}" role="img" aria-label="weights">{"".join(parts)}</svg>'
 
 

@@ -22,6 +22,8 @@ CORE_OPTIONAL = {
     "media/clips.py": {"av"},
     "media/structure_files.py": {"gemmi"},
     "scoring/process_worker.py": {"PIL"},
+    "analysis/picks.py": {"PIL"},
+    "analysis/frame.py": {"pandas"},
 }
 # The core's folders from the bottom up; those of a tuple stand beside each other. Arrows go down only.
 FLOORS = (

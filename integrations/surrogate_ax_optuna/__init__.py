@@ -7,12 +7,13 @@ except ImportError as error:
 
     raise MissingExtraError("surrogate_ax_optuna needs Optuna: pip install 'surrogate-ax[optuna]'.") from error
 
+from surrogate_ax.analysis.picks import Pick, Portfolio
 from surrogate_ax_optuna.by_hand import record, suggest_latents, trial_function
 from surrogate_ax_optuna.explore import explore
 from surrogate_ax_optuna.host import OptunaHost
 from surrogate_ax_optuna.mirror import mirror
 from surrogate_ax_optuna.optimize import optimize
-from surrogate_ax_optuna.portfolio import Pick, portfolio
+from surrogate_ax_optuna.portfolio import contact_sheet, portfolio, summary, trials_frame
 from surrogate_ax_optuna.pruning import CohortPruner
 from surrogate_ax_optuna.record import read_record, status
 from surrogate_ax_optuna.report import write_report
@@ -27,8 +28,10 @@ __all__ = [
     "MovingBoxSampler",
     "OptunaHost",
     "Pick",
+    "Portfolio",
     "RoundSampler",
     "SurrogateSampler",
+    "contact_sheet",
     "create_study",
     "distributions",
     "explore",
@@ -40,6 +43,8 @@ __all__ = [
     "sqlite",
     "status",
     "suggest_latents",
+    "summary",
     "trial_function",
+    "trials_frame",
     "write_report",
 ]

@@ -1,36 +1,26 @@
-"""The best few outputs of a study that differ, remade from their recipes."""
+"""The best few outputs of a study that differ, remade from their recipes; and a study's trials to look at."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import optuna
 import torch
-from optuna.trial import FrozenTrial
+from optuna.artifacts import FileSystemArtifactStore
 
-from surrogate_ax.analysis.portfolio import choose
-from surrogate_ax.execution.records import refuse_old_seeds
+from surrogate_ax.analysis.frame import trials_frame as record_frame
+from surrogate_ax.analysis.picks import Portfolio, remake
+from surrogate_ax.analysis.summary import Summary
 from surrogate_ax.generation.protocols import Generator
-from surrogate_ax.generation.recipe import Recipe, render
 from surrogate_ax.scoring.objective import Objective
+from surrogate_ax_optuna.attributes import PREVIEW_ATTR, attributes
 from surrogate_ax_optuna.record import read_record
-from surrogate_ax_optuna.seeds import Seeds, study_seeds
+from surrogate_ax_optuna.seeds import Seeds
 
-
-@dataclass(frozen=True)
-class Pick:
-    """One chosen trial.
-
-    Args:
-        trial: as the study has it.
-        recipe: what remakes `output`, overrides included.
-        output: remade from the recipe.
-    """
-
-    trial: FrozenTrial
-    recipe: Recipe
-    output: Any
+if TYPE_CHECKING:
+    import pandas
+    from PIL.Image import Image
 
 
 def portfolio(
@@ -43,7 +33,7 @@ def portfolio(
     seeds: Seeds = None,
     device: torch.device | str = "cpu",
     **overrides: Any,
-) -> list[Pick]:
+) -> Portfolio:
     """The best k trials whose latents differ pairwise, remade in one generator call.
 
     Args:
@@ -65,9 +55,74 @@ def portfolio(
         SeedError: a stored seed is not where it should be.
     """
     record = read_record(study, objective, seeds=seeds)
-    refuse_old_seeds(record.trials)
-    chosen = [record.trials[row] for row in choose(record.history, generator.prior, k=k, max_cosine=max_cosine)]
-    trials = study.get_trials(deepcopy=False)
-    recipes = [trial.recipe for trial in chosen]
-    outputs, recipes = render(recipes, generator, seeds=study_seeds(study, seeds), device=device, **overrides)
-    return [Pick(*row) for row in zip((trials[trial.number] for trial in chosen), recipes, outputs, strict=True)]
+    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    return remake(
+        record,
+        generator,
+        title=study.study_name,
+        k=k,
+        max_cosine=max_cosine,
+        trials=trials,
+        device=device,
+        **overrides,
+    )
+
+
+def contact_sheet(study: optuna.Study, generator: Generator, *, k: int = 12, **options: Any) -> Image:
+    """The best k that differ, side by side, each with its values.
+
+    Args:
+        study: as for `portfolio`.
+        generator: the one that it was made with.
+        k: how many, at most.
+        **options: as for `portfolio`.
+
+    Returns:
+        A picture of Pillow's, to `save`.
+
+    Raises:
+        UnsupportedError: outputs that are no pictures.
+        SurrogateError: as `portfolio`.
+    """
+    return portfolio(study, generator, k=k, **options).contact_sheet()
+
+
+def trials_frame(
+    study: optuna.Study, *, previews: Any = None, objective: Objective | None = None, seeds: Seeds = None
+) -> pandas.DataFrame:
+    """The ended trials as a table of pandas: metrics, searched call arguments, state, round, NFE, picture.
+
+    Args:
+        study: of `optimize`, of `mirror`, or of trials with `suggest_latents` and `record`.
+        previews: the artifact store, a folder, that `optimize` has uploaded pictures to.
+        objective: names the metrics; left out, the one that the study has recorded.
+        seeds: where stored seeds are kept, if not where the study keeps them.
+
+    Raises:
+        MismatchError: the study has no record of its metrics.
+        MissingExtraError: pandas is not installed.
+    """
+    return record_frame(read_record(study, objective, seeds=seeds), _pictures(study, previews))
+
+
+def summary(study: optuna.Study, *, previews: Any = None, objective: Objective | None = None) -> Summary:
+    """What a study holds: a line, and in a notebook the pictures of its best trials.
+
+    Args:
+        study: as for `trials_frame`.
+        previews: as for `trials_frame`.
+        objective: as for `trials_frame`.
+
+    Raises:
+        MismatchError: the study has no record of its metrics.
+    """
+    return Summary(study.study_name, read_record(study, objective), _pictures(study, previews))
+
+
+def _pictures(study: optuna.Study, store: Any) -> dict[int, str]:
+    """Files of the pictures in a folder, by number of the trial."""
+    if not isinstance(store, FileSystemArtifactStore):
+        return {}
+    named = ((trial.number, attributes(trial).get(PREVIEW_ATTR)) for trial in study.get_trials(deepcopy=False))
+    files = {number: Path(store._base_path) / Path(str(name)).name for number, name in named if name}
+    return {number: str(file) for number, file in files.items() if file.is_file()}

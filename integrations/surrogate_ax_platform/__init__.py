@@ -7,11 +7,13 @@ except ImportError as error:
 
     raise MissingExtraError("surrogate_ax_platform needs Ax 1.3: pip install 'surrogate-ax[ax]'.") from error
 
+from surrogate_ax.analysis.picks import Pick, Portfolio
 from surrogate_ax_platform.by_hand import trial_function
 from surrogate_ax_platform.copies import trial_copies
 from surrogate_ax_platform.drive import configure_runner
 from surrogate_ax_platform.host import AxHost
 from surrogate_ax_platform.optimize import configure_experiment, optimize
+from surrogate_ax_platform.portfolio import contact_sheet, portfolio, summary, trials_frame
 from surrogate_ax_platform.records import read_record, status
 from surrogate_ax_platform.report import write_report
 from surrogate_ax_platform.search_space import parameters
@@ -20,16 +22,22 @@ from surrogate_ax_platform.strategy import generation_strategy
 
 __all__ = [
     "AxHost",
+    "Pick",
+    "Portfolio",
     "configure_experiment",
     "configure_runner",
+    "contact_sheet",
     "generation_strategy",
     "load_client",
     "optimize",
     "parameters",
+    "portfolio",
     "read_record",
     "save_client",
     "status",
+    "summary",
     "trial_copies",
     "trial_function",
+    "trials_frame",
     "write_report",
 ]

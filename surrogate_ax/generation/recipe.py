@@ -68,7 +68,7 @@ class Recipe:
             "seeds": len(self.terms),
             "call arguments": ", ".join(f"{name} = {value}" for name, value in self.condition.items()),
             "changed since": ", ".join(f"{name} = {value}" for name, value in (self.overrides or {}).items()),
-            **{f"generator's {name}": show(value) for name, value in self.generator.items()},
+            **{f"generator's {name}": value for name, value in self.generator.items()},
         }
         bar = mixture([(seed_name(seed), coefficient) for seed, coefficient in self.terms])
         return card("Recipe", facts, bar)
