@@ -12,9 +12,11 @@ from ax.api.client import Client
 from optuna.artifacts import FileSystemArtifactStore
 
 from surrogate_ax import Metric, Objective
+from surrogate_ax.report import Remade
 from surrogate_ax_diffusers import avatar_generator
 from surrogate_ax_optuna import mirror, sqlite
-from surrogate_ax_platform import configure_experiment, load_client, optimize, write_report
+from surrogate_ax_platform import client_source, configure_experiment, load_client, optimize
+from surrogate_ax_web import write_report
 
 
 def warmth(images: np.ndarray, conditions: object) -> np.ndarray:
@@ -53,7 +55,7 @@ def main() -> None:
         snapshot=snapshot,
         callbacks=[beside],
     )
-    print(f"report: {write_report(client, arguments.out / 'report.html', generator=generator)}")
+    print(f"report: {write_report(Remade(client_source(client), generator), arguments.out / 'report.html')}")
 
 
 if __name__ == "__main__":

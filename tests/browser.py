@@ -61,7 +61,7 @@ def opened(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     errors, outside = list[str](), list[str]()
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)  # a busy machine is no failure
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("request", lambda request: None if _local(request.url) else outside.append(request.url))
     yield page

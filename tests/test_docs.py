@@ -119,7 +119,7 @@ def _check_stopped(names: dict[str, Any]) -> None:
 
 def _check_ax(names: dict[str, Any]) -> None:
     assert len(names["client"]._experiment.trials) == 48
-    assert Path("report.html").read_text().count("<img") == 12
+    assert Path("report.html").read_text().count("data:image/") >= 12
     assert Path("client.json.previous").exists()
 
 

@@ -33,7 +33,8 @@ FLOORS = (
     ("policies",),
     ("editing",),
     ("execution",),
-    ("analysis", "report"),
+    ("analysis",),
+    ("report",),
 )
 ALLOWED_ARROWS = {("surrogate_ax_platform", "surrogate_ax_botorch")}  # as Ax stands on BoTorch
 

@@ -32,6 +32,7 @@ Spec = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="Where to write; if left out, a new name in a folder beside the study.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier call has written there.")]
+Items = Annotated[int, typer.Option(min=1, max=100, help="Best outputs that are shown first.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, with the tracebacks of errors.")]
 
@@ -179,21 +180,38 @@ def best(
 def report(
     study: Study,
     name: StudyName = None,
-    items: Annotated[int, typer.Option(min=1, max=30, help="Outputs shown, the best first.")] = 12,
+    items: Items = 12,
+    with_box: Annotated[bool, typer.Option("--inspect", help="Make and add the map of the box.")] = False,
     generator: Spec = None,
     out: Out = None,
     force: Force = False,
 ) -> None:
-    """Write a study as one HTML file that needs no network: best outputs, plots, trials and recipes."""
+    """Write a study as one HTML file that needs no network: the gallery, to keep or to send."""
     with running(interrupted="interrupted: no report was written"):
         from surrogate_ax_cli.outputs import place
-        from surrogate_ax_cli.report import write
+        from surrogate_ax_cli.pages import write
         from surrogate_ax_cli.targets import open_target
 
         searched = open_target(study, name)
         path = place(out, searched.home / "report.html", replace=force)
-        say("computing the plots")
-        typer.echo(str(write(searched, path, items=items, spec=generator)))
+        say("reading the study and its outputs")
+        typer.echo(str(write(searched, path, items=items, spec=generator, inspected=with_box)))
+
+
+@app.command()
+def gallery(
+    study: Study,
+    name: StudyName = None,
+    items: Items = 12,
+    generator: Spec = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8000,
+) -> None:
+    """Show every output of a study in the browser, while its search runs too, to this machine only."""
+    with running(interrupted="the gallery has ended"):
+        from surrogate_ax_cli.pages import serve
+        from surrogate_ax_cli.targets import open_target
+
+        serve(open_target(study, name), port, items=items, spec=generator, say=say)
 
 
 @app.command()
@@ -277,8 +295,8 @@ def _next_steps(study: str) -> list[str]:
     return [
         "Make the best again, with more steps if you like",
         f"  surrogate-ax best {study}",
-        "See every trial in a browser",
-        f"  surrogate-ax dashboard {study}",
+        "See every output in a browser",
+        f"  surrogate-ax gallery {study}",
     ]
 
 

@@ -16,10 +16,10 @@ from surrogate_ax_optuna.optimize import optimize
 from surrogate_ax_optuna.portfolio import contact_sheet, portfolio, summary, trials_frame
 from surrogate_ax_optuna.pruning import CohortPruner
 from surrogate_ax_optuna.record import read_record, status
-from surrogate_ax_optuna.report import write_report
 from surrogate_ax_optuna.sampler import RoundSampler
 from surrogate_ax_optuna.search_samplers import MovingBoxSampler, SurrogateSampler
 from surrogate_ax_optuna.search_space import distributions
+from surrogate_ax_optuna.source import study_source
 from surrogate_ax_optuna.storage import sqlite
 from surrogate_ax_optuna.studies import create_study
 
@@ -42,9 +42,9 @@ __all__ = [
     "record",
     "sqlite",
     "status",
+    "study_source",
     "suggest_latents",
     "summary",
     "trial_function",
     "trials_frame",
-    "write_report",
 ]

@@ -15,15 +15,16 @@ from surrogate_ax_platform.host import AxHost
 from surrogate_ax_platform.optimize import configure_experiment, optimize
 from surrogate_ax_platform.portfolio import contact_sheet, portfolio, summary, trials_frame
 from surrogate_ax_platform.records import read_record, status
-from surrogate_ax_platform.report import write_report
 from surrogate_ax_platform.search_space import parameters
 from surrogate_ax_platform.snapshot import load_client, save_client
+from surrogate_ax_platform.source import client_source
 from surrogate_ax_platform.strategy import generation_strategy
 
 __all__ = [
     "AxHost",
     "Pick",
     "Portfolio",
+    "client_source",
     "configure_experiment",
     "configure_runner",
     "contact_sheet",
@@ -39,5 +40,4 @@ __all__ = [
     "trial_copies",
     "trial_function",
     "trials_frame",
-    "write_report",
 ]

@@ -13,8 +13,21 @@ except ImportError as error:
 
     raise MissingExtraError("surrogate_ax_web needs Starlette: pip install 'surrogate-ax[web]'.") from error
 
+from surrogate_ax.report.shown_study import Preview
 from surrogate_ax_web.application import application, templates
-from surrogate_ax_web.previews import Preview, preview_routes
+from surrogate_ax_web.gallery import Picture, gallery
+from surrogate_ax_web.previews import preview_routes
+from surrogate_ax_web.report import write_report
 from surrogate_ax_web.serving import HOST, serve
 
-__all__ = ["HOST", "Preview", "application", "preview_routes", "serve", "templates"]
+__all__ = [
+    "HOST",
+    "Picture",
+    "Preview",
+    "application",
+    "gallery",
+    "preview_routes",
+    "serve",
+    "templates",
+    "write_report",
+]

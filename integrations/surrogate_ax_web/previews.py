@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+
+from surrogate_ax.report.shown_study import Preview
 
 MIME = {
     ".png": "image/png",
@@ -20,42 +21,18 @@ MIME = {
     ".pdb": "chemical/x-pdb",
     ".cif": "chemical/x-cif",
 }
-
-
-@dataclass(frozen=True)
-class Preview:
-    """An output as a file to look at.
-
-    Args:
-        name: of the file; its suffix says the kind.
-        content: its bytes.
-    """
-
-    name: str
-    content: bytes
-
-    @property
-    def mime(self) -> str:
-        """Its type, for browsers; one that shows nothing where the suffix is of no known kind."""
-        return mime_of(self.name)
-
-    @property
-    def kind(self) -> Literal["image", "video", "audio", "structure", "file"]:
-        """What shows it: an image, a player, or a link to the file."""
-        return kind_of_file(self.name)
+Kind = Literal["image", "video", "audio", "structure", "file"]
+KINDS: dict[str, Kind] = {"image": "image", "video": "video", "audio": "audio", "chemical": "structure"}
 
 
 def mime_of(name: str) -> str:
-    """The type of a file by its suffix."""
+    """The type of a file by its suffix, for browsers; one that shows nothing where the suffix is of no known kind."""
     return MIME.get(PurePath(name).suffix.lower(), "application/octet-stream")
 
 
-def kind_of_file(name: str) -> Literal["image", "video", "audio", "structure", "file"]:
-    """What shows a file, by its suffix."""
-    family = mime_of(name).partition("/")[0]
-    if family in ("image", "video", "audio"):
-        return family  # type: ignore[return-value]
-    return "structure" if family == "chemical" else "file"
+def kind_of_file(name: str) -> Kind:
+    """What shows a file, by its suffix: an image, a player, a drawing of a structure, or a link."""
+    return KINDS.get(mime_of(name).partition("/")[0], "file")
 
 
 def preview_routes(find: Callable[[int], Preview | None]) -> list[Route]:
@@ -75,6 +52,6 @@ def preview_routes(find: Callable[[int], Preview | None]) -> list[Route]:
             "Cache-Control": "private, max-age=86400, immutable",
             "Content-Disposition": f'inline; filename="{name}"',
         }
-        return Response(found.content, media_type=found.mime, headers=headers)
+        return Response(found.content, media_type=mime_of(found.name), headers=headers)
 
     return [Route("/previews/{number:int}", preview, name="preview")]

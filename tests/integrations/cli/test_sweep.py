@@ -75,7 +75,7 @@ def test_the_text_says_what_to_do_next(sweep: Sweep) -> None:
     answer = sweep("sweep")
     assert answer.stdout.startswith("study 's': 12 trials, 12 scored, 12 NFE\n  trial ")
     assert "surrogate-ax best s.yaml" in answer.stdout
-    assert "surrogate-ax dashboard s.yaml" in answer.stdout
+    assert "surrogate-ax gallery s.yaml" in answer.stdout
     assert "study 's' in s.db: new; the planned search proposes" in answer.stderr
 
 

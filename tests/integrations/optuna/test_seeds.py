@@ -72,7 +72,7 @@ def test_another_process_finds_them(make_study, generator, objective, space, tmp
     code = f"""
 import optuna, torch
 from surrogate_ax import FunctionGenerator
-from surrogate_ax_optuna import portfolio, read_record, sqlite, write_report
+from surrogate_ax_optuna import portfolio, read_record, sqlite
 from tests.integrations.optuna.conftest import IdentityGenerator
 study = optuna.load_study(study_name="items", storage=sqlite({str(tmp_path / "study.db")!r}))
 history = read_record(study).history

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from starlette.applications import Starlette
@@ -15,7 +16,11 @@ from starlette.testclient import TestClient
 
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax_web import Preview, application, preview_routes, templates
+from surrogate_ax_web.previews import kind_of_file, mime_of
 from surrogate_ax_web.serving import listening
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 Client = Callable[[Starlette], TestClient]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -81,11 +86,11 @@ def test_a_preview_is_served_as_what_it_is(app: Starlette, client: Client) -> No
                        ("a.pdb", "structure"), ("a.cif", "structure"), ("a.html", "file"), ("a", "file")]
 )  # fmt: skip
 def test_a_preview_knows_its_kind(name: str, kind: str) -> None:
-    assert Preview(name, b"").kind == kind
+    assert kind_of_file(name) == kind
 
 
 def test_what_is_of_no_known_kind_is_never_shown_as_a_page() -> None:
-    assert Preview("a.html", b"<script>").mime == "application/octet-stream"
+    assert mime_of("a.html") == "application/octet-stream"
 
 
 def test_templates_escape(tmp_path: Path) -> None:
@@ -109,11 +114,8 @@ def test_a_server_answers_this_machine_only(app: Starlette, served: Callable[[St
 
 
 def test_a_browser_shows_a_page_in_light_and_in_dark(
-    app: Starlette, served: Callable[[Starlette], str], browser_page: object
+    app: Starlette, served: Callable[[Starlette], str], browser_page: Page
 ) -> None:
-    from playwright.sync_api import Page
-
-    assert isinstance(browser_page, Page)
     browser_page.goto(served(app))
     shade = "getComputedStyle(document.body).backgroundColor"
     browser_page.emulate_media(color_scheme="light")

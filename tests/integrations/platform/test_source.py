@@ -1,4 +1,4 @@
-"""The report of an Ax client."""
+"""An Ax experiment as pages show it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ax.utils.testing.mock import mock_botorch_optimize_context_manager
 
 from surrogate_ax import Metric, Objective
 from surrogate_ax.errors import MismatchError
-from surrogate_ax_platform import load_client, optimize, trial_copies, write_report
+from surrogate_ax.report import Remade
+from surrogate_ax_platform import client_source, load_client, optimize, trial_copies
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -23,36 +24,38 @@ def _bright(outputs, _):
     return outputs.mean(dim=(1, 2))
 
 
-def test_a_loaded_client_is_reported_with_its_pictures(make_client, make_generator, tmp_path):
+def test_a_snapshot_is_shown_with_its_pictures(make_client, make_generator, tmp_path):
     goal, generator = Objective(Metric("bright"), score=_bright), make_generator(prior=(8, 4))
     client = make_client(goal, generator=generator, model=None)
     folder, file = tmp_path / "pictures", tmp_path / "client.json"
-    optimize(client, generator, goal, total_trials=12, rng=0, previews=folder, snapshot=file)
-    path = write_report(
-        load_client(file), tmp_path / "report.html", previews=folder, items=5, analyses=[UtilityProgressionAnalysis()]
-    )
-    page = path.read_text()
-    assert page.count("<img") == 5
-    assert "Utility Progression" in page
-    assert page.count('type="application/json"') == 1
-    assert page.count("plotly.js v") <= 1
-    assert path.stat().st_size < 6_000_000
-    again = write_report(client, tmp_path / "remade.html", generator=generator, items=3, analyses=())
-    assert again.read_text().count("<img") == 3
-    assert again.stat().st_size < 100_000
+    optimize(client, generator, goal, total_trials=8, rng=0, previews=folder, snapshot=file)
+    source = client_source(file, previews=folder, analyses=[UtilityProgressionAnalysis()])
+    before, shown = source.state(), source.read()
+    assert (shown.host, shown.objective.describe()) == ("Ax", goal.describe())
+    trials = client._experiment.trials
+    assert [trial.number for trial in shown.trials] == list(trials)
+    assert [trial.values["bright"] for trial in shown.trials] == [trial.objective_mean for trial in trials.values()]
+    assert {trial.state for trial in shown.trials} == {"done"}
+    assert shown.search["plan"]["kind"]
+    assert shown.trials[0].ended == trials[0].time_completed.timestamp()
+    assert source.preview(3).name == shown.trials[3].file == "trial3.png"
+    assert source.preview(3).content == (folder / "trial3.png").read_bytes()
+    assert source.preview(99) is None
+    (figure,) = source.figures()
+    assert "Utility Progression" in figure.title
+
+    optimize(load_client(file), generator, goal, total_trials=10, rng=0, previews=folder, snapshot=file)
+    assert source.state() != before
+    assert len(source.read().trials) == 10
     for picture in folder.iterdir():
         picture.unlink()
-    remade = write_report(client, tmp_path / "gone.html", generator=generator, previews=folder, items=3, analyses=())
-    assert remade.read_text().count("<img") == 3
-    copies = trial_copies(client)
-    assert [copy.trial.number for copy in copies] == list(client._experiment.trials)
-    assert [copy.trial.values(["bright"]) for copy in copies] == [
-        [trial.objective_mean] for trial in client._experiment.trials.values()
-    ]
-    assert {copy.reason for copy in copies} == {None}
+    assert source.preview(3) is None
+    assert Remade(source, generator).preview(3).content.startswith(b"\x89PNG")
     with pytest.raises(MismatchError, match="prior"):
-        write_report(client, tmp_path / "other.html", generator=make_generator(prior=(8, 5)), analyses=())
-    assert not (tmp_path / "other.html").exists()
+        Remade(source, make_generator(prior=(8, 5)))
+    copies = trial_copies(client)
+    assert [copy.trial.number for copy in copies] == list(trials)
+    assert {copy.reason for copy in copies} == {None}
 
 
 def test_axs_overview_of_a_planned_search_has_no_errors(make_client, make_generator, objective, monkeypatch):
@@ -69,23 +72,19 @@ def test_axs_overview_of_a_planned_search_has_no_errors(make_client, make_genera
         assert part in titles
 
 
-def test_axs_results_and_diagnostics(make_client, make_generator, several, tmp_path):
+def test_axs_results_and_diagnostics(make_client, make_generator, several):
     client = make_client(several, model=None)
     optimize(client, make_generator(), several, total_trials=12, rng=0)
     with mock_botorch_optimize_context_manager(force=True):
-        page = write_report(client, tmp_path / "report.html").read_text()
-    assert "Could not be computed" not in page  # Ax logs an error for each such card
-    assert page.count('class="plotly"') >= 3
-    assert "Pareto front" in page
-    assert "third (at most 1)" in page
+        figures = client_source(client).figures()
+    assert len(figures) >= 3
+    assert client_source(client, analyses=()).figures() == []
 
 
-def test_a_client_without_an_experiment_of_ours_is_refused(make_client, tmp_path):
+def test_a_client_without_an_experiment_of_ours_is_refused(make_client):
     other = Client()
     other.configure_experiment(parameters=[RangeParameterConfig(name="x", bounds=(0, 1), parameter_type="float")])
     for client in (Client(), other):
         with pytest.raises(MismatchError, match="no experiment"):
-            write_report(client, tmp_path / "report.html")
-    assert not (tmp_path / "report.html").exists()
-    page = write_report(make_client(), tmp_path / "report.html", analyses=()).read_text()  # one that is not begun
-    assert "No trial has ended yet" in page
+            client_source(client)
+    assert client_source(make_client(), analyses=()).read().trials == []  # one that is not begun
