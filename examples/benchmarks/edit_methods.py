@@ -18,10 +18,11 @@ from torch import Tensor
 
 from surrogate_ax import Metric, Objective, Range, chain, draws
 from surrogate_ax.arrays import Array
-from surrogate_ax.editing import Edit, FlowOpt, invert, pollinate, residual_bank, straight_edit
+from surrogate_ax.editing import Edit, FlowOpt, edit, invert, pollinate, residual_bank, straight_edit
 from surrogate_ax.editing.maker import Counted
 from surrogate_ax.editing.rows import flat, noise_levels, one_step, parts
 from surrogate_ax.policies.evolution import evolve
+from surrogate_ax_cli.edit import search_noises
 from surrogate_ax_diffusers import avatar_generator
 from surrogate_ax_optuna import optimize, portfolio
 
@@ -182,8 +183,12 @@ def flowopt(p: Pairs, *, eta: float = 0.1, iterates: int = 3, scale: float = 3.0
 def value(p: Pairs, ridge: Ridge, i: int, outputs: Any) -> Array:
     """What a search sees: whether the target is there, by a score that is not the judge, less the distance."""
     away = np.sqrt(np.square(np.asarray(outputs) - p.source[i] / 255).mean(axis=(1, 2, 3)))
-    seen = np.min([ridge(outputs, name, wanted) for name, wanted in p.changes[i].items()], axis=0)
-    return np.minimum(seen, ENOUGH) - WEIGHT * away
+    return np.minimum(shown(p, ridge, i, outputs), ENOUGH) - WEIGHT * away
+
+
+def shown(p: Pairs, ridge: Ridge, i: int, outputs: Any) -> Array:
+    """The score: how clearly all that should change has changed."""
+    return np.min([ridge(outputs, name, wanted) for name, wanted in p.changes[i].items()], axis=0)
 
 
 def looked_at(p: Pairs, i: int, kept: Any) -> tuple[float, float]:
@@ -204,12 +209,38 @@ def best_of(p: Pairs, *, count: int = DRAWS) -> Made:
     return best, sum(nfe for _, nfe, _ in made), {"kept_success": seen[:, 0], "diversity": seen[:, 1]}
 
 
+def edited(p: Pairs, *, count: int = 1, budget: int | None = None, local: bool = True) -> Made:
+    """`edit` with the score, one item after the other: draws, guidance that is raised, a region, and a search."""
+    ridge, best, nfe = Ridge.load(), np.zeros(p.source.shape), np.zeros(p.n)
+    seen = np.full((p.n, 2), np.nan)
+    for i in range(p.n):
+        seed = int(np.random.default_rng([5, p.seed, p.items[i]]).integers(2**31))
+        found = edit(
+            p.g,
+            p.source[i],
+            p.source_text[i],
+            p.target_text[i],
+            rng=seed,
+            score=lambda outputs, _, i=i: shown(p, ridge, i, outputs),  # type: ignore[misc]
+            reached=ENOUGH,
+            weight=WEIGHT,
+            draws=count,
+            local=local,
+            budget=budget,
+            search=None if budget is None else search_noises,
+        )
+        best[i], nfe[i] = found.outputs[0], found.nfe
+        seen[i] = looked_at(p, i, found.outputs[:KEPT])
+    return best, nfe, {"kept_success": seen[:, 0], "diversity": seen[:, 1]}
+
+
 def searched(p: Pairs, *, total: int = SEARCHED, first: int = 8, size: int = 4, last: int = 3) -> Made:
     """Step noises and the step to start from, of one item at a time, by a study."""
 
     def build(i: int) -> tuple[Edit, Any]:
-        edit = Edit(p.g, {"latents": p.x["latents"][[i]]}, source=p.source_text[i], target=p.target_text[i], start=1)
-        return edit, chain(draws(edit.prior, first, axes=4), evolve(edit.prior, axes=4, size=size))
+        x = {"latents": p.x["latents"][[i]]}
+        made = Edit(p.g, x, source=p.source_text[i], target=p.target_text[i], start=1)
+        return made, chain(draws(made.prior, first, axes=4), evolve(made.prior, axes=4, size=size))
 
     conditions = {"start": Range(1, last)} if last > 1 else None
     return _studies(p, build, range(p.n), total, conditions)
@@ -279,6 +310,9 @@ METHODS: dict[str, Callable[[Pairs], Made]] = {
     "flowopt": flowopt,
     "straight-guidance-3": lambda p: straight(p, scale=3.0),
     "best-of-16": best_of,
+    "edit-1": edited,
+    "edit-6-search-10": lambda p: edited(p, count=6, budget=10),
+    "edit-16": lambda p: edited(p, count=16),
     "searched": searched,
     "searched-without-evolving": lambda p: searched(p, first=SEARCHED),
     "residuals": residuals,

@@ -3,6 +3,7 @@
     python examples/benchmarks/inversion.py METHOD [--items A:B] [--seed S] [--out CSV]     # rows that the CSV lacks
     python examples/benchmarks/inversion.py report [CSV ...]                                # puts them together
     python examples/benchmarks/inversion.py overhead                                        # time beside the generator
+    python examples/benchmarks/inversion.py families                                        # every tiny pipeline
     python examples/benchmarks/inversion.py tune --raw FOLDER                               # how settings were chosen
 
 64 held-out avatars a seed, other ones for each of three, under full captions, T = 10 Euler steps, guidance 1, or 3
@@ -27,8 +28,12 @@ import shards
 from avatar_items import caption, other_items, quantiles, rendered, rmse
 
 import surrogate_ax.editing.inversion as inversion
+from surrogate_ax import Steppable
 from surrogate_ax.editing import FlowOpt, invert
-from surrogate_ax_diffusers import avatar_generator
+from surrogate_ax.editing.rows import flat, noise_levels, rms
+from surrogate_ax.errors import UnsupportedError
+from surrogate_ax.latents import Bank, Draw
+from surrogate_ax_diffusers import avatar_generator, pipeline_generator
 
 STEPS, ITEMS = 10, 64
 OUT = Path(__file__).parent / "results" / "inversion.csv"
@@ -148,6 +153,29 @@ def overhead() -> None:
         shards.result(f"inversion/first batch of 64 {name}", sizes[0], ITEMS, at_least=True)
 
 
+def families() -> None:
+    """Every kind of tiny pipeline inverts what it made, relative to its size, or says why not."""
+    sys.path.insert(0, str(Path(__file__).parents[2]))  # the tiny pipelines are those of the tests
+    from tests.integrations.diffusers import tiny, tiny_families
+
+    solvers = {f"StableDiffusionPipeline {name}": tiny.stable_diffusion(name) for name in ("ddim", "euler")}
+    for name in [*sorted(tiny_families.CALLS), *solvers]:
+        kind, own = name.split()[0], name in solvers
+        pipe = solvers[name] if own else tiny_families.CALLS[kind][0]()
+        steps = 3 if kind == "StableDiffusion3Pipeline" else 2  # two of the tiny SD3 are too coarse to be undone
+        call = tiny_families.generator_call(kind, num_inference_steps=steps, guidance_scale=1.0)
+        made: Any = pipeline_generator(pipe, check_determinism=False, **call)
+        z = Bank(made.prior, [Draw(0, k) for k in range(2)]).latents(np.eye(2))
+        try:
+            x = made.latents(made.advance(made.start(z, [{}] * 2), steps)) if isinstance(made, Steppable) else z
+            error = invert(made, x, {}).error / rms(flat(x)).cpu().double().numpy()
+        except UnsupportedError as refused:
+            print(f"RESULT inversion/family {name} refused: {str(refused)[:100]}", flush=True)
+            continue
+        levels = noise_levels(made)
+        shards.result(f"inversion/family {name}", float(error.max()), 1e-5 if levels and levels.flow else 1e-4)
+
+
 def report(files: list[Path], out: Path) -> None:
     rows = shards.merge(files or [out], out)
     figures: dict[tuple[str, str], float] = {}
@@ -168,7 +196,7 @@ def report(files: list[Path], out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=[*METHODS, "report", "overhead", "tune"])
+    parser.add_argument("what", choices=[*METHODS, "report", "overhead", "families", "tune"])
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--items", type=shards.span, default=range(ITEMS))
     parser.add_argument("--seed", type=int, default=0)
@@ -180,6 +208,8 @@ def main() -> None:
         report(options.files, options.out)
     elif options.what == "overhead":
         overhead()
+    elif options.what == "families":
+        families()
     elif options.what == "tune":
         tune(options.raw / "tune")
     elif items := shards.missing(options.out, options.what, options.seed, options.items):

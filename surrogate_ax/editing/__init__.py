@@ -6,6 +6,7 @@ from surrogate_ax.editing.edits import Edit, straight_edit, swap_condition
 from surrogate_ax.editing.flowopt import FlowOpt, largest_step
 from surrogate_ax.editing.inpainting import Inpaint, replace_latents
 from surrogate_ax.editing.inversion import Inversion, invert
+from surrogate_ax.editing.region import changed_region
 from surrogate_ax.editing.remake import edit_of, remake
 from surrogate_ax.editing.residuals import pollinate, residual_bank, residual_space
 
@@ -17,6 +18,7 @@ __all__ = [
     "Inversion",
     "Memory",
     "accelerate",
+    "changed_region",
     "edit",
     "edit_of",
     "invert",

@@ -80,6 +80,7 @@ def edit(
     reached: float = 0.0,
     weight: float = 1.0,
     mask: Array | None = None,
+    local: bool = True,
     draws: int = 8,
     ladder: Sequence[Condition] = LADDER,
     budget: int | None = None,
@@ -98,6 +99,8 @@ def edit(
         reached: see `score`; what is beyond earns nothing.
         weight: λ, what a distance of 1 costs in the score.
         mask: truth values over an item, True where it may change; the rest is kept.
+        local: of a picture or clip, keep what the draws change by less than 0.15 on average (`changed_region`); without
+            a mask only.
         draws: edits that are made.
         ladder: call arguments of the target that are tried one after the other until the target is there; without a
             score the first one is taken.
@@ -124,7 +127,7 @@ def edit(
             f"source: the generator reconstructs it to {reconstruction:.2g} RMS only, so edits lose at least that.",
             stacklevel=2,
         )
-    maker = Maker(generator, x, item, dict(condition), target, score, reached, weight, rng)
+    maker = Maker(generator, x, item, dict(condition), target, score, reached, weight, rng, local)
     build, spent = maker.method(mask, notes)
     tried, rung = _climb(maker, build, draws, ladder, notes)
     if budget is not None and search is not None:

@@ -17,6 +17,7 @@ Sources: FlowEdit (arXiv 2412.08629); residual-space evolution (arXiv 2606.20084
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ from surrogate_ax.arrays import Array
 from surrogate_ax.editing.rows import check_rows, check_steps, flat, one_step, parts
 from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax.generation.conditions import Condition, check_conditions, group
-from surrogate_ax.generation.protocols import Encodable, Generated, Noising, Timed
+from surrogate_ax.generation.protocols import Encodable, Generated, Noising, Outputs, Timed
 from surrogate_ax.latents.priors import Gaussian, Latents, Prior, check_latents
 from surrogate_ax.latents.seeds import row_sha256, stored_row
 
@@ -52,9 +53,9 @@ class Edit:
         target: what it should show.
         path: "straight" or "inverted".
         start: the step to start from; later ones keep more of the item.
-        mask: latents (1, *shape), 1 where the item may change.
-        residual: on the inverted path, latents (1, *shape) of the item, `invert(generator, x, source).latents`; needed
-            with a mask, since the outside then follows the path of the residual, and with `b`.
+        mask: latents (1, *shape), 1 where the item may change: the edited item is x + mask · d_T. Edits that are masked
+            step by step fit less well what is around them.
+        residual: with `b`, latents (1, *shape) of the item, `invert(generator, x, source).latents`.
         b: on the inverted path, share of noise in (0, 1): the latent is what is mixed into the residual.
 
     Raises:
@@ -86,12 +87,12 @@ class Edit:
         self.start = start
         self._mask = None if mask is None else check_mask(generator, mask)
         self._residual = None if residual is None else one_row(generator, residual, name="residual")
-        if path == "inverted" and residual is None and not (mask is None and b is None):
-            raise ArgumentError(
-                "residual: an inverted edit with a mask or with b needs it: invert(generator, x, source).latents."
-            )
         if b is not None and not (path == "inverted" and 0 < b < 1):
             raise ArgumentError(f"b: expected a share of noise in (0, 1), on the inverted path, got {b} on {path!r}.")
+        if (b is None) != (residual is None):
+            raise ArgumentError(
+                "b, residual: expected both or neither: invert(generator, x, source).latents, and how far from it."
+            )
         self._b = b
         self._prior = self._noise_prior() if path == "straight" else generator.prior
         self.decoder: Encodable = generator
@@ -160,9 +161,15 @@ class Edit:
             ShapeError: wrong latents, or not n conditions.
             ArgumentError: a start before the edit's own, or call arguments that the generator does not take.
         """
+        clock = time.perf_counter()
+        d, nfe = self.differences(z, conditions)
+        return Generated(self.outputs(d), nfe, time.perf_counter() - clock)
+
+    def differences(self, z: Latents, conditions: Sequence[Condition]) -> tuple[Tensor, Array]:
+        """d_T (n, D) of n latents, before the mask, and their cost (n,); arguments as of `generate`."""
         given = check_latents(z, self._prior)
-        n, clock = check_conditions(given, conditions), time.perf_counter()
-        edited, nfe = torch.zeros(n, self._x.shape[1]), np.zeros(n)
+        n = check_conditions(given, conditions)
+        d, nfe = torch.zeros(n, self._x.shape[1]), np.zeros(n)
         for shared, items in group([{START: c.get(START, self.start)} for c in conditions]):
             start = int(shared[START])
             if not self.start <= start < self._generator.steps:
@@ -172,9 +179,19 @@ class Edit:
             rows = {name: part[items] for name, part in given.items()}
             sides = [self._sides(conditions[i]) for i in items]
             made, cost = self._run(rows, [s for s, _ in sides], [t for _, t in sides], start)
-            edited[items], nfe[items] = made.cpu(), cost
-        outputs = self.decoder.decode(parts(edited, self._generator.prior.shapes))
-        return Generated(outputs, nfe, time.perf_counter() - clock)
+            d[items], nfe[items] = made.cpu() - self._x, cost
+        return d, nfe
+
+    def outputs(self, d: Tensor) -> Outputs:
+        """The edited items of differences (n, D), which count inside the mask only."""
+        inside = d if self._mask is None else d * self._mask
+        return self.decoder.decode(parts(self._x + inside, self._generator.prior.shapes))
+
+    def within(self, mask: Latents | Tensor) -> Edit:
+        """The same edit inside a mask of latents (1, *shape) only."""
+        inside = copy.copy(self)
+        inside._mask = check_mask(self._generator, mask)
+        return inside
 
     def _sides(self, condition: Condition) -> tuple[Condition, Condition]:
         """The call arguments of the source and of the target."""
@@ -188,14 +205,12 @@ class Edit:
             rows = flat(z)
             if self._b is not None and self._residual is not None:
                 rows = np.sqrt(1 - self._b**2) * self._residual.to(rows) + self._b * rows
-            return swap_condition(
-                self._generator, rows, sources, targets, start=start, mask=self._mask, outside=self._residual
-            )
+            return swap_condition(self._generator, rows, sources, targets, start=start)
         noises = [
             {name: part[:, s - self.start] for name, part in z.items()} for s in range(start, self._generator.steps)
         ]
         x = self._x.expand(n, -1)
-        return straight_edit(self._generator, x, noises, sources, targets, start=start, mask=self._mask)
+        return straight_edit(self._generator, x, noises, sources, targets, start=start)
 
 
 def straight_edit(
@@ -206,7 +221,6 @@ def straight_edit(
     target: Sequence[Condition],
     *,
     start: int,
-    mask: Tensor | None = None,
 ) -> tuple[Tensor, Array]:
     """Edited final latents (n, D) of n items on the straight path, and their cost (n,).
 
@@ -217,12 +231,11 @@ def straight_edit(
         source: n conditions.
         target: n conditions.
         start: the first step.
-        mask: (1, D) or (n, D), 1 where items may change.
 
     Reference: arXiv 2412.08629, algorithm 1, with one noise a step.
     """
     d, nfe = torch.zeros_like(x), np.zeros(len(x))
-    for moved, cost in straight_differences(generator, x, noises, source, target, start=start, mask=mask):
+    for moved, cost in straight_differences(generator, x, noises, source, target, start=start):
         d, nfe = moved, nfe + cost
     return x.to(d) + d, nfe
 
@@ -235,7 +248,6 @@ def straight_differences(
     target: Sequence[Condition],
     *,
     start: int,
-    mask: Tensor | None = None,
 ) -> Iterator[tuple[Tensor, Array]]:
     """d (n, D) after each step of a straight edit, and the step's cost (n,); arguments as of `straight_edit`."""
     n, shapes = len(x), generator.prior.shapes
@@ -244,7 +256,6 @@ def straight_differences(
         x_s = flat(generator.noised(parts(x, shapes), eps, s))
         made, cost = one_step(generator, torch.cat([x_s + d.to(x_s), x_s]), both, s)
         d = made[:n] - made[n:]
-        d = d if mask is None else d * mask.to(d)
         yield d, cost[:n] + cost[n:]
 
 
@@ -255,8 +266,6 @@ def swap_condition(
     target: Sequence[Condition],
     *,
     start: int = 0,
-    mask: Tensor | None = None,
-    outside: Tensor | None = None,
 ) -> tuple[Tensor, Array]:
     """Final latents (n, D) of residuals under the source up to `start`, under the target from there; their cost (n,).
 
@@ -266,22 +275,12 @@ def swap_condition(
         source: n conditions.
         target: n conditions.
         start: the step at which the condition changes.
-        mask: (1, D), 1 where items may change; the rest follows `outside`.
-        outside: (1, D) the residual of the item itself, under the source.
     """
-    n, nfe, x = len(residual), np.zeros(len(residual)), residual
-    if start:
-        x, nfe = one_step(generator, x, source, 0, start)
-    if mask is None or outside is None:
-        x, cost = one_step(generator, x, target, start, generator.steps)
-        return x, nfe + cost
-    kept, cost = one_step(generator, outside, source[:1], 0, start) if start else (outside, np.zeros(1))
-    nfe = nfe + cost / n
-    for s in range(start, generator.steps):
-        made, cost = one_step(generator, torch.cat([x, kept]), [*target, source[0]], s)
-        kept, nfe = made[n:], nfe + cost[:n] + cost[n] / n
-        x = mask.to(made) * made[:n] + (1 - mask.to(made)) * kept
-    return x, nfe
+    if start == 0:
+        return one_step(generator, residual, target, 0, generator.steps)
+    x, before = one_step(generator, residual, source, 0, start)
+    made, cost = one_step(generator, x, target, start, generator.steps)
+    return made, before + cost
 
 
 def one_row(generator: Any, z: Latents | Tensor, *, name: str) -> Tensor:

@@ -14,6 +14,7 @@ from surrogate_ax.editing.flowopt import FlowOpt, largest_step
 from surrogate_ax.editing.inpainting import Inpaint
 from surrogate_ax.editing.inversion import invert
 from surrogate_ax.editing.item_distance import numbers, rms_distance
+from surrogate_ax.editing.region import changed_region
 from surrogate_ax.editing.rows import is_noising, parts
 from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
 from surrogate_ax.generation.conditions import Condition
@@ -75,6 +76,7 @@ class Maker:
         reached: what the score is where the target is there.
         weight: what a distance of 1 costs.
         rng: seed of the draws.
+        local: whether what draws change little on average is left as it is.
     """
 
     generator: Any
@@ -86,6 +88,7 @@ class Maker:
     reached: float
     weight: float
     rng: int
+    local: bool
 
     def method(self, mask: Array | None, notes: list[str]) -> tuple[Callable[[Condition], Generator], float]:
         """From a rung of the ladder to the generator of edits, and NFE spent; what was decided is added to the notes.
@@ -106,7 +109,8 @@ class Maker:
             settings: dict[str, Any] = {"path": "inverted", "start": 0, "residual": found.latents, "b": NEAR}
             return lambda rung: Edit(g, self.x, source=self.source, target=self.source, **settings), found.nfe.sum()
         if is_noising(g):
-            notes.append("straight path from step 1, a fresh noise a step")
+            where = ", inside the region on which draws agree" if self.local and isinstance(g, Masking) else ""
+            notes.append(f"straight path from step 1, a fresh noise a step{where}")
             start = min(1, g.steps - 1)
             return lambda rung: Edit(g, self.x, source=self.source, target={**target, **rung}, start=start), 0.0
         if self.target is None:
@@ -131,11 +135,25 @@ class Maker:
         """n plain draws."""
         terms = self._draws(n, "edits")
         bank = Bank(made_by.prior).extend([seed for row in terms for seed, _ in row])
+        if isinstance(made_by, Edit):
+            return self._edits(made_by, bank, terms)
         if not isinstance(made_by, FlowOpt):
             return self.tried(made_by, bank, terms)
         bank, spent = self._inverted(made_by, bank.latents(bank.rows(terms)))
         tried = self.tried(made_by, bank, [((seed, 1.0),) for seed in bank.seeds])
         return replace(tried, nfe=tried.nfe + spent)
+
+    def _edits(self, edit: Edit, bank: Bank, terms: Sequence[Terms]) -> Tried:
+        """Draws of an edit, inside the region on which they agree."""
+        d, nfe = edit.differences(bank.latents(bank.rows(terms)), [{}] * len(terms))
+        outputs = edit.outputs(d)
+        local = self.local and self.target is not None and isinstance(self.generator, Masking)
+        region = changed_region(outputs, self.item[0]) if local else None
+        mask = None if region is None else self.generator.latent_mask(region)
+        if mask is not None and min(float(part.min()) for part in mask.values()) < 1:  # coarse latents may have no edge
+            edit = edit.within(mask)
+            outputs = edit.outputs(d)
+        return self._judged(edit, bank, terms, Generated(outputs, nfe, 0.0))
 
     def _inverted(self, made_by: FlowOpt, z: Latents) -> tuple[Bank, float]:
         """Where FlowOpt begins, what draws become when the source is inverted from them, and NFE spent."""
@@ -148,7 +166,9 @@ class Maker:
 
     def tried(self, made_by: Generator, bank: Bank, terms: Sequence[Terms]) -> Tried:
         """The edits of terms, judged."""
-        made = made_by.generate(bank.latents(bank.rows(terms)), [{}] * len(terms))
+        return self._judged(made_by, bank, terms, made_by.generate(bank.latents(bank.rows(terms)), [{}] * len(terms)))
+
+    def _judged(self, made_by: Generator, bank: Bank, terms: Sequence[Terms], made: Generated) -> Tried:
         values, scores, distances = self.judge(made.outputs)
         outputs = [made.outputs[i] for i in range(len(terms))]
         return Tried(made_by, bank, terms, outputs, values, scores, distances, float(made.nfe.sum()))

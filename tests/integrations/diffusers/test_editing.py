@@ -8,7 +8,7 @@ import diffusers
 import numpy as np
 import pytest
 
-from surrogate_ax.editing import Edit, Inpaint, edit, invert
+from surrogate_ax.editing import Edit, FlowOpt, Inpaint, edit, invert, remake
 from surrogate_ax.errors import UnsupportedError
 from surrogate_ax_diffusers import avatar_generator, pipeline_generator
 from tests.contracts.generator_contract import draw
@@ -81,6 +81,39 @@ def test_the_same_code_edits_large_models(name: str) -> None:
     assert isinstance(filled.edit, Inpaint)
 
 
+def test_a_sound_is_searched_through_flowopt() -> None:
+    import optuna
+
+    from surrogate_ax import Metric, Objective, draws
+    from surrogate_ax_optuna import optimize, portfolio
+
+    made = generator("StableAudioPipeline")
+    y = made.encode(made.generate(draw(made, 1), [{"prompt": "a cat"}]).outputs)
+    edits = FlowOpt(made, y, target={"prompt": "a red car"}, iterates=3, eta=0.1, backtrack=True)
+
+    def loud(outputs: Any, conditions: Any) -> np.ndarray:
+        return np.abs(np.asarray(outputs)).reshape(len(outputs), -1).mean(axis=1)
+
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    objective = Objective(Metric("loudness"), score=loud)
+    stops: dict[str, Any] = {"checkpoints": (1,), "keep_fraction": 0.5, "policy": draws(edits.prior, 8, axes=4)}
+    optimize(study, edits, objective, rng=0, total_trials=8, batch_size=4, progress=False, **stops)
+    states = [trial.state.name for trial in study.trials]
+    assert len(states) == 8
+    assert "PRUNED" in states  # stopped between iterates
+    best = portfolio(study, edits, k=1)[0]
+    assert float(loud([best.output], None)[0]) == pytest.approx(study.best_value, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:source. the generator reconstructs:UserWarning")
+def test_a_model_that_no_step_size_suits_is_refused() -> None:
+    """The tiny Stable Audio has random weights: pairs of its latents move against their outputs."""
+    made = generator("StableAudioPipeline")
+    sound = made.generate(draw(made, 1), [{"prompt": "a cat"}]).outputs[0]
+    with pytest.raises(UnsupportedError, match="no step size is safe"):
+        edit(made, sound, {"prompt": "a cat"}, {"prompt": "a red car"}, rng=0, draws=2)
+
+
 def test_a_source_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(n, 16, 16, 3\), got \(1, 8, 8, 3\)"):
         edit(avatar_generator("", steps=4), np.zeros((8, 8, 3)), {}, {"prompt": "red hat"}, rng=0)
@@ -114,6 +147,20 @@ def test_a_hat_is_painted_in_and_the_face_stays(avatar: Any) -> None:
     red = outputs[:, :6, :, 0] - outputs[:, :6, :, 1:].mean(axis=-1)
     before = image[:6, :, 0] / 255 - image[:6, :, 1:].mean(axis=-1) / 255
     assert (red > 0.3).mean() > (before > 0.3).mean() + 0.1
+
+
+def test_outside_the_region_on_which_draws_agree_a_picture_stays(avatar: Any) -> None:
+    made, image, text = avatar
+    target = {"prompt": text["prompt"].replace("no glasses", "dark glasses")}
+    found = edit(made, image, text, target, rng=0, draws=3)
+    outputs = np.stack(found.outputs)
+    stays = (np.abs(outputs - image / 255).max(axis=(0, -1)) < 1e-6).mean()
+    assert 0.3 < stays < 1
+    again, _ = remake(found.recipes, made, seeds=found.seeds)
+    np.testing.assert_allclose(np.asarray(again), outputs, atol=1e-5)
+    whole = edit(made, image, text, target, rng=0, draws=3, local=False)
+    assert found.nfe == whole.nfe
+    assert (np.sort(found.distances) < np.sort(whole.distances)).all()
 
 
 def test_every_edit_can_be_searched_by_a_host(avatar: Any) -> None:
