@@ -21,6 +21,7 @@ from surrogate_ax.policies.plan import Plan, plan
 from surrogate_ax.scoring.evaluator import Evaluator
 from surrogate_ax.scoring.objective import Objective, Score
 from surrogate_ax.scoring.process import SubprocessScore
+from surrogate_ax_cli.clip_call import is_clip_call, read_clip_call
 from surrogate_ax_cli.components import axes_of, make_policy
 from surrogate_ax_cli.sweep_file import Source, SweepFile
 from surrogate_ax_cli.yaml_node import did_you_mean
@@ -125,6 +126,13 @@ def load_score(sweep: SweepFile) -> Score:
     Raises:
         ArgumentError: as `load_function`.
     """
+    if is_clip_call(sweep.score):
+        import_module("surrogate_ax_diffusers")  # names the extra to install where it is missing
+        from surrogate_ax_diffusers import ClipScore
+
+        asked = read_clip_call(sweep.score)
+        with error_context(sweep, "score"):
+            return ClipScore(*asked.texts, weights=sweep.path.parent / asked.weights, device=asked.device)
     if sweep.timeout is None:
         function: Score = load_function(sweep, "score", sweep.score)
         return function

@@ -22,6 +22,7 @@ from surrogate_ax.errors import ArgumentError, UnsupportedError
 from surrogate_ax.execution.records import SearchRecord, refuse_old_seeds
 from surrogate_ax.generation.protocols import Generated
 from surrogate_ax.generation.recipe import Recipe, render
+from surrogate_ax.generation.saved_picture import SavedPicture
 from surrogate_ax.media.contact_sheet import contact_sheet, wrapped
 from surrogate_ax.media.previews import save_preview
 from surrogate_ax.scoring.evaluator import Evaluator
@@ -142,7 +143,7 @@ def save(portfolio: list[Rendered], out: Path, *, title: str, rate: float | None
     _remove_earlier(out)
     rows: list[dict[str, Any]] = []
     for rank, item in enumerate(portfolio, start=1):
-        file = _save_output(item.output, out / f"{rank}-trial{item.trial}", rate)
+        file = _save_output(item, out / f"{rank}-trial{item.trial}", rate)
         values = {"searched": dict(item.searched), "rendered": dict(item.rendered)}
         row = {"trial": item.trial, "values": values, "recipe": item.recipe.to_json()}
         file.with_suffix(".json").write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
@@ -176,9 +177,10 @@ def _sheet(portfolio: Sequence[Rendered], title: str) -> Image.Image:
     return contact_sheet(title, {"Numbers": ", ".join(shown[0])}, wrapped([i.output for i in portfolio], captions))
 
 
-def _save_output(output: Any, path: Path, rate: float | None) -> Path:
+def _save_output(item: Rendered, path: Path, rate: float | None) -> Path:
+    output = item.output
     try:
-        return save_preview(output, path, rate=rate, full=True)
+        return save_preview(output, path, rate=rate, full=True, note=SavedPicture(item.recipe).note)
     except UnsupportedError:
         array = output.detach().cpu().numpy() if isinstance(output, torch.Tensor) else np.asarray(output)
         if array.dtype.kind not in "biufc":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,18 @@ from PIL import Image
 
 from surrogate_ax.editing import Edited
 from surrogate_ax.editing import edit as edit_item
-from surrogate_ax.errors import ArgumentError, UnsupportedError
+from surrogate_ax.errors import ArgumentError, SurrogateError, UnsupportedError
 from surrogate_ax.generation.protocols import Generator
+from surrogate_ax.generation.saved_picture import SavedPicture, read_saved
 from surrogate_ax.latents.seed_store import FolderSeedStore
 from surrogate_ax.latents.seeds import Terms
 from surrogate_ax.media.contact_sheet import Row, contact_sheet
-from surrogate_ax.media.previews import to_image
+from surrogate_ax.media.previews import png_text, to_image
 from surrogate_ax.policies.basic import chain, draws
 from surrogate_ax.policies.evolution import evolve
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_cli.makers import call_factory
+from surrogate_ax_cli.pipelines import call_of, remake
 from surrogate_ax_cli.sweep_file import EMBEDDED
 from surrogate_ax_optuna import optimize
 from surrogate_ax_optuna.record import read_record
@@ -78,7 +80,7 @@ def change(picture: Path, out: Path, request: Request) -> tuple[Edited, list[str
         ArgumentError: files that are not pictures, names of functions that are not there, or what `edit` refuses.
     """
     made_by = avatars() if request.generator == EMBEDDED else call_factory(request.generator)
-    pixels = _read(picture, "RGB", "picture")
+    pixels, request = _picture(picture, request)
     region = None if request.mask is None else np.asarray(_read(request.mask, "L", "mask")) >= MASK_LEVEL
     found = edit_item(
         made_by,
@@ -111,8 +113,8 @@ def write(found: Edited, source: Any, out: Path, *, facts: dict[str, str]) -> li
         raise ArgumentError(f"out: expected a folder, or a name for a new one, got the file {out}.")
     out.mkdir(parents=True, exist_ok=True)
     names = [f"edit-{i + 1}.png" for i in range(len(found.outputs))]
-    for name, output in zip(names, found.outputs, strict=True):
-        to_image(output).save(out / name)
+    for name, output, recipe in zip(names, found.outputs, found.recipes, strict=True):
+        to_image(output).save(out / name, pnginfo=png_text(*SavedPicture(recipe).note))
     (out / RECIPES).write_text(json.dumps([recipe.to_json() for recipe in found.recipes], indent=1))
     FolderSeedStore(out / SEEDS).add(found.seeds)
     captions = [f"{distance:.3f} away" for distance in found.distances]
@@ -148,6 +150,18 @@ def lines(found: Edited, out: Path, names: Sequence[str]) -> list[str]:
     """The result as text."""
     told = [f"{note[0].upper()}{note[1:]}." for note in found.notes]
     return [*told, "", "Look at", *(f"  {out / name}" for name in names)]
+
+
+def _picture(path: Path, request: Request) -> tuple[Image.Image, Request]:
+    """The pixels of a picture, and what is asked of it: one that carries its recipe is made again, at its own size."""
+    pixels = _read(path, "RGB", "picture")
+    try:
+        saved = read_saved(path)
+        output, _ = remake(saved, path, request.generator)
+    except SurrogateError:  # a picture from elsewhere, or of another model: then it is what it looks like
+        return pixels, request
+    prompt = call_of(saved, request.generator, {}).get("prompt", "")
+    return to_image(output), replace(request, source=request.source or str(prompt))
 
 
 def _read(path: Path, mode: str, name: str) -> Image.Image:

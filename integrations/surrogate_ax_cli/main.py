@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import shutil
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from surrogate_ax_cli.explore_command import explore, is_picture, remade
 from surrogate_ax_cli.interrupts import interruptible
 from surrogate_ax_cli.terminal import FAILED, log_beside, running, say
 
@@ -41,6 +39,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+app.command()(explore)
 
 
 @app.callback(invoke_without_command=True)
@@ -85,7 +86,8 @@ def demo(
             f'\nPrompt "{settings.prompt}", seed {seed}, {evaluations} avatars from each study. Lower is better.\n'
         )
         typer.echo(demo_module.table(demo_module.summarise(search), demo_module.summarise(plain)))
-        typer.echo(_what_to_open(out, [pictures.SHEET, pictures.HISTORY], demo_module.STUDY_FILE, demo_module.PREVIEWS))
+        shown = [pictures.SHEET, pictures.HISTORY]
+        typer.echo(pictures.what_to_open(out, shown, demo_module.STUDY_FILE, demo_module.PREVIEWS))
 
 
 @app.command()
@@ -159,7 +161,7 @@ def best(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Remake the best outputs that differ from each other, from their recipes, with more steps if you like."""
+    """Remake the best outputs that differ from each other, with more steps if you like; or one saved picture."""
     with running(verbose=verbose), interruptible(say):
         from surrogate_ax_cli.best import check_replaced, lines, make_best, read_overrides, save
         from surrogate_ax_cli.makers import maker_of
@@ -167,6 +169,9 @@ def best(
         from surrogate_ax_cli.targets import open_target
 
         overrides = read_overrides(override or [], steps)
+        if is_picture(study):
+            typer.echo(remade(Path(study), out, generator, overrides, replace=force))
+            return
         searched = open_target(study, name)
         folder = place(out, searched.home / "best", replace=force)
         check_replaced(folder)
@@ -298,23 +303,3 @@ def _next_steps(study: str) -> list[str]:
         "See every output in a browser",
         f"  surrogate-ax gallery {study}",
     ]
-
-
-def _what_to_open(out: Path, files: list[str], study: str, previews: str) -> str:
-    """Where the pictures are, and how to see every trial of the study."""
-    beside = Path(sys.executable).with_name("optuna-dashboard")  # a virtual environment that is not activated
-    command = "optuna-dashboard" if shutil.which("optuna-dashboard") else _typed(beside)
-    from sqlalchemy.engine import URL
-
-    address = URL.create("sqlite", database=str(out / study)).render_as_string()
-    view = f"{command} {shlex.quote(address)} --artifact-dir {shlex.quote(str(out / previews))}"
-    lines = ["", "Look at", *(f"  {out / name}" for name in files), "", "Every trial with its picture, in a browser"]
-    if not (shutil.which("optuna-dashboard") or beside.exists()):
-        lines.append(f"  {_typed(Path(sys.executable))} -m pip install optuna-dashboard")
-    return "\n".join([*lines, f"  {view}"])
-
-
-def _typed(path: Path) -> str:
-    """A path as one would type it in the current folder."""
-    relative = os.path.relpath(path)
-    return shlex.quote(str(path) if relative.startswith("..") else relative)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,3 +106,30 @@ def count_draws(search: optuna.Study) -> int:
 
 def _row(title: str, note: str, picks: Sequence[Pick]) -> Row:
     return Row(title, note, [pick.output for pick in picks], [f"{pick.trial.values[0]:.3f}" for pick in picks])
+
+
+def what_to_open(out: Path, files: list[str], study: str, previews: str) -> str:
+    """Where the pictures are, and how to see every trial of the study.
+
+    Args:
+        out: the folder.
+        files: of pictures in it.
+        study: the studies' file in it.
+        previews: the folder of previews in it.
+    """
+    beside = Path(sys.executable).with_name("optuna-dashboard")  # a virtual environment that is not activated
+    command = "optuna-dashboard" if shutil.which("optuna-dashboard") else _typed(beside)
+    from sqlalchemy.engine import URL
+
+    address = URL.create("sqlite", database=str(out / study)).render_as_string()
+    view = f"{command} {shlex.quote(address)} --artifact-dir {shlex.quote(str(out / previews))}"
+    lines = ["", "Look at", *(f"  {out / name}" for name in files), "", "Every trial with its picture, in a browser"]
+    if not (shutil.which("optuna-dashboard") or beside.exists()):
+        lines.append(f"  {_typed(Path(sys.executable))} -m pip install optuna-dashboard")
+    return "\n".join([*lines, f"  {view}"])
+
+
+def _typed(path: Path) -> str:
+    """A path as one would type it in the current folder."""
+    relative = os.path.relpath(path)
+    return shlex.quote(str(path) if relative.startswith("..") else relative)

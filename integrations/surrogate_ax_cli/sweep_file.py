@@ -5,7 +5,7 @@
     call: {prompt: "happy mouth", num_inference_steps: 6}
     conditions:                     # call arguments that are searched
       guidance_scale: {low: 1.0, high: 3.0, step: 0.5}
-    score: scores:warmth            # package.module:function
+    score: scores:warmth            # package.module:function, or clip("red hair", weights="folder")
     metrics: {warmth: maximize}
     budget: 128                     # trials in all
 
@@ -26,6 +26,7 @@ from surrogate_ax.errors import MOST, ArgumentError
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
 from surrogate_ax.scoring.objective import Metric
 from surrogate_ax_cli import yaml_node
+from surrogate_ax_cli.clip_call import is_clip_call, read_clip_call
 from surrogate_ax_cli.yaml_node import Reader, YamlNode
 
 T = TypeVar("T")
@@ -80,7 +81,7 @@ class SweepFile:
         generator: what makes the outputs.
         call: fixed call arguments of a pipeline, or the arguments of a factory.
         conditions: call arguments that are searched.
-        score: "package.module:function", found in the file's folder first.
+        score: "package.module:function", found in the file's folder first; or `clip("red hair", weights="folder")`.
         timeout: seconds that the score of one output may take, in a process of its own; None scores in this one.
         metrics: what the score returns, in order.
         budget: ended trials in all; where the plan chooses the checkpoints, their cost in whole outputs.
@@ -195,6 +196,12 @@ def _function(node: YamlNode) -> str:
 def _score(node: YamlNode) -> dict[str, Any]:
     """The fields `score` and `timeout`."""
     value = node.value()
+    if isinstance(value, str) and is_clip_call(value):
+        try:
+            read_clip_call(value)
+        except ArgumentError as error:
+            raise node.error(str(error)) from error
+        return {"score": value}
     if isinstance(value, str):
         return {"score": _function(node)}
     if not isinstance(value, dict):

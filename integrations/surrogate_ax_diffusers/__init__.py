@@ -11,6 +11,7 @@ except ImportError as error:
     ) from error
 
 from surrogate_ax_diffusers.avatars import avatar_generator, encode_avatars, load_avatars
+from surrogate_ax_diffusers.clip_score import ClipScore
 from surrogate_ax_diffusers.editable import EditablePipelineGenerator
 from surrogate_ax_diffusers.encoding import EncodablePipelineGenerator
 from surrogate_ax_diffusers.factory import pipeline_generator
@@ -22,6 +23,7 @@ from surrogate_ax_diffusers.stepping import SteppablePipelineGenerator
 
 __all__ = [
     "FAMILIES",
+    "ClipScore",
     "EditablePipelineGenerator",
     "EncodablePipelineGenerator",
     "Family",

@@ -33,7 +33,7 @@ def load_embedded(name: str, dtype: torch.dtype) -> Pipeline:
     Returns:
         A `StableDiffusionPipeline` whose prompts `check_prompts` checks.
     """
-    with _quiet():
+    with quiet():
         pipe = load_pipeline(Path(str(files(__package__) / name)), dtype=dtype)
     pipe.set_progress_bar_config(disable=True)
     setattr(pipe, _CLOSED, True)
@@ -102,7 +102,7 @@ def _in_unit(values: Array) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars and no log lines from the libraries: about optional packages, and a VAE of another class."""
     libraries = (transformers.logging, diffusers.utils.logging)
     before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]

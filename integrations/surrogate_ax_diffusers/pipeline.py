@@ -24,6 +24,7 @@ from surrogate_ax.generation.protocols import Generated, Outputs
 from surrogate_ax.latents.priors import SINGLE, Latents, Prior, check_latents
 from surrogate_ax.markup import one_line
 from surrogate_ax_diffusers.arguments import Arguments
+from surrogate_ax_diffusers.cut_prompts import CutWarnings
 from surrogate_ax_diffusers.discovery import discover
 from surrogate_ax_diffusers.embedded import check_prompts
 from surrogate_ax_diffusers.embedding_cache import EmbeddingCache
@@ -73,6 +74,8 @@ class PipelineGenerator:
         self._arguments = Arguments(type(pipe), self._family)
         self._arguments.check_call(call)
         check_prompts(pipe, [call])
+        self._warn_of_cuts = CutWarnings(pipe)
+        self._warn_of_cuts([call])
         check_size(pipe, self._family, call, self._arguments.defaults)
         check_decoder(pipe, call)
         self._pipe = pipe
@@ -202,6 +205,7 @@ class PipelineGenerator:
         n = check_conditions({"": latents}, conditions)
         self._arguments.check_conditions(conditions)
         check_prompts(self._pipe, conditions)
+        self._warn_of_cuts(conditions)
         self._check_schedulers(conditions)
         if n:
             self._check_start(latents, conditions[0])

@@ -15,6 +15,7 @@ except ImportError as error:
 
 from surrogate_ax.report.shown_study import Preview
 from surrogate_ax_web.application import application, templates
+from surrogate_ax_web.explore import explore_page
 from surrogate_ax_web.gallery import Picture, gallery
 from surrogate_ax_web.previews import preview_routes
 from surrogate_ax_web.report import write_report
@@ -25,6 +26,7 @@ __all__ = [
     "Picture",
     "Preview",
     "application",
+    "explore_page",
     "gallery",
     "preview_routes",
     "serve",

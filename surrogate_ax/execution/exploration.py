@@ -31,7 +31,7 @@ from surrogate_ax.policies.history import Round
 from surrogate_ax.policies.taste import variations
 from surrogate_ax.scoring.evaluator import Evaluations, Evaluator
 
-FORESEEN = 4  # likely answers whose pages are made ahead of time
+FORESEEN = 2  # likely answers whose pages are made ahead of time
 
 
 class Exploration:
@@ -80,8 +80,8 @@ class Exploration:
     def page(self) -> Page:
         """What is shown now."""
         with self._lock:
-            again = self._shown[:1] if self._mode in AGAIN and self._shown[0] not in self._open else ()
-            favourite = next(iter(again), None)
+            favourite = self._rules.favourite_of(self._answers)
+            favourite = favourite if favourite in self._shown else None
             return Page(len(self._answers.pages), self._mode, self._shown, favourite, self._answers.kept)
 
     def answer(
@@ -101,12 +101,15 @@ class Exploration:
 
         Raises:
             ArgumentError: trials that are not on the page, or are liked and disliked at once.
+            Exception: what the generator raised for everything.
         """
+        self._maker.check()
         with self._lock:
             if number == len(self._answers.pages):
                 answer = self._answered(liked, disliked, more)
                 known, round = self._foresight.after(answer)
-                self._tell(answer, known)
+                values = dict(zip(known.trials, known.history.values[LIKING], strict=True))
+                self._end({seen: float(np.nan_to_num(values[seen])) for seen in answer.shown})
                 self._write(dataclasses.replace(self._answers.with_page(answer), liking=_likings(known)))
                 self._turn(round)
             return self.page
@@ -271,15 +274,13 @@ class Exploration:
         made = self._maker.find(self.point(trial))
         return made is not None and made.reason is None
 
-    def _tell(self, answer: Answer, known: Known) -> None:
-        """Tell the items of the page; those that are not made yet are given back."""
+    def _end(self, values: Mapping[int, float]) -> None:
+        """Tell the values of open items, and which have failed; the others are as if never asked."""
         made = {trial: self._maker.find(self.point(trial)) for trial in self._open}
-        told = {trial: each for trial, each in made.items() if each is not None}
+        told = {t: each for t, each in made.items() if each is not None and (t in values or each.reason is not None)}
         self._host.give_back([candidate for trial, candidate in self._open.items() if trial not in told])
         if told:
-            values = dict(zip(known.trials, known.history.values[LIKING], strict=True))
-            evaluations = self._evaluations(told, {t: float(np.nan_to_num(values[t])) for t in answer.shown})
-            self._host.tell([self._open[trial] for trial in told], evaluations)
+            self._host.tell([self._open[trial] for trial in told], self._evaluations(told, values))
         self._open = {}
         self._known = self._read()
 
@@ -300,10 +301,8 @@ class Exploration:
         )
 
     def _give_back(self) -> None:
-        """Let the open page go: its items are as if never asked."""
-        self._host.give_back(list(self._open.values()))
-        self._open = {}
-        self._known = self._read()
+        """Let the open page go, but for what is kept of it."""
+        self._end(dict.fromkeys(self._answers.kept, 0.0))
 
 
 def _likings(known: Known) -> dict[int, float]:

@@ -91,12 +91,13 @@ class Maker:
             self._wanted, self._later, self._ahead = list(points), [], ahead
             self._changed.notify_all()
 
-    def find(self, point: Point) -> Made | None:
-        """What came of a point, None while it is not made.
+    def check(self) -> None:
+        """Raise what ended the thread: what the generator raised for everything, or what was to be made ahead."""
+        if self._error is not None:
+            raise self._error
 
-        Raises:
-            Exception: what the generator raised for everything.
-        """
+    def find(self, point: Point) -> Made | None:
+        """What came of a point, None while it is not made."""
         with self._changed:
             return self._found(point)
 
@@ -110,7 +111,8 @@ class Maker:
             if self._found(point) is None and all(point.key != other.key for other in self._wanted):
                 self._wanted.append(point)
                 self._changed.notify_all()
-            self._changed.wait_for(lambda: self._stopped or self._found(point) is not None, timeout)
+            self._changed.wait_for(lambda: self._stopped or self._error or self._found(point) is not None, timeout)
+            self.check()
             return self._found(point)
 
     def stop(self) -> None:
@@ -121,8 +123,6 @@ class Maker:
         self._thread.join()
 
     def _found(self, point: Point) -> Made | None:
-        if self._error is not None:
-            raise self._error
         made = self._made.get(point.key)
         if made is not None:
             self._made.move_to_end(point.key)

@@ -46,6 +46,11 @@ class SavedPicture:
         """A JSON-able mapping."""
         return {"recipe": self.recipe.to_json(), "source": self.source, "call": dict(self.call)}
 
+    @property
+    def note(self) -> tuple[str, str]:
+        """Keyword and text of the chunk that a PNG has it in."""
+        return KEY, json.dumps(self.to_json())
+
     @classmethod
     def from_json(cls, record: Any) -> SavedPicture:
         """The inverse of `to_json`; further keys are passed over.
@@ -85,10 +90,10 @@ def save_picture(output: Any, path: Path | str, saved: SavedPicture, *, rate: fl
         UnsupportedError: none of the kinds.
         MissingExtraError: what writes this kind is not installed.
     """
-    record = json.dumps(saved.to_json())
-    file = save_preview(output, path, rate=rate, full=True, note=(KEY, record))
+    note = saved.note
+    file = save_preview(output, path, rate=rate, full=True, note=note)
     if file.suffix != ".png":
-        file.with_suffix(".json").write_text(record + "\n", encoding="utf-8")
+        file.with_suffix(".json").write_text(note[1] + "\n", encoding="utf-8")
     return file
 
 

@@ -188,11 +188,12 @@ def save_preview(
             image.thumbnail((MOST, MOST))
             image.save(path, format="WEBP", quality=85, method=2)
         else:
-            image.save(path, format="PNG", compress_level=1, pnginfo=None if note is None else _png_text(*note))
+            image.save(path, format="PNG", compress_level=1, pnginfo=None if note is None else png_text(*note))
     return path
 
 
-def _png_text(keyword: str, text: str) -> Any:
+def png_text(keyword: str, text: str) -> Any:
+    """A text chunk, as Pillow's `save(pnginfo=...)` takes it."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()

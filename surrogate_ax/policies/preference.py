@@ -136,14 +136,14 @@ def _laplace(covariance: Array, choices: _Choices) -> tuple[Array, float]:
         for _ in range(HALVINGS):
             tried = weights + step * (aim - weights)
             moved = covariance @ tried
-            value = _log_likelihood(moved, choices) - tried @ moved / 2
+            value = _log_likelihood(moved, choices) - float(tried @ moved) / 2
             if value >= before:
                 weights, f = tried, moved
                 break
             step /= 2
         if value - before < SETTLED:
             break
-    value = _log_likelihood(f, choices) - weights @ f / 2
+    value = _log_likelihood(f, choices) - float(weights @ f) / 2
     _, curvature = _derivatives(f, choices)
     return weights, float(value - np.linalg.slogdet(np.eye(m) + curvature @ covariance)[1] / 2)
 

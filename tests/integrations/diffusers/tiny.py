@@ -100,14 +100,21 @@ def ready(pipe: Any) -> Any:
     rng = torch.Generator().manual_seed(0)
     for component in pipe.components.values():
         if isinstance(component, torch.nn.Module):
-            component.eval()
-            with torch.no_grad():
-                for parameter in component.parameters():
-                    if parameter.ndim > 1:
-                        parameter.normal_(std=1.0 / parameter[0].numel() ** 0.5, generator=rng)
-                    elif parameter.min() != 1:  # a bias, not the weight of a norm
-                        parameter.zero_()
+            ready_module(component, rng)
     return pipe
+
+
+def ready_module(module: Any, rng: torch.Generator | None = None) -> Any:
+    """The same of one model."""
+    rng = torch.Generator().manual_seed(0) if rng is None else rng
+    module.eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=1.0 / parameter[0].numel() ** 0.5, generator=rng)
+            elif parameter.ndim == 1 and parameter.min() != 1:  # a bias, not the weight of a norm
+                parameter.zero_()
+    return module
 
 
 def stable_diffusion(scheduler: Any = "dpm", **components: Any) -> Any:

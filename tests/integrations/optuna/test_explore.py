@@ -130,8 +130,7 @@ def test_undo_shows_the_page_again_and_takes_back_what_was_learned(study, explor
 def test_a_study_goes_on_where_it_stopped(tmp_path: Path, explorer):
     storage = sqlite(tmp_path / "study.db")
     one = explorer(create_study(person(), study_name="x", storage=storage))
-    choose(one)
-    one.keep(one.page.trials[0])
+    one.keep(choose(one))
     shown = [one.point(trial).terms for trial in one.page.trials]
     kept = one.page.kept
     one.close()
@@ -139,6 +138,13 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path, explorer):
     assert [again.point(trial).terms for trial in again.page.trials] == shown
     assert again.page.number == 1
     assert again.page.kept == kept
+    kept = again.page.trials[5]
+    look(again)
+    again.keep(kept)
+    terms = again.point(kept).terms
+    again.close()
+    last = explorer(create_study(person(), study_name="x", storage=sqlite(tmp_path / "study.db")))
+    assert last.point(kept).terms == terms  # it stays, also of a page that was never answered
 
 
 def test_the_best_of_four_is_shown_again(explorer):
@@ -153,6 +159,19 @@ def test_the_best_of_four_is_shown_again(explorer):
     assert len(one.page.trials) == 8
     with pytest.raises(ArgumentError, match="mode: expected one of"):
         one.set_mode("nine")
+
+
+def test_what_is_kept_stays_when_its_page_goes(study, explorer):
+    one = explorer()
+    trials = list(look(one))
+    one.keep(trials[2])
+    output = one.made(trials[2], 30).output
+    one.set_mode("four")
+    assert np.array_equal(one.made(trials[2], 30).output, output)
+    assert read_record(study).status.ended == 1
+    one.set_mode("eight")
+    choose(one)
+    assert trials[2] in study_answers(study).liking
 
 
 def test_more_like_this_gives_variations_of_it(explorer):
