@@ -18,6 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import surrogate_ax
+from surrogate_ax.media.contact_sheet import MARGIN, TILE
 from surrogate_ax_cli.main import app
 from surrogate_ax_optuna.attributes import attributes
 from tests.documents import (
@@ -44,6 +45,7 @@ MODULES = (
     "surrogate_ax.policies.evolution",
     "surrogate_ax.editing",
 )
+SHEET_TOP = 165  # of the first tile of a contact sheet with one fact
 SCORES = (
     "def warmth(images, conditions):\n    return images[..., 0].mean(axis=(1, 2)) - images[..., 2].mean(axis=(1, 2))\n"
     "def darkness(pictures, conditions):\n    return [-float(picture.mean()) for picture in pictures]\n"
@@ -94,8 +96,9 @@ def _completed(count: int) -> Callable[[dict[str, Any]], None]:
 
 def _check_pipeline(names: dict[str, Any]) -> None:
     _completed(64)(names)
-    with Image.open("best0.png") as best:
-        assert names["warmth"]([best], [{}])[0] == pytest.approx(names["study"].best_value, abs=1.0)  # of 255 levels
+    with Image.open("cars.png") as sheet:
+        best = sheet.crop((MARGIN, SHEET_TOP, MARGIN + TILE, SHEET_TOP + TILE))  # the first tile
+    assert names["warmth"]([best], [{}])[0] == pytest.approx(names["study"].best_value, abs=1.0)  # of 255 levels
 
 
 def _check_function(names: dict[str, Any]) -> None:

@@ -13,6 +13,11 @@ from surrogate_ax_cli.assembly import SweepComponents
 from surrogate_ax_cli.sweep import try_out
 from surrogate_ax_cli.sweep_file import AUTO, SweepFile
 
+EXPLAINED = (
+    "  NFE         network function evaluations: one a step for each output, two with guidance",
+    "  K           seeds, draws of noise that an output mixes; K - 1 numbers say how, which a sampler searches",
+)
+
 
 def estimate(sweep: SweepFile, components: SweepComponents, record: SearchRecord | None) -> dict[str, Any]:
     """The plan, with network evaluations and time by a pilot batch; nothing is written.
@@ -82,13 +87,14 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     )
     if pilot["failed"]:
         lines.append(f"              {pilot['failed']} of the pilot's outputs failed")
-    return [*lines, "nothing was written"]
+    return [*lines, *EXPLAINED, "nothing was written"]
 
 
 def _why_whole(sweep: SweepFile, components: SweepComponents) -> str:
     """Why no output of a sweep is stopped half-way."""
     if sweep.checkpoints is not None or sweep.policy:
-        return "the file says so" if sweep.checkpoints is not None else "the policy of the file has none"
+        named = "the file names none; `checkpoints: auto` stops unpromising outputs half-way where that is possible"
+        return named if sweep.checkpoints is not None else "the policy of the file has none"
     generator, objective = components.generator, components.objective
     return why_whole(generator, objective, sweep.conditions, overlap=sweep.overlap)
 
@@ -102,7 +108,8 @@ def _plan(sweep: SweepFile, components: SweepComponents) -> list[str]:
     steps = [f"{drawn} plain draws"]
     if rest <= 0:
         return steps
-    rounds = f"{-(-rest // plan.size)} rounds of {plan.size} (K = {plan.axes} seeds)"
+    count = -(-rest // plan.size)
+    rounds = f"{count} round{'s' if count > 1 else ''} of {plan.size} (K = {plan.axes} seeds)"
     if plan.kind == "boxes":
         return [*steps, f"{rest} points of boxes that learn from earlier trials, in {rounds}"]
     return [*steps, f"{rest} proposals that learn from earlier trials, in {rounds}"]
@@ -111,7 +118,7 @@ def _plan(sweep: SweepFile, components: SweepComponents) -> list[str]:
 def who_proposes(sweep: SweepFile, components: SweepComponents) -> str:
     """Who says where the trials lie."""
     if components.planned:
-        return "the planned search proposes"
+        return "the planned search proposes, from all that it has found so far"
     named = "the model" if sweep.backend == "ax" else "the sampler"
     if sweep.policy:
         return f"the policy proposes, and {named} what it leaves open"

@@ -91,6 +91,23 @@ def demo(
 
 
 @app.command()
+def init(
+    generator: Annotated[
+        str, typer.Argument(help="'embedded', a folder of a diffusers pipeline, or package.module:factory.")
+    ] = "embedded",
+    out: Annotated[Path | None, typer.Option(help="The sweep file; if left out, called like the generator.")] = None,
+    force: Force = False,
+) -> None:
+    """Write a sweep file with comments, and a score to begin with; both run as they are."""
+    with running():
+        from surrogate_ax_cli.init import write
+
+        begun = write(generator, out, replace=force)
+        typer.echo(f"{begun.sweep}\n{begun.scores}\n\nPut your judgement into {begun.scores}, then search")
+        typer.echo(f"  surrogate-ax sweep {shlex.quote(str(begun.sweep))}")
+
+
+@app.command()
 def sweep(
     study: Study,
     name: StudyName = None,

@@ -33,7 +33,7 @@ T = TypeVar("T")
 VERSION = 1
 EMBEDDED, AUTO = "embedded", "auto"
 Kind = Literal["embedded", "folder", "function"]
-_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _source(node: YamlNode) -> Source:
         where = yaml_node.text(node)
         if where == EMBEDDED:
             return Source("embedded", where)
-        return Source("function" if _FUNCTION.fullmatch(where) else "folder", where)
+        return Source("function" if FUNCTION.fullmatch(where) else "folder", where)
     if not isinstance(value, dict):
         raise node.expected("embedded, a folder, package.module:function, or {folder: models/sd, device: cuda}")
     options = yaml_node.mapping(_PIPELINE, required=("folder",))(node)
@@ -188,7 +188,7 @@ def _source(node: YamlNode) -> Source:
 
 def _function(node: YamlNode) -> str:
     name = yaml_node.text(node)
-    if not _FUNCTION.fullmatch(name):
+    if not FUNCTION.fullmatch(name):
         raise node.expected("package.module:function")
     return name
 

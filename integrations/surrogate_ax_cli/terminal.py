@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 import warnings
@@ -124,6 +125,7 @@ def _handling(handler: logging.Handler) -> Iterator[None]:
 @contextmanager
 def _libraries_quiet() -> Iterator[None]:
     """Show warnings as one line each, and no log lines of libraries below a warning."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of packages that are not needed
     import_module("surrogate_ax_optuna")  # names the extra to install where it is missing
     with optuna_quiet():
         warnings.showwarning = lambda message, *_: say(f"warning: {message}")

@@ -13,12 +13,14 @@ import optuna
 import torch
 from optuna.trial import FrozenTrial
 
+from surrogate_ax.checks import whole
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.execution.loop import Batch
 from surrogate_ax.execution.records import keep_seeds
 from surrogate_ax.execution.session import Session
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.generation.protocols import Generator
+from surrogate_ax.latents.seeds import drawn_rng
 from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.policies.history import Policy
 from surrogate_ax.scoring.objective import Objective
@@ -41,7 +43,7 @@ def optimize(
     generator: Generator,
     objective: Objective,
     *,
-    rng: int,
+    rng: int | None = None,
     total_trials: int | None = None,
     budget: int | None = None,
     batch_size: int = 16,
@@ -72,7 +74,8 @@ def optimize(
             Trials that are enqueued are run; those that somebody told by hand count where they lie in its box.
         generator: makes the outputs.
         objective: judges them.
-        rng: seed of seeds, draws and policy; the sampler has its own.
+        rng: seed of seeds, draws and policy; the sampler has its own. Left out, a new study draws one and records it,
+            and a study that was begun goes on with its own; give it where several processes begin one study.
         total_trials: ended trials wanted in the study, earlier ones and failed ones included.
         budget: in its place, what the search may cost in whole outputs. Where the generator can stop between steps
             (`Steppable`) and one metric is optimised, estimates are scored after three eighths of the steps and the
@@ -112,6 +115,8 @@ def optimize(
 
     Reference: arXiv 2509.23800 (surrogate spaces).
     """
+    with reachable():
+        rng = _recorded_rng(study) if rng is None else rng
     planned = _planned_sampler(study, rng, space)
     session = Session(
         generator,
@@ -135,7 +140,7 @@ def optimize(
     if checkpoints and keep_fraction is None:
         _check_pruner(objective)
     with reachable(), _allow_stop(study):
-        record = session.begin(_recorded(study), study=f"study {study.study_name!r}")
+        record = {"rng": rng} | session.begin(_recorded(study), study=f"study {study.study_name!r}")
         store = study_seeds(study, seeds)
         if space is not None:
             keep_seeds(store, space.bank, advice=ADVICE)
@@ -183,6 +188,13 @@ def _recorded(study: optuna.Study) -> dict[str, Any] | None:
     trials = study.get_trials(deepcopy=False)  # before the record, which another worker writes before its first trial
     recorded: dict[str, Any] | None = study_attributes(study).get(STUDY_ATTR)
     return None if all(is_gone(trial) or is_foreign(trial) for trial in trials) else recorded
+
+
+def _recorded_rng(study: optuna.Study) -> int:
+    """The seed that a study was begun with, or its sampler was given; a new one where there is none."""
+    recorded, sampler = _recorded(study) or {}, planning(study.sampler)
+    given = recorded.get("rng") if sampler is None or sampler.seed is None else sampler.seed
+    return drawn_rng() if given is None else whole(given, f"study {study.study_name!r}, its rng")
 
 
 def _planned_sampler(

@@ -46,7 +46,7 @@ class Stationarity:
         return float(np.sqrt(np.mean((self.latents - self.weights) ** 2)))
 
 
-def stationarity(space: SurrogateSpace, *, rng: int, pairs: int = 300) -> Stationarity:
+def stationarity(space: SurrogateSpace, *, rng: int = 0, pairs: int = 300) -> Stationarity:
     """Compare distances in the box, of weights and of latents at random points.
 
     Args:

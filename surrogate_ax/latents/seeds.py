@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -52,6 +53,11 @@ def draw_entropy(rng: int, purpose: str) -> int:
         purpose: what the draws are for ("seeds", "trials", ...).
     """
     return int.from_bytes(hashlib.sha256(f"{purpose}:{int(rng)}".encode()).digest()[:6], "big")
+
+
+def drawn_rng() -> int:
+    """A seed where a user gives none; whoever asks for it records it, so that nothing is unrepeatable."""
+    return secrets.randbits(31)
 
 
 def inner_row(draw: Draw, dim: int) -> Array:

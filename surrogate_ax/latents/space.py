@@ -28,7 +28,17 @@ from surrogate_ax.latents.bank import Bank, row_terms
 from surrogate_ax.latents.charts import Chart, KnotheRosenblatt, chart_named, check_box
 from surrogate_ax.latents.priors import Latents, Prior, check_latents
 from surrogate_ax.latents.seed_checks import check_seeds, repair_seeds
-from surrogate_ax.latents.seeds import Draw, Seed, Stored, Terms, draw_entropy, seed_from_json, seed_name, seed_to_json
+from surrogate_ax.latents.seeds import (
+    Draw,
+    Seed,
+    Stored,
+    Terms,
+    draw_entropy,
+    drawn_rng,
+    seed_from_json,
+    seed_name,
+    seed_to_json,
+)
 from surrogate_ax.latents.space_files import VERSION, read_space_files, write_beside
 from surrogate_ax.markup import card, mixture, one_line
 
@@ -79,14 +89,20 @@ class SurrogateSpace:
 
     @classmethod
     def sample(
-        cls, prior: Prior, *, seeds: int = 8, rng: int, chart: Chart | None = None, device: torch.device | str = "cpu"
+        cls,
+        prior: Prior,
+        *,
+        seeds: int = 8,
+        rng: int | None = None,
+        chart: Chart | None = None,
+        device: torch.device | str = "cpu",
     ) -> SurrogateSpace:
         """The space of K prior draws.
 
         Args:
             prior: the law of the latents.
             seeds: K, at least 2 and at most D.
-            rng: seed of the draws.
+            rng: seed of the draws; a random one if left out, which the draws' keys hold.
             chart: from u to w; Knothe-Rosenblatt if left out.
             device: where latents are made.
 
@@ -95,7 +111,7 @@ class SurrogateSpace:
         """
         if not 2 <= seeds <= prior.dim:
             raise ArgumentError(f"seeds: expected K from 2 to D = {prior.dim}, got {seeds}.")
-        entropy = draw_entropy(rng, "seeds")
+        entropy = draw_entropy(drawn_rng() if rng is None else rng, "seeds")
         bank = Bank(prior, [Draw(entropy, k) for k in range(seeds)], device=device)
         return cls(bank, np.eye(seeds), chart or KnotheRosenblatt())
 
@@ -105,7 +121,7 @@ class SurrogateSpace:
         prior: Prior,
         latents: Latents | Tensor,
         *,
-        rng: int,
+        rng: int | None = None,
         repair: bool = False,
         origins: Sequence[str] = (),
         chart: Chart | None = None,
@@ -115,7 +131,8 @@ class SurrogateSpace:
         Args:
             prior: the law that they should follow.
             latents: named parts (K, *shape), or the tensor of the only part.
-            rng: seed for what the latents leave open on the inner side.
+            rng: seed for what the latents leave open on the inner side; a random one if left out. The space keeps
+                what came of it.
             repair: turn directions that are too much alike apart, until they are orthogonal; radii are kept.
             origins: K notes of where the seeds came from.
             chart: from u to w; Knothe-Rosenblatt if left out.
@@ -135,7 +152,7 @@ class SurrogateSpace:
         k = next(iter(parts.values())).shape[0]
         if origins and len(origins) != k:
             raise ShapeError(f"origins: expected K = {k} notes, got {len(origins)}.")
-        xi = prior.to_inner(parts, rng=rng)
+        xi = prior.to_inner(parts, rng=drawn_rng() if rng is None else rng)
         xi = repair_seeds(xi) if repair else xi
         check_seeds(xi)
         bank = Bank(prior, list(xi), device=devices.pop())

@@ -150,7 +150,10 @@ def test_a_dry_run_tells_cost_and_plan_and_writes_nothing(sweep: Sweep, calls: C
         "4 plain draws",
         "8 proposals that learn from earlier trials, in 2 rounds of 4 (K = 4 seeds)",
     ]
-    assert (plan["sampler"], plan["proposes"]) == ("auto", "the planned search proposes")
+    assert (plan["sampler"], plan["proposes"]) == (
+        "auto",
+        "the planned search proposes, from all that it has found so far",
+    )
     assert calls() == [1, 4]
     assert sweep.files() == before
 

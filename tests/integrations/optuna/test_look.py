@@ -8,9 +8,10 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.trial import TrialState
 
-from surrogate_ax import Metric, Objective, Range
+from surrogate_ax import Metric, Objective, Range, SurrogateSpace
 from surrogate_ax.media.contact_sheet import GAP, MARGIN, TILE
 from surrogate_ax_optuna import Portfolio, contact_sheet, create_study, optimize, portfolio, summary, trials_frame
+from surrogate_ax_optuna.attributes import STUDY_ATTR, study_attributes
 
 
 def bright(outputs, conditions):
@@ -65,3 +66,34 @@ def test_the_first_failure_is_a_warning_with_its_traceback_the_others_are_logged
     assert [record.levelname for record in said] == ["WARNING", *["INFO"] * (len(said) - 1)]
     assert all("in bright" in caplog.handler.format(record) for record in said)  # with the traceback
     assert all(record.name.startswith("surrogate_ax") for record in said)
+
+
+def test_a_seed_that_nobody_gives_is_drawn_and_recorded(make_generator):
+    def begin(total: int, **options) -> list[float]:
+        optimize(study, generator, goal, total_trials=total, progress=False, **options)
+        return [trial.value for trial in study.trials]
+
+    goal, generator = Objective(Metric("mean"), score=lambda z, _: z.mean(dim=1)), make_generator()
+    studies = []
+    for _ in range(2):
+        study = create_study(goal)
+        begin(12)
+        studies.append((study_attributes(study)[STUDY_ATTR]["rng"], begin(20)))  # goes on with its own
+    (one, first), (other, second) = studies
+    assert one != other
+    assert not set(first) & set(second)
+    study = create_study(goal)
+    assert begin(20, rng=one) != second
+    begin(20)
+    study = create_study(goal)
+    begin(12, rng=one)
+    assert begin(20) == first  # as repeatable as with a seed of one's own
+
+
+def test_a_box_of_ones_own_records_its_seed_as_well(make_generator):
+    goal, generator = Objective(Metric("mean"), score=lambda z, _: z.mean(dim=1)), make_generator()
+    space = SurrogateSpace.sample(generator.prior, seeds=3)
+    assert space.bank.seeds != SurrogateSpace.sample(generator.prior, seeds=3).bank.seeds
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    optimize(study, generator, goal, total_trials=6, space=space, progress=False)
+    assert isinstance(study_attributes(study)[STUDY_ATTR]["rng"], int)
