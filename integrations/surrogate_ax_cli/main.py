@@ -12,27 +12,8 @@ import typer
 
 from surrogate_ax_cli.explore_command import explore, is_picture, remade
 from surrogate_ax_cli.interrupts import interruptible
+from surrogate_ax_cli.options import AsJson, Force, Items, Out, Spec, Study, StudyName, Verbose
 from surrogate_ax_cli.terminal import FAILED, log_beside, running, say
-
-Study = Annotated[
-    str,
-    typer.Argument(metavar="STUDY", help="A sweep file, the file or URL of an Optuna storage, or an Ax snapshot."),
-]
-StudyName = Annotated[
-    str | None, typer.Option("--study", help="Name of the study; may be left out if the storage holds only one.")
-]
-Spec = Annotated[
-    str | None,
-    typer.Option(
-        "--generator",
-        help="'embedded', a pipeline's folder, or package.module:factory; if left out, what the sweep file names.",
-    ),
-]
-Out = Annotated[Path | None, typer.Option(help="Where to write; if left out, a new name in a folder beside the study.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier call has written there.")]
-Items = Annotated[int, typer.Option(min=1, max=100, help="Best outputs that are shown first.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, with the tracebacks of errors.")]
 
 app = typer.Typer(
     help="Search the outputs of diffusion and flow-matching models as hyper-parameters are searched.",
