@@ -17,9 +17,9 @@ import torch
 import yaml
 from PIL import Image
 
-from surrogate_ax.analysis.portfolio import choose
+from surrogate_ax.analysis.distinct import distinct
 from surrogate_ax.errors import ArgumentError, UnsupportedError
-from surrogate_ax.execution.records import SearchRecord, refuse_old_seeds
+from surrogate_ax.execution.records import refuse_old_seeds
 from surrogate_ax.generation.protocols import Generated
 from surrogate_ax.generation.recipe import Recipe, render
 from surrogate_ax.generation.saved_picture import SavedPicture
@@ -27,6 +27,8 @@ from surrogate_ax.media.contact_sheet import contact_sheet, wrapped
 from surrogate_ax.media.previews import save_preview
 from surrogate_ax.scoring.evaluator import Evaluator
 from surrogate_ax_cli.makers import Maker
+from surrogate_ax_cli.sources import kept_of
+from surrogate_ax_cli.targets import Searched
 
 INDEX, SHEET = "best.json", "sheet.png"
 
@@ -51,23 +53,26 @@ class Rendered:
 
 
 def make_best(
-    maker: Maker, record: SearchRecord, *, k: int, max_cosine: float, overrides: Mapping[str, Any]
+    maker: Maker, searched: Searched, *, k: int, max_cosine: float, min_distance: float, overrides: Mapping[str, Any]
 ) -> list[Rendered]:
-    """The best k trials whose latents differ pairwise, made again.
+    """The best k trials whose latents and outputs differ pairwise, made again.
 
     Args:
         maker: generator of the study, and the objective where it is known.
-        record: its trials.
+        searched: the study; files of its outputs tell them apart, where it has some.
         k: how many, at most.
         max_cosine: limit on the cosine of any two latents.
+        min_distance: limit on the distance of what is seen of any two outputs.
         overrides: call arguments to change, such as more steps.
 
     Raises:
         ArgumentError: no trial has succeeded, k or the limit out of range, or overrides that cannot be changed.
         GenerationError: the generator failed for one of them.
     """
+    record = searched.record()
     refuse_old_seeds(record.trials)
-    rows = choose(record.history, maker.generator.prior, k=k, max_cosine=max_cosine)
+    limits: dict[str, Any] = {"max_cosine": max_cosine, "min_distance": min_distance}
+    rows = distinct(record, maker.generator, k=k, kept=kept_of(searched), device=maker.device, **limits)
     recipes = [record.trials[row].recipe for row in rows]
     try:
         outputs, recipes = render(

@@ -10,6 +10,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from surrogate_ax.errors import ArgumentError, MissingExtraError
 from surrogate_ax_cli.targets import Searched, open_target
+from surrogate_ax_optuna import study_source
 
 HOST = "127.0.0.1"
 
@@ -39,12 +40,16 @@ def serve(searched: Searched, port: int, *, say: Callable[[str], None]) -> None:
         from optuna_dashboard import wsgi
     except ImportError as error:
         raise MissingExtraError("The dashboard needs: pip install 'surrogate-ax[dashboard]'.") from error
+    from surrogate_ax_cli.annotated_storage import AnnotatedStorage
+
     shown = _copy_of(searched) if searched.on_ax else searched
     if not _is_free(port):
         raise ArgumentError(f"--port: {port} is taken on {HOST}. Choose another, or 0 for any that is free.")
-    application = wsgi(shown.kept._storage, artifact_store=shown.previews)
+    storage, study = shown.kept._storage, shown.kept._study_id
+    annotated = AnnotatedStorage(storage, study, study_source(shown.kept, previews=shown.previews))
+    application = wsgi(annotated, artifact_store=shown.previews)
     with make_server(HOST, port, application, _Server, _Quiet) as server:
-        address = f"http://{HOST}:{server.server_port}/dashboard/studies/{shown.kept._study_id}"
+        address = f"http://{HOST}:{server.server_port}/dashboard/studies/{study}"
         say(f"{address} shows {shown.name!r}; Ctrl-C ends it")
         server.serve_forever()
 

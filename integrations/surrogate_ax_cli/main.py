@@ -12,7 +12,7 @@ import typer
 
 from surrogate_ax_cli.explore_command import explore, is_picture, remade
 from surrogate_ax_cli.interrupts import interruptible
-from surrogate_ax_cli.options import AsJson, Force, Items, Out, Spec, Study, StudyName, Verbose
+from surrogate_ax_cli.options import AsJson, Force, Items, Out, Overrides, Spec, Study, StudyName, Verbose
 from surrogate_ax_cli.terminal import FAILED, log_beside, running, say
 
 app = typer.Typer(
@@ -149,10 +149,9 @@ def best(
     name: StudyName = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many, at most.")] = 6,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps, instead of the search's.")] = None,
-    override: Annotated[
-        list[str] | None, typer.Option("--set", help="name=value of another call argument to change.")
-    ] = None,
+    override: Overrides = None,
     max_cosine: Annotated[float, typer.Option(help="Largest cosine that two of the latents may have.")] = 0.9,
+    min_distance: Annotated[float, typer.Option(help="How far outputs are apart; two plain draws are by 1.")] = 0.5,
     generator: Spec = None,
     out: Out = None,
     force: Force = False,
@@ -173,8 +172,8 @@ def best(
         searched = open_target(study, name)
         folder = place(out, searched.home / "best", replace=force)
         check_replaced(folder)
-        maker, record = maker_of(searched, generator), searched.record()
-        made = make_best(maker, record, k=k, max_cosine=max_cosine, overrides=overrides)
+        maker = maker_of(searched, generator)
+        made = make_best(maker, searched, k=k, overrides=overrides, max_cosine=max_cosine, min_distance=min_distance)
         rows = save(made, folder, title=searched.name, rate=maker.rate)
         typer.echo(json.dumps(rows, indent=1) if as_json else "\n".join(lines(rows, folder)))
 

@@ -26,3 +26,4 @@ Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier ca
 Items = Annotated[int, typer.Option(min=1, max=100, help="Best outputs that are shown first.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, with the tracebacks of errors.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="name=value of another call argument to change.")]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from surrogate_ax.report.remade import Remade
-from surrogate_ax.report.shown_study import Figure, Preview, ShownStudy, StudySource
+from surrogate_ax.report.shown_study import StudySource
 from surrogate_ax_cli.inspect import Findings, examine
 from surrogate_ax_cli.makers import Maker, maker_of
-from surrogate_ax_cli.targets import Searched, open_target
-from surrogate_ax_optuna import study_source
-from surrogate_ax_optuna.attributes import TICKET_ATTR, attributes
+from surrogate_ax_cli.sources import files_source
+from surrogate_ax_cli.targets import Searched
 from surrogate_ax_web import Picture, gallery, write_report
 from surrogate_ax_web import serve as serve_page
 
@@ -66,7 +64,7 @@ def source_of(searched: Searched, spec: str | None = None) -> StudySource:
     Raises:
         SurrogateError: the study cannot be read, or the generator is not what made it.
     """
-    source = _with_copies(searched) if searched.on_ax else study_source(searched.kept, previews=searched.previews)
+    source = files_source(searched)
     if spec is None and searched.sweep is None:
         return source
     lacking = any(trial.state == "done" and not trial.file for trial in source.read().trials)
@@ -115,53 +113,3 @@ class _Examined:
             findings, maker = self._found
             draw(findings, maker.generator, Path(folder) / "picture.png")
             return (Path(folder) / "picture.png").read_bytes()
-
-
-def _with_copies(searched: Searched) -> StudySource:
-    """An Ax experiment; its pictures are in the study that mirrors it, where there is one beside its snapshot."""
-    from surrogate_ax_platform import client_source
-
-    source = client_source(Path(searched.where))
-    database = Path(searched.where).with_suffix(".db")
-    if not database.is_file():
-        return source
-    copy = open_target(str(database), searched.name)
-    return _Illustrated(source, copy)
-
-
-class _Illustrated:
-    """A source whose files are those of a study that copies it.
-
-    Args:
-        source: of an Ax experiment.
-        copy: the mirror of it.
-    """
-
-    def __init__(self, source: StudySource, copy: Searched) -> None:
-        self._source, self._copy = source, copy
-        self._pictures = study_source(copy.kept, previews=copy.previews)
-        self._numbers: dict[int, int] = {}  # of the copies, by the trials' own
-
-    def state(self) -> str:
-        """As the source's."""
-        return self._source.state()
-
-    def figures(self) -> Sequence[Figure]:
-        """As the source's."""
-        return self._source.figures()
-
-    def read(self) -> ShownStudy:
-        """The source's study with the names of the files of its copy."""
-        study, files = self._source.read(), {trial.number: trial.file for trial in self._pictures.read().trials}
-        copies = self._copy.kept.get_trials(deepcopy=False)
-        self._numbers = {int(attributes(copy).get(TICKET_ATTR, -1)): copy.number for copy in copies}
-        shown = [
-            dataclasses.replace(trial, file=files.get(self._numbers.get(trial.number, -1), trial.file))
-            for trial in study.trials
-        ]
-        return dataclasses.replace(study, trials=shown)
-
-    def preview(self, number: int) -> Preview | None:
-        """The file of the copy of a trial."""
-        copied = self._numbers.get(number)
-        return self._source.preview(number) if copied is None else self._pictures.preview(copied)

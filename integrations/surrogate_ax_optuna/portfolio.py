@@ -10,13 +10,16 @@ import torch
 from optuna.artifacts import FileSystemArtifactStore
 
 from surrogate_ax.analysis.frame import trials_frame as record_frame
+from surrogate_ax.analysis.looks import Features
 from surrogate_ax.analysis.picks import Portfolio, remake
+from surrogate_ax.analysis.portfolio import MIN_DISTANCE
 from surrogate_ax.analysis.summary import Summary
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.attributes import PREVIEW_ATTR, attributes
 from surrogate_ax_optuna.record import read_record
 from surrogate_ax_optuna.seeds import Seeds
+from surrogate_ax_optuna.source import study_source
 
 if TYPE_CHECKING:
     import pandas
@@ -29,18 +32,27 @@ def portfolio(
     *,
     k: int = 6,
     max_cosine: float = 0.9,
+    min_distance: float = MIN_DISTANCE,
+    features: Features | None = None,
+    previews: Any = None,
     objective: Objective | None = None,
     seeds: Seeds = None,
     device: torch.device | str = "cpu",
     **overrides: Any,
 ) -> Portfolio:
-    """The best k trials whose latents differ pairwise, remade in one generator call.
+    """The best k trials whose latents and outputs differ pairwise, remade in one generator call.
 
     Args:
         study: a study of `optimize`, or of trials with `suggest_latents` and `record`.
         generator: the one that it was made with.
         k: how many, at most.
         max_cosine: limit on the cosine of any two latents, in (0, 1].
+        min_distance: limit on the distance of what is seen of any two outputs, 1 being that of two plain draws; 0
+            compares latents only.
+        features: n outputs -> (n, F) numbers in which they are compared, such as an embedding; colours, edges and
+            spectra if left out.
+        previews: the artifact store that outputs were uploaded to, which are compared in place of outputs made
+            again; without it, up to 4 k outputs are made to find k that differ.
         objective: ranks what was measured; left out, the one that `optimize` has recorded.
         seeds: where stored seeds are kept, if not where the study keeps them.
         device: where latents are made.
@@ -56,12 +68,17 @@ def portfolio(
     """
     record = read_record(study, objective, seeds=seeds)
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    source = study_source(study, objective=record.history.objective, previews=previews, seeds=seeds)
+    kept = None if previews is None else source.preview
     return remake(
         record,
         generator,
         title=study.study_name,
         k=k,
         max_cosine=max_cosine,
+        min_distance=min_distance,
+        features=features,
+        kept=kept,
         trials=trials,
         device=device,
         **overrides,

@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from surrogate_ax.execution.records import EndedTrial
 from surrogate_ax.latents.space import is_coordinate
-from surrogate_ax.report.shown_study import Figure, Preview, ShownStudy, ShownTrial, State
+from surrogate_ax.media.preview_files import Preview
+from surrogate_ax.report.shown_study import Figure, ShownStudy, ShownTrial, State
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.attributes import (
     PREVIEW_ATTR,
@@ -99,6 +100,10 @@ class OptunaSource:
         except Exception as error:  # noqa: BLE001  each kind of store has errors of its own
             _logger.warning("trial %d: its preview is gone (%s: %s).", number, type(error).__name__, error)
             return None
+
+    def artifact(self, number: int) -> str:
+        """The id of the artifact of a trial's output as of the last `read`, empty where there is none."""
+        return self._artifacts.get(number, ("", ""))[0]
 
     def figures(self) -> Sequence[Figure]:
         """Optuna's plots of the searched conditions, where Plotly is there to draw them."""

@@ -9,12 +9,15 @@ import torch
 from ax.api.client import Client
 
 from surrogate_ax.analysis.frame import trials_frame as record_frame
+from surrogate_ax.analysis.looks import Features
 from surrogate_ax.analysis.picks import Portfolio, remake
+from surrogate_ax.analysis.portfolio import MIN_DISTANCE
 from surrogate_ax.analysis.summary import Summary
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_platform.records import PREVIEW, read_record
 from surrogate_ax_platform.seeds import Seeds
+from surrogate_ax_platform.source import client_source
 
 if TYPE_CHECKING:
     import pandas
@@ -27,18 +30,27 @@ def portfolio(
     *,
     k: int = 6,
     max_cosine: float = 0.9,
+    min_distance: float = MIN_DISTANCE,
+    features: Features | None = None,
+    previews: Path | str | None = None,
     objective: Objective | None = None,
     seeds: Seeds = None,
     device: torch.device | str = "cpu",
     **overrides: Any,
 ) -> Portfolio:
-    """The best k trials whose latents differ pairwise, remade in one generator call.
+    """The best k trials whose latents and outputs differ pairwise, remade in one generator call.
 
     Args:
         client: with an experiment of `optimize`, or loaded.
         generator: the one that it was made with.
         k: how many, at most.
         max_cosine: limit on the cosine of any two latents, in (0, 1].
+        min_distance: limit on the distance of what is seen of any two outputs, 1 being that of two plain draws; 0
+            compares latents only.
+        features: n outputs -> (n, F) numbers in which they are compared, such as an embedding; colours, edges and
+            spectra if left out.
+        previews: the folder that `optimize` wrote pictures to, which are compared in place of outputs made
+            again; without it, up to 4 k outputs are made to find k that differ.
         objective: ranks what was measured; left out, the one that the experiment has recorded.
         seeds: where stored seeds are kept, if not where the experiment keeps them.
         device: where latents are made.
@@ -60,6 +72,9 @@ def portfolio(
         title=experiment.name,
         k=k,
         max_cosine=max_cosine,
+        min_distance=min_distance,
+        features=features,
+        kept=None if previews is None else client_source(client, previews=previews, seeds=seeds).preview,
         trials=experiment.trials,
         device=device,
         **overrides,

@@ -19,7 +19,8 @@ from ax.analysis.results import ResultsAnalysis
 from ax.api.client import Client
 from ax.core.trial import Trial
 
-from surrogate_ax.report.shown_study import Figure, Preview, ShownStudy, ShownTrial, State
+from surrogate_ax.media.preview_files import Preview
+from surrogate_ax.report.shown_study import Figure, ShownStudy, ShownTrial, State
 from surrogate_ax_platform import records
 from surrogate_ax_platform.seeds import Seeds, client_seeds
 from surrogate_ax_platform.snapshot import load_client

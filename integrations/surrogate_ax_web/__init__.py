@@ -13,7 +13,7 @@ except ImportError as error:
 
     raise MissingExtraError("surrogate_ax_web needs Starlette: pip install 'surrogate-ax[web]'.") from error
 
-from surrogate_ax.report.shown_study import Preview
+from surrogate_ax.media.preview_files import Preview
 from surrogate_ax_web.application import application, templates
 from surrogate_ax_web.explore import explore_page
 from surrogate_ax_web.gallery import Picture, gallery

@@ -128,8 +128,8 @@ class _Latest:
             study = self._read()
             if self._document is None:
                 remade = isinstance(self._source, Remade)
-                best = distinct_best(study, self._source, self._items)
-                self._document = study_document(study, best, remade=remade) | {"state_text": self._state}
+                best, apart = distinct_best(study, self._source, self._items)
+                self._document = study_document(study, best, apart=apart, remade=remade) | {"state_text": self._state}
             return self._document
 
     def _read(self) -> ShownStudy:

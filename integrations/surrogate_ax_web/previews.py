@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from surrogate_ax.report.shown_study import Preview
+from surrogate_ax.media.preview_files import Preview
 
 MIME = {
     ".png": "image/png",

@@ -68,8 +68,8 @@ def write_report(
         GenerationError: the generator failed for an output that has to be made.
     """
     path, study = Path(path), source.read()
-    best = distinct_best(study, source, items)
-    document = study_document(study, best, remade=isinstance(source, Remade))
+    best, apart = distinct_best(study, source, items)
+    document = study_document(study, best, apart=apart, remade=isinstance(source, Remade))
     first = list(dict.fromkeys([*best, *document["draws"], *_seed_places(study, document)]))
     media = _media(study, source, first)
     document["kind"] = [
@@ -111,7 +111,8 @@ def _embedded(held: dict[str, Any]) -> Embedded:
     )
     style = "\n".join((STATIC / f"{name}.css").read_text(encoding="utf-8") for name in STYLES)
     data = json.dumps(held, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
-    return Embedded(*map(_as_it_is, (style, data, plotly, script)), policy)
+    safe = [_as_it_is(text) for text in (style, data, plotly, script)]
+    return Embedded(safe[0], safe[1], safe[2], safe[3], policy)
 
 
 def _as_it_is(text: str) -> Markup:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from surrogate_ax import __version__
-from surrogate_ax.latents.seeds import Draw, Seed
+from surrogate_ax.latents.seeds import Seed
 from surrogate_ax.report.facts import gain_text, study_facts
+from surrogate_ax.report.notes import seed_name
 from surrogate_ax.report.shown_study import ShownStudy, ShownTrial
 from surrogate_ax_web.previews import kind_of_file
 
@@ -19,12 +20,13 @@ NEAR = 4  # trials that one is most like
 SHOWN = 12  # plain draws and seeds shown beside the best
 
 
-def study_document(study: ShownStudy, best: Sequence[int], *, remade: bool) -> dict[str, Any]:
+def study_document(study: ShownStudy, best: Sequence[int], *, apart: bool, remade: bool) -> dict[str, Any]:
     """All that the page shows of a study without asking for more.
 
     Args:
         study: at this moment.
         best: places in `study.trials` of the best that differ.
+        apart: whether they were told apart by how they look.
         remade: whether outputs without a file can be made.
     """
     trials = study.trials
@@ -45,6 +47,7 @@ def study_document(study: ShownStudy, best: Sequence[int], *, remade: bool) -> d
         "conditions": _conditions(trials),
         "ranking": study.ranking,
         "best": list(best),
+        "apart": apart,
         "draws": draws,
         "seeds": _shared_seeds(study, best),
     }
@@ -64,7 +67,7 @@ def trial_document(study: ShownStudy, place: int) -> dict[str, Any]:
     alone = study.alone
     parents = [
         {
-            "name": seed_name(seed, alone),
+            "name": seed_name(seed, study),
             "weight": _number(weight),
             "share": _number(weight**2 / total),
             "trial": alone.get(seed),
@@ -85,18 +88,6 @@ def trial_document(study: ShownStudy, place: int) -> dict[str, Any]:
     }
 
 
-def seed_name(seed: Seed, alone: Mapping[Seed, int]) -> str:
-    """What a seed is called on pages: by the trial that shows it alone, else by its key.
-
-    Args:
-        seed: of a recipe.
-        alone: numbers of the trials that show one seed each.
-    """
-    if isinstance(seed, Draw):
-        return f"trial {alone[seed]}" if seed in alone else f"noise {seed.entropy % 0x10000:04x}-{seed.index}"
-    return seed.origin or f"stored {seed.sha256[:8]}"
-
-
 def _shared_seeds(study: ShownStudy, best: Sequence[int]) -> list[dict[str, Any]]:
     """The seeds that the best are mostly made of, with their mean share."""
     shares: dict[Seed, float] = {}
@@ -107,7 +98,7 @@ def _shared_seeds(study: ShownStudy, best: Sequence[int]) -> list[dict[str, Any]
         for seed, weight in recipe.terms if recipe is not None else ():
             shares[seed] = shares.get(seed, 0.0) + weight**2 / total / len(best)
     order = sorted(shares, key=lambda seed: -shares[seed])[:SHOWN]
-    return [{"name": seed_name(s, alone), "share": _number(shares[s]), "trial": alone.get(s)} for s in order]
+    return [{"name": seed_name(s, study), "share": _number(shares[s]), "trial": alone.get(s)} for s in order]
 
 
 def _conditions(trials: Sequence[ShownTrial]) -> dict[str, list[Any]]:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from surrogate_ax.analysis.portfolio import choose
+from surrogate_ax.analysis.distinct import Kept, distinct
+from surrogate_ax.analysis.looks import Features
+from surrogate_ax.analysis.portfolio import MIN_DISTANCE
 from surrogate_ax.execution.records import SearchRecord, refuse_old_seeds
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import Recipe, render
@@ -79,11 +81,14 @@ def remake(
     title: str,
     k: int,
     max_cosine: float = 0.9,
+    min_distance: float = MIN_DISTANCE,
+    features: Features | None = None,
+    kept: Kept | None = None,
     trials: Mapping[int, Any] | None = None,
     device: torch.device | str = "cpu",
     **overrides: Any,
 ) -> Portfolio:
-    """The best k trials whose latents differ pairwise, remade in one generator call.
+    """The best k trials whose latents and outputs differ pairwise, remade in one generator call.
 
     Args:
         record: what a study holds.
@@ -91,6 +96,9 @@ def remake(
         title: of the portfolio.
         k: how many, at most.
         max_cosine: limit on the cosine of any two latents, in (0, 1].
+        min_distance: limit on the distance of what is seen of any two outputs; see `distinct`.
+        features: in which outputs are compared; see `distinct`.
+        kept: files of outputs, to compare; see `distinct`.
         trials: the host's own trials by number; those of the record if left out.
         device: where latents are made.
         **overrides: call arguments to change, such as `num_inference_steps=50`; recorded in the recipes.
@@ -102,7 +110,8 @@ def remake(
     """
     refuse_old_seeds(record.trials)
     history = record.history
-    rows = choose(history, generator.prior, k=k, max_cosine=max_cosine)
+    limits: dict[str, Any] = {"max_cosine": max_cosine, "min_distance": min_distance}
+    rows = distinct(record, generator, k=k, features=features, kept=kept, device=device, **limits)
     chosen = [record.trials[row] for row in rows]
     outputs, recipes = render(
         [trial.recipe for trial in chosen], generator, seeds=history.tensors, device=device, **overrides

@@ -1,9 +1,10 @@
 """A search as pages show it: what its trials are, the plots of them, and what is said of it, for every host."""
 
+from surrogate_ax.media.preview_files import Preview
 from surrogate_ax.report.facts import gain_text, study_facts
 from surrogate_ax.report.figures import best_so_far, pareto_front, seed_figure, study_figures
 from surrogate_ax.report.remade import Remade
-from surrogate_ax.report.shown_study import Figure, Preview, ShownStudy, ShownTrial, StudySource
+from surrogate_ax.report.shown_study import Figure, ShownStudy, ShownTrial, StudySource
 
 __all__ = [
     "Figure",

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from surrogate_ax.generation.protocols import Generator, Timed
 from surrogate_ax.generation.recipe import Recipe, check_fingerprint, render
+from surrogate_ax.media.preview_files import Preview
 from surrogate_ax.media.previews import save_preview
-from surrogate_ax.report.shown_study import Figure, Preview, ShownStudy, StudySource
+from surrogate_ax.report.shown_study import Figure, ShownStudy, StudySource
 
 BATCH = 8  # outputs made together: the one that is asked for, and those that come after it
 

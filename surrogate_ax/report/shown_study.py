@@ -18,22 +18,11 @@ from torch import Tensor
 from surrogate_ax.arrays import Array
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.seeds import Draw, Seed
+from surrogate_ax.media.preview_files import Preview
 from surrogate_ax.policies.history import History
 from surrogate_ax.scoring.objective import Objective
 
 State = Literal["done", "stopped", "failed", "running"]
-
-
-class Preview(NamedTuple):
-    """An output as a file to look at.
-
-    Args:
-        name: of the file; its suffix says the kind, as `save_preview` chose it.
-        content: its bytes.
-    """
-
-    name: str
-    content: bytes
 
 
 class Figure(NamedTuple):
@@ -132,6 +121,11 @@ class ShownStudy:
     def alone(self) -> dict[Seed, int]:
         """Numbers of the trials that show one seed each."""
         return {trial.seed: trial.number for trial in reversed(self.trials) if trial.seed is not None}
+
+    @cached_property
+    def trials_by_number(self) -> dict[int, ShownTrial]:
+        """The trials by the host's numbers."""
+        return {trial.number: trial for trial in self.trials}
 
     def nearest(self, place: int, count: int) -> list[tuple[int, float]]:
         """The trials before one that its latent is most like: their places and cosines, of rows over unit seeds.

@@ -45,7 +45,8 @@ function showBest() {
   const plots = element("div", { id: "best-plot" });
   at("best").replaceChildren(...[
     study.gain ? element("p", { class: "gain" }, study.gain) : null,
-    strip("The best", "No two of them look alike. The number is that of the first metric.", study.best),
+    strip("The best", study.apart ? "Chosen from the best three quarters of the trials so that no two look alike."
+      : "In the order of their ranks; outputs without files cannot be told apart by how they look.", study.best),
     strip("The best plain draws", "What the model makes without a search.", study.draws),
     strip("Seeds of the best", "Outputs of the latents that the best are combined from, with their mean share.", places,
       (_, i) => `${seeds[i].name} · ${Math.round(100 * seeds[i].share)}%`),

@@ -10,8 +10,9 @@ from PIL import Image
 
 from surrogate_ax import Metric, Objective, Recipe
 from surrogate_ax.latents.seeds import Draw, Stored, Terms
+from surrogate_ax.media.preview_files import Preview
 from surrogate_ax.policies.history import History
-from surrogate_ax.report.shown_study import Figure, Preview, ShownStudy, ShownTrial
+from surrogate_ax.report.shown_study import Figure, ShownStudy, ShownTrial
 
 EVIL = "</script><script>alert(1)</script>"
 

@@ -63,7 +63,7 @@ def test_a_second_portfolio_takes_the_place_of_the_first_only_when_asked(sweep: 
 
 def test_the_best_side_by_side(sweep: Sweep) -> None:
     sweep("sweep")
-    rows = rows_of(sweep("best", "-k", "8", "--max-cosine", "1", "--json"))
+    rows = rows_of(sweep("best", "-k", "8", "--max-cosine", "1", "--min-distance", "0", "--json"))
     assert len(rows) == 8
     with Image.open(sweep.folder / "s/best/sheet.png") as sheet:
         assert sheet.width == 2 * MARGIN + 6 * TILE + 5 * GAP  # the last two stand in a second row

@@ -78,7 +78,7 @@ def test_estimates_are_told_beside_the_values_and_never_ranked(make_study):
     behind = history.order[-stopped.sum() :]
     assert set(behind) == set(np.flatnonzero(stopped))
     assert (np.diff(history.estimates["sum"][behind]) <= 0).all()
-    picks = portfolio(study, flow, k=48, max_cosine=1.0)
+    picks = portfolio(study, flow, k=48, max_cosine=1.0, min_distance=0)
     assert all(pick.trial.state == TrialState.COMPLETE for pick in picks)
     assert picks[0].trial.number == study.best_trial.number
     assert OptunaHost(make_study(), flow, OBJECTIVE).history().estimates == {}

@@ -48,7 +48,7 @@ def test_picks_are_the_best_that_differ(make_study, make_generator, limit, direc
     study = make_study(CmaEsSampler(seed=0), direction=direction)
     generator = make_generator()
     _search(study, generator, objective)
-    picks = portfolio(study, generator, k=5, max_cosine=limit)
+    picks = portfolio(study, generator, k=5, max_cosine=limit, min_distance=0)
     sign = -1 if direction == "maximize" else 1
     assert [pick.trial.number for pick in picks] == _greedy(study, generator, 5, limit, sign=sign)
     assert picks[0].trial.value == study.best_value
@@ -61,7 +61,7 @@ def test_outputs_are_remade_in_one_call(make_study, make_generator, objective):
     generator = make_generator()
     _search(study, generator, objective)
     generator.sizes.clear()
-    picks = portfolio(study, generator)
+    picks = portfolio(study, generator, min_distance=0)
     assert generator.sizes == [6]
     for pick in picks:
         assert isinstance(pick, Pick)
@@ -77,7 +77,7 @@ def test_overrides_reach_the_generator_and_the_recipes(make_study, make_generato
     generator = make_generator(conditional=True)
     _search(study, generator, objective, conditions={"prompt": Choice(["a", "b"])})
     generator.function.conditions.clear()
-    picks = portfolio(study, generator, k=3, num_inference_steps=50, prompt="c")
+    picks = portfolio(study, generator, k=3, min_distance=0, num_inference_steps=50, prompt="c")
     assert generator.function.conditions == [{"prompt": "c", "num_inference_steps": 50}] * 3
     for pick in picks:
         assert pick.recipe.condition == {"prompt": pick.trial.params["prompt"]}
@@ -88,7 +88,7 @@ def test_fewer_are_given_when_no_more_differ(make_study, make_generator, objecti
     study = make_study()
     generator = make_generator()
     _search(study, generator, objective, total_trials=6, batch_size=6)
-    assert len(portfolio(study, generator, k=100, max_cosine=1.0)) == 6
+    assert len(portfolio(study, generator, k=100, max_cosine=1.0, min_distance=0)) == 6
     space = SurrogateSpace.sample(generator.prior, seeds=2, rng=0)
     study = make_study()
     _search(study, generator, objective, space=space, total_trials=12)
@@ -102,7 +102,7 @@ def test_failed_trials_are_never_picked(make_study, make_generator):
     _search(study, generator, objective)
     succeeded = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     assert 0 < len(succeeded) < 48
-    picks = portfolio(study, generator, k=48, max_cosine=1.0)
+    picks = portfolio(study, generator, k=48, max_cosine=1.0, min_distance=0)
     assert {pick.trial.number for pick in picks} == {trial.number for trial in succeeded}
     assert picks[0].trial.value == max(trial.value for trial in succeeded)
 
@@ -113,7 +113,7 @@ def test_feasible_trials_come_first(make_study, make_generator):
     study = make_study(directions=["maximize", "minimize"])
     generator = make_generator()
     _search(study, generator, objective)
-    picks = portfolio(study, generator, k=48, max_cosine=1.0)
+    picks = portfolio(study, generator, k=48, max_cosine=1.0, min_distance=0)
     feasible = [pick.trial.constraints["c"] <= 0 for pick in picks]
     assert feasible == sorted(feasible, reverse=True)
     assert 0 < sum(feasible) < len(feasible)
@@ -127,7 +127,7 @@ def test_stored_seeds_are_remade_from_where_the_study_keeps_them(make_study, mak
     space = SurrogateSpace.from_latents(generator.prior, drawn.bank.latents(np.eye(4)), rng=0)
     study = make_study(storage=sqlite(tmp_path / "study.db"))
     _search(study, generator, objective, space=space, total_trials=10, batch_size=10)
-    picks = portfolio(study, generator, k=3, max_cosine=0.95)
+    picks = portfolio(study, generator, k=3, max_cosine=0.95, min_distance=0)
     assert picks[0].trial.value == study.best_value
     for pick in picks:
         assert pick.output[0].item() == pytest.approx(pick.trial.value, abs=1e-5)
@@ -136,7 +136,7 @@ def test_stored_seeds_are_remade_from_where_the_study_keeps_them(make_study, mak
     (tmp_path / "study-seeds").rename(tmp_path / "moved")
     with pytest.raises(SeedError, match=r"study-seeds"):
         portfolio(study, generator)
-    again = portfolio(study, generator, k=3, max_cosine=0.95, seeds=tmp_path / "moved")
+    again = portfolio(study, generator, k=3, max_cosine=0.95, min_distance=0, seeds=tmp_path / "moved")
     assert [pick.trial.number for pick in again] == [pick.trial.number for pick in picks]
 
 
@@ -148,7 +148,7 @@ def test_a_define_by_run_study_needs_its_objective(make_study, make_generator, o
     study.optimize(lambda trial: record(trial, evaluate(suggest_latents(trial, space))), n_trials=8)
     with pytest.raises(MismatchError, match=r"no record of its metrics.*pass `objective`"):
         portfolio(study, generator)
-    picks = portfolio(study, generator, k=3, max_cosine=1.0, objective=objective)
+    picks = portfolio(study, generator, k=3, max_cosine=1.0, min_distance=0, objective=objective)
     assert [pick.trial.value for pick in picks] == sorted((trial.value for trial in study.trials), reverse=True)[:3]
     assert [pick.output[0].item() for pick in picks] == pytest.approx([pick.trial.value for pick in picks], abs=1e-5)
 

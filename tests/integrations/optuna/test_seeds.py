@@ -62,7 +62,11 @@ def test_inverted_items_are_remade_exactly_from_the_study_alone(
     recipes = [read_recipe(trial) for trial in study.trials[:K]]
     outputs, _ = render(recipes, generator, seeds=tmp_path / "study-seeds")
     assert torch.equal(outputs, inverted)
-    norms = torch.stack([pick.output for pick in portfolio(study, generator, k=8, max_cosine=1.0)]).square().mean(dim=1)
+    norms = (
+        torch.stack([pick.output for pick in portfolio(study, generator, k=8, max_cosine=1.0, min_distance=0)])
+        .square()
+        .mean(dim=1)
+    )
     assert norms.sqrt().numpy() == pytest.approx(RADIUS, abs=1e-5)
 
 
@@ -77,7 +81,8 @@ from tests.integrations.optuna.conftest import IdentityGenerator
 study = optuna.load_study(study_name="items", storage=sqlite({str(tmp_path / "study.db")!r}))
 history = read_record(study).history
 print(len(history.bank(IdentityGenerator().prior).tensors))
-print(*(round(pick.output[0].item(), 4) for pick in portfolio(study, IdentityGenerator(), k=3, max_cosine=1.0)))
+picks = portfolio(study, IdentityGenerator(), k=3, max_cosine=1.0, min_distance=0)
+print(*(round(pick.output[0].item(), 4) for pick in picks))
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), *sys.path])}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
@@ -142,7 +147,7 @@ def test_a_damaged_seed_is_named(make_study, generator, objective, space, tmp_pa
     content[-1] ^= 1
     damaged.write_bytes(bytes(content))
     with pytest.raises(SeedError, match=damaged.stem):
-        portfolio(study, generator, k=8, max_cosine=1.0)
+        portfolio(study, generator, k=8, max_cosine=1.0, min_distance=0)
 
 
 def test_old_recipes_with_stored_seeds_are_refused_by_version(make_study, generator, objective, space, tmp_path):
