@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.execution import Exploration, person
 from surrogate_ax_optuna import create_study, explore, optimize, portfolio, read_record, sqlite
 from surrogate_ax_optuna.record import study_answers
+from surrogate_ax_optuna.trials import read_recipe
 
 D = 16
 Explorer = Callable[..., Exploration]
@@ -227,3 +231,34 @@ def test_another_search_is_refused(study, generator, explorer):
     choose(explorer())
     with pytest.raises(MismatchError, match="made with another one"):
         explore(study, FunctionGenerator(make, Gaussian((D,)), revision="2"))
+
+
+KILLED = """
+import os
+from surrogate_ax import FunctionGenerator, Gaussian
+from surrogate_ax.execution import person
+from surrogate_ax_optuna import create_study, explore, sqlite
+from tests.integrations.optuna.test_explore import D, choose, make
+
+study = create_study(person(), study_name="x", storage=sqlite("study.db"))
+choose(explore(study, FunctionGenerator(make, Gaussian((D,)))))
+os._exit(1)
+"""
+
+
+def test_the_page_of_a_killed_process_is_shown_again(tmp_path: Path, explorer):
+    root = Path(__file__).parents[3]
+    paths = os.pathsep.join([str(root), str(root / "integrations")])
+    command = [sys.executable, "-W", "ignore", "-c", KILLED]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr
+    study = create_study(person(), study_name="x", storage=sqlite(tmp_path / "study.db"))
+    left = [read_recipe(trial).terms for trial in study.trials if trial.state == optuna.trial.TrialState.RUNNING]
+    assert len(left) == 8
+    one = explorer(study)
+    assert [one.point(trial).terms for trial in one.page.trials] == left
+    assert one.page.number == 1
+    choose(one)
+    assert read_record(study).status.ended == 16
