@@ -19,6 +19,7 @@ from torch import Tensor
 from surrogate_ax import Metric, Objective, Range, chain, draws
 from surrogate_ax.arrays import Array
 from surrogate_ax.editing import Edit, FlowOpt, edit, invert, pollinate, residual_bank, straight_edit
+from surrogate_ax.editing.edit import LADDER
 from surrogate_ax.editing.maker import Counted
 from surrogate_ax.editing.rows import flat, noise_levels, one_step, parts
 from surrogate_ax.policies.evolution import evolve
@@ -209,8 +210,8 @@ def best_of(p: Pairs, *, count: int = DRAWS) -> Made:
     return best, sum(nfe for _, nfe, _ in made), {"kept_success": seen[:, 0], "diversity": seen[:, 1]}
 
 
-def edited(p: Pairs, *, count: int = 1, budget: int | None = None, local: bool = True) -> Made:
-    """`edit` with the score, one item after the other: draws, guidance that is raised, a region, and a search."""
+def edited(p: Pairs, *, count: int = 1, budget: int | None = None) -> Made:
+    """`edit` with the score, item by item: draws inside a region, and guidance that is raised or a search."""
     ridge, best, nfe = Ridge.load(), np.zeros(p.source.shape), np.zeros(p.n)
     seen = np.full((p.n, 2), np.nan)
     for i in range(p.n):
@@ -225,7 +226,7 @@ def edited(p: Pairs, *, count: int = 1, budget: int | None = None, local: bool =
             reached=ENOUGH,
             weight=WEIGHT,
             draws=count,
-            local=local,
+            ladder=LADDER if budget is None else LADDER[:1],
             budget=budget,
             search=None if budget is None else search_noises,
         )
@@ -311,8 +312,7 @@ METHODS: dict[str, Callable[[Pairs], Made]] = {
     "straight-guidance-3": lambda p: straight(p, scale=3.0),
     "best-of-16": best_of,
     "edit-1": edited,
-    "edit-6-search-10": lambda p: edited(p, count=6, budget=10),
-    "edit-16": lambda p: edited(p, count=16),
+    "edit-4-search-8": lambda p: edited(p, count=4, budget=8),
     "searched": searched,
     "searched-without-evolving": lambda p: searched(p, first=SEARCHED),
     "residuals": residuals,

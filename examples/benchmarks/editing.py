@@ -44,7 +44,7 @@ def report(files: list[Path], out: Path) -> None:
     for method in (m for m in METHODS if any(key[0] == m for key in rows)):
         mine = [row for key, row in rows.items() if key[0] == method]
         success, low, high = shards.interval(shards.grouped(shards.by_item(rows, method, "success")))
-        asked = 0.95 if method in ("straight", "best-of-16", "searched") else None
+        asked = 0.95 if method in ("edit-1", "edit-4-search-8") else None
         name, outside = f"editing/{method}", [row["outside"] for row in mine]
         shards.result(f"{name}/n", len(mine))
         shards.result(f"{name}/nfe", float(np.mean([row["nfe"] for row in mine])))
@@ -54,8 +54,12 @@ def report(files: list[Path], out: Path) -> None:
         shards.result(f"{name}/target", float(np.median([row["target"] for row in mine])))
     for peer in PEERS:
         shards.compare(rows, "straight", peer, "outside", "editing", goal=0.0 if peer == "swap" else None)
+    for other in ("swap", "straight"):
+        shards.compare(rows, "edit-1", other, "outside", "editing", goal=0.0 if other == "swap" else None)
     for figure in ("outside", "target"):
-        shards.compare(rows, "searched", "best-of-16", figure, "editing", goal=0.0 if figure == "outside" else None)
+        goal = 0.0 if figure == "outside" else None
+        shards.compare(rows, "edit-4-search-8", "best-of-16", figure, "editing", goal=goal)
+        shards.compare(rows, "searched", "best-of-16", figure, "editing", goal=None)
         shards.compare(rows, "searched", "straight", figure, "editing", goal=None)
         shards.compare(rows, "best-of-16", "straight", figure, "editing", goal=None)
         shards.compare(rows, "searched", "searched-without-evolving", figure, "editing", goal=None)

@@ -12,6 +12,8 @@ SEEDS = (0, 1, 2)
 PREFIX = {"editing": "edit", "inversion": "inv", "inpainting": "hat"}
 # (benchmark, methods of one command, items of its commands); a command is made for each seed
 RUNS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("editing", ("edit-1",), ("0:86",)),
+    ("editing", ("edit-4-search-8",), ("0:22", "22:43", "43:64")),
     ("editing", ("searched",), ("0:22", "22:43", "43:64")),
     ("editing", ("best-of-16",), ("0:32", "32:64")),
     ("editing", ("swap", "straight"), ("0:86",)),
