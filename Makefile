@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no
 # Nothing of the calling shell's environment may reach into .venv.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test axe lint format clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -20,6 +20,11 @@ demo: $(VENV)/.demo ## search the embedded avatar model; pictures and the study 
 test: $(VENV)/.dev ## run the tests; PYTEST_ARGS="-k charts" passes arguments on
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
+axe: .axe/node_modules/axe-core/axe.min.js ## fetch axe-core, which checks pages in the tests; needs npm
+
+.axe/node_modules/axe-core/axe.min.js:
+	npm install --prefix .axe --silent --no-audit --no-fund --ignore-scripts axe-core@4.14.1
+
 lint: $(VENV)/.dev ## ruff's rules and format, mypy strict
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -30,7 +35,7 @@ format: $(VENV)/.dev ## let ruff mend and format
 	$(BIN)/ruff format
 
 clean: ## remove .venv, caches, builds and the demo's output
-	rm -rf $(VENV) build dist demo-out .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .axe build dist demo-out .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find surrogate_ax integrations tests examples -name __pycache__ -prune -exec rm -rf {} +
 
 # torch comes first and alone: whoever needs another build (CUDA, ROCm) installs it into .venv before this step.

@@ -93,7 +93,7 @@ def _sound(samples: Array) -> Array:
     power = np.abs(np.fft.rfft(wave.reshape(-1, window) * np.hanning(window), axis=1)) ** 2
     edges = np.unique(np.geomspace(1, power.shape[1], BANDS + 1).astype(int))
     bands = np.log10(1e-3 + np.add.reduceat(power, edges[:-1], axis=1))
-    return np.concatenate([bands.mean(axis=0), bands.std(axis=0)]) / np.sqrt(2 * bands.shape[1])
+    return np.asarray(np.concatenate([bands.mean(axis=0), bands.std(axis=0)]) / np.sqrt(2 * bands.shape[1]))
 
 
 def _structure(structure: Structure) -> Array:

@@ -10,11 +10,10 @@ const AHEAD = 2; // rows made before they are in sight
 
 export function card(row, metric, { open, chosen = false, note = "" }) {
   const value = row.values[metric];
-  const name = `Trial ${row.number}, ${row.state === "done" ? `${metric} ${shortened(value)}` : row.state}`;
   return element("button", { type: "button", class: "card", "data-number": row.number, "data-state": row.state,
-    "aria-label": note ? `${name}, ${note}` : name, "aria-pressed": chosen ? "true" : false, onclick: () => open(row) },
+    "aria-pressed": chosen ? "true" : false, onclick: () => open(row) },
   element("span", { class: "frame" }, thumbnail(row)),
-  element("span", { class: "caption" },
+  element("span", { class: "caption" }, element("span", { class: "unseen" }, row.state === "done" ? metric : "state"),
     element("b", {}, row.state === "done" ? shortened(value) : row.state),
     element("small", {}, note || `trial ${row.number}${row.plain ? " · draw" : ""}`)));
 }
