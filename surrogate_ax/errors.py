@@ -6,6 +6,10 @@ Each message says what was wrong, what was expected, what was given and what to 
 
 from __future__ import annotations
 
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[1]
+CHECKOUT = _ROOT if (_ROOT / "pyproject.toml").is_file() else None  # where this package runs from one
 MOST = 10_000_000  # trials of a search and items of a batch: what is more was not meant, and would never end
 
 
@@ -60,7 +64,15 @@ class StorageError(SurrogateError, OSError):
 
 
 class MissingExtraError(SurrogateError, ImportError):
-    """An optional package is needed and not installed; the message names the extra that brings it."""
+    """An optional package is needed and not installed; the message names the extra that brings it.
+
+    Args:
+        message: with `pip install 'surrogate-ax[EXTRA]'`; in a checkout, which an index need not know, the checkout is
+            named in its place.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.replace("'surrogate-ax[", f"-e '{CHECKOUT}[") if CHECKOUT else message)
 
 
 def check_counts(**counts: int) -> None:

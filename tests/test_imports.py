@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from surrogate_ax import errors
+
 ROOT = Path(__file__).parents[1]
 OPTIONAL = (
     "PIL", "ax", "botorch", "cmaes", "diffusers", "gemmi", "gpytorch", "jaxtyping", "jinja2",
@@ -67,19 +71,26 @@ def test_integrations_name_their_missing_extra() -> None:
     answer = _run(
         """
 import importlib
-from surrogate_ax.errors import MissingExtraError
+from surrogate_ax.errors import CHECKOUT, MissingExtraError
 extras = {"optuna": "optuna", "diffusers": "diffusers", "botorch": "botorch", "platform": "ax", "web": "web"}
 for package, extra in extras.items():
     try:
         importlib.import_module(f"surrogate_ax_{package}")
     except MissingExtraError as error:
-        assert f"surrogate-ax[{extra}]" in str(error), error
+        assert f"pip install -e '{CHECKOUT}[{extra}]'" in str(error), error
     else:
         raise AssertionError(f"surrogate_ax_{package} imported without its library")
 """,
         *OPTIONAL,
     )
     assert answer.returncode == 0, answer.stderr
+
+
+def test_what_to_install_depends_on_where_the_package_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = "Clips need PyAV: pip install 'surrogate-ax[video]' or av."
+    assert str(errors.MissingExtraError(message)) == f"Clips need PyAV: pip install -e '{ROOT}[video]' or av."
+    monkeypatch.setattr(errors, "CHECKOUT", None)
+    assert str(errors.MissingExtraError(message)) == message
 
 
 def test_command_line_imports_when_a_command_runs() -> None:

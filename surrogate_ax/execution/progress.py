@@ -72,6 +72,6 @@ def _tqdm() -> Any:
         from tqdm.auto import tqdm
     except ImportError as error:
         raise MissingExtraError(
-            "A progress bar needs tqdm: pip install 'surrogate-ax[optuna]' or [ax]. Or pass progress=False."
+            "A progress bar needs tqdm: pip install 'surrogate-ax[optuna]' or tqdm. Or pass progress=False."
         ) from error
     return tqdm

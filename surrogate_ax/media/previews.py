@@ -9,8 +9,10 @@ Small pictures are enlarged by whole pixels, so that sixteen pixels are worth lo
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +27,7 @@ from surrogate_ax.media.structures import Structure
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_logger = logging.getLogger(__name__)
 Kind = Literal["image", "video", "audio", "structure"]
 LEAST = 128  # pixels on the longer side
 LARGE, MOST = 256, 1024  # pixels: beyond the first an image is a WebP, never larger than the second
@@ -68,7 +71,10 @@ def to_image(output: Any, *, limits: tuple[float, float] | None = None) -> Image
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if pixels.dtype.kind == "f":
-        pixels = _bytes(pixels, value_limits([pixels]) if limits is None else limits)
+        found = value_limits([pixels]) if limits is None else limits
+        if limits is None and found not in ((0.0, 1.0), (-1.0, 1.0)):
+            _say_scaled()
+        pixels = _bytes(pixels, found)
     plane = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
     if pixels.dtype != np.uint8 or not plane or not pixels.size:
         raise UnsupportedError(
@@ -91,6 +97,15 @@ def value_limits(arrays: Sequence[np.ndarray]) -> tuple[float, float]:
         if low >= least - OVERSHOOT and high <= 1 + OVERSHOOT:
             return least, 1.0
     return min(low, 0.0), max(high, 0.0)
+
+
+@cache
+def _say_scaled() -> None:
+    """Said once a process: the picture is not what a viewer of values from 0 to 1 would show."""
+    _logger.warning(
+        "output: floats outside [0, 1] and [-1, 1] are shown from black at a picture's least value, or 0, to white at "
+        "its greatest. Scale them in the generator to compare pictures by eye."
+    )
 
 
 def _bytes(pixels: np.ndarray, limits: tuple[float, float]) -> np.ndarray:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from surrogate_ax import Evaluator, FunctionGenerator, Metric, Objective
 from surrogate_ax.errors import ArgumentError, MissingExtraError, UnsupportedError
+from surrogate_ax.media import previews
 from surrogate_ax.media.previews import LEAST, enlarge, kind_of, save_preview, to_frames, to_image
 from surrogate_ax.media.structures import Structure
 
@@ -93,7 +94,7 @@ def test_what_is_no_image_is_described(output, shown):
 
 def test_a_missing_pillow_names_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'surrogate-ax\[optuna\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install -e '.*\[optuna\]'"):
         to_image(RGB)
 
 
@@ -218,7 +219,7 @@ def test_sound_without_a_rate_says_what_is_missing(tmp_path):
 
 def test_a_missing_encoder_names_its_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'surrogate-ax\[video\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install -e '.*\[video\]'"):
         save_preview(CLIP, tmp_path / "clip")
 
 
@@ -268,3 +269,11 @@ def test_floats_of_other_ranges_are_scaled(low, high, shown):
 def test_the_frames_of_a_clip_are_scaled_together(make):
     frames = to_frames(make([np.full((8, 8, 1), value) for value in (0.0, 11.0, 22.0)]))
     assert frames[:, 0, 0, 0].tolist() == [0, 128, 255]
+
+
+def test_a_range_that_is_scaled_is_said_once(tmp_path, caplog):
+    previews._say_scaled.cache_clear()
+    for low, high in ((0.0, 1.0), (-1.0, 1.0), (0.0, 3.0), (-2.0, 5.0)):
+        save_preview(np.linspace(low, high, 16).reshape(4, 4), tmp_path / "x")
+    said = [record.message.split(" are ")[0] for record in caplog.records]
+    assert said == ["output: floats outside [0, 1] and [-1, 1]"]

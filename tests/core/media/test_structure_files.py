@@ -178,5 +178,5 @@ def test_no_atoms_are_no_mmcif_file():
 @pytest.mark.parametrize("write", [to_pdb, to_mmcif])
 def test_without_gemmi_the_extra_is_named(write, monkeypatch):
     monkeypatch.setitem(sys.modules, "gemmi", None)
-    with pytest.raises(MissingExtraError, match=r"surrogate-ax\[proteins\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install -e '.*\[proteins\]'"):
         write(trace([(0, 0, 0)]))
