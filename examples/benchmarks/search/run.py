@@ -71,6 +71,7 @@ PLANNED: dict[str, Callable[..., Asking]] = {
     "O3 + GP": library.o3_gp,
     **drives.DRIVEN,
 }
+AX = ("Ax drives", "Ax coefficients drives")  # made by ax_drives.py
 METRICS = {metric.name for name in NAMES for metric in task(name).objective.metrics}
 METHODS = {**PLANNED, **PEERS, **drives.ANYTIME}
 QUICK = (OURS, "symmetry"), ("recombination ES", "contrast"), ("CMA-ES drives", "palette")
@@ -121,7 +122,7 @@ def prefixes(name: str, ran: int, trace: Trace) -> list[tuple[int, int, int]]:
     clock = np.cumsum(trace.planning[: len(ends)]) + np.cumsum(trace.seconds)
     plain = bool(spent[-1] == STEPS * ends[-1])  # nothing was stopped, so a part of a batch can be counted
     found = []
-    for n in [ran] if name in PLANNED else [n for n in BUDGETS if n <= ran]:
+    for n in [ran] if name in PLANNED or name in AX else [n for n in BUDGETS if n <= ran]:
         most = n if plain else int(ends[np.searchsorted(spent, n * STEPS, side="right") - 1])
         done = ends[(clock <= n * seconds(BATCH) / BATCH) & (ends <= most)]
         found.append((n, most, int(done[-1]) if len(done) else 0))
