@@ -1,4 +1,4 @@
-"""Diffusers pipelines as generators, safe loading of local pipelines, and the embedded avatar model."""
+"""Diffusers pipelines as generators, safe loading of local ones, and the embedded models: avatars and portraits."""
 
 try:
     import diffusers as _diffusers  # noqa: F401
@@ -18,6 +18,7 @@ from surrogate_ax_diffusers.factory import pipeline_generator
 from surrogate_ax_diffusers.families import FAMILIES, Family
 from surrogate_ax_diffusers.loading import load_pipeline
 from surrogate_ax_diffusers.pipeline import PipelineGenerator
+from surrogate_ax_diffusers.portraits import encode_portraits, load_portraits, portrait_generator
 from surrogate_ax_diffusers.proteins import ProteinGenerator, unconditional
 from surrogate_ax_diffusers.stepping import SteppablePipelineGenerator
 
@@ -32,8 +33,11 @@ __all__ = [
     "SteppablePipelineGenerator",
     "avatar_generator",
     "encode_avatars",
+    "encode_portraits",
     "load_avatars",
     "load_pipeline",
+    "load_portraits",
     "pipeline_generator",
+    "portrait_generator",
     "unconditional",
 ]
