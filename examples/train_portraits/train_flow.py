@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from train_vae import LAYOUT, encoded
 
-VAE = Path(__file__).parent / "vae"  # committed, in float16
+VAE = Path(__file__).parents[2] / "integrations/surrogate_ax_diffusers/portraits/vae"  # committed, in float16
 BATCH, PEAK, WARM_UP, DECAY = 16, 2e-2, 50, 0.998
 CAPTIONS = 8  # wordings of each image
 
@@ -149,7 +149,7 @@ def fit(
             saved(state, checkpoint)
             measured = Flow()
             measured.load_state_dict(averaged(checkpoint), strict=False)
-            log.write(state.step, held_out=held_out_loss(measured.to(z.device), *held))
+            log.write(state.step, images=batch * state.step, held_out=held_out_loss(measured.to(z.device), *held))
 
 
 def export(run: Path, folder: Path) -> None:
