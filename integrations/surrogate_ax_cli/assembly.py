@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from surrogate_ax.errors import ArgumentError, GenerationError, SurrogateError
+from surrogate_ax.errors import GenerationError, SurrogateError
 from surrogate_ax.execution.budget import check_overlap, stoppable_steps
 from surrogate_ax.execution.early_stopping import check_checkpoints
 from surrogate_ax.generation.conditions import Choice
@@ -21,6 +21,7 @@ from surrogate_ax.policies.plan import Plan, plan
 from surrogate_ax.scoring.evaluator import Evaluator
 from surrogate_ax.scoring.objective import Objective, Score
 from surrogate_ax.scoring.process import SubprocessScore
+from surrogate_ax_cli import embedded
 from surrogate_ax_cli.clip_call import is_clip_call, read_clip_call
 from surrogate_ax_cli.components import axes_of, make_policy
 from surrogate_ax_cli.sweep_file import Source, SweepFile
@@ -147,7 +148,7 @@ def make_generator(sweep: SweepFile) -> Generator:
         return _call_factory(sweep, source)
     import_module("surrogate_ax_diffusers")  # names the extra to install where it is missing
     with error_context(sweep, "generator"):
-        return _embedded(sweep) if source.kind == "embedded" else _pipeline(sweep, source)
+        return _embedded(sweep, source.where) if source.kind == "embedded" else _pipeline(sweep, source)
 
 
 def _call_factory(sweep: SweepFile, source: Source) -> Generator:
@@ -172,27 +173,13 @@ def _call_factory(sweep: SweepFile, source: Source) -> Generator:
     return made
 
 
-def _embedded(sweep: SweepFile) -> Generator:
-    from surrogate_ax_diffusers import avatar_generator, load_avatars
-
-    vocabulary = load_avatars().tokenizer.get_vocab()
-    for name in ("prompt", "negative_prompt"):
-        searched = sweep.conditions.get(name)
-        for text in searched.values if isinstance(searched, Choice) else [sweep.call.get(name, "")]:
-            check_words(str(text), vocabulary)
-    return avatar_generator(**{"prompt": "", **sweep.call})
-
-
-def check_words(prompt: str, vocabulary: Mapping[str, int]) -> None:
-    """Refuse words that the embedded model was not trained on.
-
-    Raises:
-        ArgumentError: with the words that it knows.
-    """
-    unknown = [word for word in prompt.lower().replace(",", " ").split() if word not in vocabulary]
-    if unknown:
-        words = ", ".join(sorted(word for word in vocabulary if word.isalpha()))
-        raise ArgumentError(f"prompt: the embedded model does not know {unknown}. Its words are: {words}.")
+def _embedded(sweep: SweepFile, name: str) -> Generator:
+    searched = [
+        {key: value}
+        for key, condition in sweep.conditions.items()
+        for value in (condition.values if isinstance(condition, Choice) else ())
+    ]
+    return embedded.generator(name, sweep.call, searched)
 
 
 def _pipeline(sweep: SweepFile, source: Source) -> Generator:

@@ -1,7 +1,7 @@
-"""The demo: search the embedded avatar model for given colours, and compare with plain draws at the same cost.
+"""The demo: search the embedded portrait model for given colours, and compare with plain draws at the same cost.
 
-Search and plain draws are two Optuna studies in one SQLite file. The prompt says what the avatars show, the palette in
-which colours. Every avatar costs equally many network evaluations, so that both studies spend the same.
+Search and plain draws are two Optuna studies in one SQLite file. The prompt says what the portraits show, the palette
+in which colours. Every portrait costs equally many network evaluations, so that both studies spend the same.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.latents.seeds import draw_entropy
 from surrogate_ax.policies.basic import draws
-from surrogate_ax_cli.assembly import check_words
+from surrogate_ax_cli import embedded
 from surrogate_ax_cli.palette import METRIC, palette_objective
-from surrogate_ax_diffusers import PipelineGenerator, load_avatars, pipeline_generator
 from surrogate_ax_optuna import SurrogateSampler, optimize, sqlite
 from surrogate_ax_optuna.attributes import REASON_ATTR, RESULT_ATTR, attributes, set_attribute
 from surrogate_ax_optuna.trials import ended_trials
 
-PROMPT = "dark glasses, no hat, happy mouth"
-PALETTE = {"#1f9e97": 0.40, "#f4d8b0": 0.25, "#1d2440": 0.20, "#e4572e": 0.15}
-STEPS, GUIDANCE, BATCH = 12, 1.5, 16
+PROMPT = "smiling, glasses, orange shirt"
+PALETTE = {"#1f9e97": 0.50, "#f4d8b0": 0.17, "#14161c": 0.18, "#f2743c": 0.15}
+STEPS, BATCH = 8, 16
 SEARCH, PLAIN = "search", "plain draws"
 STUDY_FILE, PREVIEWS = "study.db", "previews"
 SETTINGS_ATTR, SECONDS_ATTR = "demo:settings", "demo:seconds"
@@ -44,9 +43,9 @@ class Settings:
     """What a demo is run with.
 
     Args:
-        prompt: what the avatars show.
+        prompt: what the portraits show.
         seed: of draws and proposals.
-        evaluations: avatars that each of the two studies generates and scores.
+        evaluations: portraits that each of the two studies generates and scores.
     """
 
     prompt: str = PROMPT
@@ -71,15 +70,13 @@ class Summary:
     seconds: float
 
 
-def avatars(prompt: str) -> PipelineGenerator:
+def portraits(prompt: str) -> Generator:
     """The embedded model under a prompt, as the demo uses it.
 
     Raises:
         ArgumentError: a word that the model does not know.
     """
-    pipe = load_avatars()
-    check_words(prompt, pipe.tokenizer.get_vocab())
-    return pipeline_generator(pipe, prompt=prompt, num_inference_steps=STEPS, guidance_scale=GUIDANCE, output_type="np")
+    return embedded.generator(embedded.PORTRAITS, {"prompt": prompt, "num_inference_steps": STEPS})
 
 
 def run(
@@ -93,7 +90,7 @@ def run(
     """Run both studies, or what is left of them.
 
     Args:
-        generator: makes the avatars.
+        generator: makes the portraits.
         settings: of both studies.
         out: a folder for the studies and every picture; None keeps the studies in memory and no pictures.
         progress: show progress bars.
@@ -114,7 +111,7 @@ def run(
     search = _open(SEARCH, storage, settings, SurrogateSampler())
     for study, rng in ((plain, plain_rng), (search, seed)):
         done = len(ended_trials(study))
-        say(f"{study.study_name}: {n} avatars" + (f", {min(done, n)} of them are there already" if done else ""))
+        say(f"{study.study_name}: {n} portraits" + (f", {min(done, n)} of them are there already" if done else ""))
         if done >= n:
             continue
         with _clocked(study):

@@ -28,14 +28,14 @@ from surrogate_ax.media.previews import png_text, to_image
 from surrogate_ax.policies.basic import chain, draws
 from surrogate_ax.policies.evolution import evolve
 from surrogate_ax.scoring.objective import Objective
+from surrogate_ax_cli import embedded
 from surrogate_ax_cli.makers import call_factory
-from surrogate_ax_cli.pipelines import call_of, remake
-from surrogate_ax_cli.sweep_file import EMBEDDED
+from surrogate_ax_cli.pipelines import call_of, maker_of_saved, remake
 from surrogate_ax_optuna import optimize
 from surrogate_ax_optuna.record import read_record
 
 SHEET, RECIPES, SEEDS = "edits.png", "recipes.json", "seeds"
-STEPS = 10  # of the embedded model
+STEPS = 10  # of an embedded model
 AXES, ROUND = 4, 8  # of a search for step noises
 MASK_LEVEL = 128  # of 255: brighter pixels of a mask may change
 
@@ -45,7 +45,7 @@ class Request:
     """What is asked of a picture.
 
     Args:
-        generator: "embedded", or "package.module:factory".
+        generator: an embedded model, or "package.module:factory".
         source: what the picture shows, a prompt.
         target: what it should show; None where the score steers alone.
         score: "package.module:function", `score(outputs, conditions)`: at least 0 where the target is there.
@@ -79,8 +79,8 @@ def change(picture: Path, out: Path, request: Request) -> tuple[Edited, list[str
     Raises:
         ArgumentError: files that are not pictures, names of functions that are not there, or what `edit` refuses.
     """
-    made_by = avatars() if request.generator == EMBEDDED else call_factory(request.generator)
     pixels, request = _picture(picture, request)
+    made_by = for_edits(request.generator) if request.generator in embedded.NAMES else call_factory(request.generator)
     region = None if request.mask is None else np.asarray(_read(request.mask, "L", "mask")) >= MASK_LEVEL
     found = edit_item(
         made_by,
@@ -139,11 +139,10 @@ def search_noises(edits: Generator, objective: Objective, budget: int, rng: int)
     return [record.history.terms[row] for row in record.history.order[: record.scored]]
 
 
-def avatars() -> Generator:
-    """The embedded model as edits want it: guidance is given by `edit`."""
-    from surrogate_ax_diffusers import avatar_generator
-
-    return avatar_generator("", steps=STEPS, guidance=1.0, check_determinism=False)
+def for_edits(name: str = embedded.DEFAULT) -> Generator:
+    """An embedded model as edits want it: guidance is given by `edit`."""
+    call = {"num_inference_steps": STEPS, "guidance_scale": 1.0, "check_determinism": False}
+    return embedded.generator(name, call)
 
 
 def lines(found: Edited, out: Path, names: Sequence[str]) -> list[str]:
@@ -157,11 +156,12 @@ def _picture(path: Path, request: Request) -> tuple[Image.Image, Request]:
     pixels = _read(path, "RGB", "picture")
     try:
         saved = read_saved(path)
-        output, _ = remake(saved, path, request.generator)
+        where = maker_of_saved(saved, request.generator)
+        output, _ = remake(saved, path, where)
     except SurrogateError:  # a picture from elsewhere, or of another model: then it is what it looks like
         return pixels, request
-    prompt = call_of(saved, request.generator, {}).get("prompt", "")
-    return to_image(output), replace(request, source=request.source or str(prompt))
+    prompt = call_of(saved, where, {}).get("prompt", "")
+    return to_image(output), replace(request, generator=where, source=request.source or str(prompt))
 
 
 def _read(path: Path, mode: str, name: str) -> Image.Image:

@@ -1,4 +1,4 @@
-"""The demo of edits: eight avatars, each changed in one thing, and how the change grows from step to step."""
+"""The demo of edits: eight portraits, each changed in one thing, and how the change grows from step to step."""
 
 from __future__ import annotations
 
@@ -17,35 +17,34 @@ from surrogate_ax.editing.item_distance import numbers, rms_distance
 from surrogate_ax.editing.rows import flat, parts
 from surrogate_ax.media.contact_sheet import Row, contact_sheet
 from surrogate_ax.media.previews import to_image
-from surrogate_ax_cli.edit import avatars
+from surrogate_ax_cli.edit import for_edits
 
 SHEET, ANIMATION = "edits.png", "edits.gif"
-VARIANTS = 5  # edits of each avatar: the first, and four more
-RENOISED = 4  # step from which the re-noised avatar is made anew
-TILE, PAUSE = 96, (260, 1800)  # pixels of an avatar and milliseconds of a frame, of the last one
-_FACE = ("background", "skin", "hair", "glasses", "hat", "beard", "clothes", "mouth")
-# What each avatar shows, and what it should show in place of one phrase.
-AVATARS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("blue", "pale", "short brown", "no", "no", "no", "red", "happy"), "dark glasses"),
-    (("white", "dark", "long black", "no", "no", "no", "yellow", "happy"), "red hat"),
-    (("green", "tan", "short blond", "dark", "no", "no", "blue", "sad"), "no glasses"),
-    (("pink", "pale", "long auburn", "no", "blue", "no", "green", "happy"), "no hat"),
-    (("yellow", "tan", "long brown", "no", "no", "no", "blue", "happy"), "short green hair"),
-    (("purple", "pale", "short black", "light", "no", "no", "green", "sad"), "dark skin"),
-    (("gray", "dark", "short black", "no", "green", "no", "yellow", "happy"), "red clothes"),
-    (("orange", "pale", "long blond", "no", "no", "no", "blue", "happy"), "purple hat"),
+VARIANTS = 5  # edits of each portrait: the first, and four more
+RENOISED = 2  # step from which the re-noised portrait is made anew
+TILE, PAUSE = 128, (260, 1800)  # pixels of a portrait and milliseconds of a frame, of the last one
+# What each portrait shows, and which phrase of it becomes which.
+PORTRAITS: tuple[tuple[str, str, str], ...] = (
+    ("smiling, no glasses, no beard, short black hair, pale skin, red shirt, blue background", "no glasses", "glasses"),
+    ("smiling, no glasses, no beard, medium black hair, dark skin, yellow shirt, white background", "smiling", "sad"),
+    ("serious, glasses, no beard, short red hair, tan skin, blue shirt, green background", "glasses", "no glasses"),
+    ("smiling, no glasses, beard, bald, pale skin, green shirt, pink background", "beard", "no beard"),
+    ("smiling, no glasses, no beard, pink hair bun, tan skin, blue shirt, yellow background", "tan skin", "dark skin"),
+    ("sad, glasses, no beard, curly black hair, dark skin, purple shirt, orange background", "curly black hair", "hat"),
+    ("serious, no glasses, no beard, short blond hair, pale skin, yellow shirt, gray background", "no beard", "beard"),
+    ("smiling, no glasses, beard, turban, dark skin, orange shirt, purple background", "orange shirt", "green shirt"),
 )
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo made of eight avatars.
+    """What the demo made of eight portraits.
 
     Args:
-        sources: (8, 16, 16, 3) pictures in [0, 1].
+        sources: (8, 64, 64, 3) pictures in [0, 1].
         renoised: the same, noised and denoised under the target.
-        edits: (8, 5, 16, 16, 3).
-        frames: (T, 8, 16, 16, 3), the first edit after each step.
+        edits: (8, 5, 64, 64, 3).
+        frames: (T, 8, 64, 64, 3), the first edit after each step.
         changes: what was asked of each.
         nfe: of one edit, of one re-noised avatar.
     """
@@ -63,15 +62,15 @@ class Demo:
 
 
 def run(seed: int = 0) -> Demo:
-    """Make eight avatars and edit them.
+    """Make eight portraits and edit them.
 
     Args:
         seed: of all draws.
     """
-    g: Any = avatars()
+    g: Any = for_edits()
     rng = np.random.default_rng([seed, 1])
-    before = [_prompt(words) for words, _ in AVATARS]
-    after = [_prompt(words, change) for words, change in AVATARS]
+    before = [text for text, _, _ in PORTRAITS]
+    after = [", ".join(new if phrase == old else phrase for phrase in text.split(", ")) for text, old, new in PORTRAITS]
     source, target = ([{"prompt": text} for text in texts] for texts in (before, after))
     guided = [{**condition, "guidance_scale": 1.5} for condition in source]
     made = g.generate({"latents": _normal(rng, len(source), *g.prior.shapes["latents"])}, guided)
@@ -95,7 +94,7 @@ def run(seed: int = 0) -> Demo:
         numbers(renoised.outputs),
         np.stack(edits, axis=1),
         np.stack(frames),
-        tuple(change for _, change in AVATARS),
+        tuple(new for _, _, new in PORTRAITS),
         (cost, float(renoised.nfe[0])),
     )
 
@@ -127,22 +126,15 @@ def lines(demo: Demo) -> list[str]:
     """The result as text."""
     edits, renoised = float(demo.distances(demo.edits[:, 0]).mean()), float(demo.distances(demo.renoised).mean())
     return [
-        f"Eight avatars, one thing changed in each: {', '.join(demo.changes)}.",
+        f"Eight portraits, one thing changed in each: {', '.join(demo.changes)}.",
         f"Mean RMS difference to the source: {edits:.3f} edited, {renoised:.3f} noised and made anew.",
     ]
 
 
-def _prompt(words: tuple[str, ...], change: str | None = None) -> str:
-    phrases = {name: f"{word} {name}" for name, word in zip(_FACE, words, strict=True)}
-    if change is not None:
-        phrases[change.split()[-1]] = change
-    return ", ".join(phrases.values())
-
-
 def _strip(frame: Array) -> Image.Image:
-    """Eight avatars side by side."""
+    """Eight portraits side by side."""
     size = (TILE, TILE)
-    tiles = [to_image(picture).resize(size, Image.Resampling.NEAREST) for picture in frame]
+    tiles = [to_image(picture).resize(size, Image.Resampling.LANCZOS) for picture in frame]
     strip = Image.new("RGB", (len(tiles) * TILE, TILE))
     for i, tile in enumerate(tiles):
         strip.paste(tile, (i * TILE, 0))

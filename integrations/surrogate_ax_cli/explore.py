@@ -26,8 +26,8 @@ from surrogate_ax.generation.saved_picture import SavedPicture, read_saved
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import Draw, draw_entropy
 from surrogate_ax.scoring.evaluator import Evaluator
-from surrogate_ax_cli.pipelines import call_of, open_pipeline, recorded_call
-from surrogate_ax_cli.sweep_file import EMBEDDED
+from surrogate_ax_cli import embedded
+from surrogate_ax_cli.pipelines import call_of, maker_of_saved, open_pipeline, recorded_call
 from surrogate_ax_cli.terminal import log_beside
 from surrogate_ax_optuna import create_study, explore, sqlite
 from surrogate_ax_web import explore_page, serve
@@ -42,7 +42,7 @@ class Request:
     """What is to be explored.
 
     Args:
-        pipeline: "embedded", a pipeline's folder, "package.module:factory", or a saved picture of the embedded model.
+        pipeline: an embedded model, a pipeline's folder, "package.module:factory", or a saved picture of an embedded model.
         picture: a saved picture to begin with.
         call: call arguments, which go before those of the picture.
         name: of the study; the prompt if left out.
@@ -54,7 +54,7 @@ class Request:
         dtype: of its weights.
     """
 
-    pipeline: str = EMBEDDED
+    pipeline: str = embedded.DEFAULT
     picture: Path | None = None
     call: Mapping[str, Any] = field(default_factory=dict)
     name: str | None = None
@@ -169,15 +169,16 @@ def _with_picture(request: Request) -> tuple[Request, SavedPicture | None]:
     """The request with what a saved picture says of it, and the picture."""
     path, pipeline = request.picture, request.pipeline
     if path is None and Path(pipeline).suffix.lower() in PICTURES and not Path(pipeline).is_dir():
-        path, pipeline = Path(pipeline), EMBEDDED
+        path, pipeline = Path(pipeline), embedded.DEFAULT
     if path is None:
         return request, None
     saved = read_saved(path)
+    pipeline = maker_of_saved(saved, pipeline)
     call = call_of(saved, pipeline, request.call)
     return replace(request, pipeline=pipeline, picture=path, call=call), saved
 
 
 def _saved(recipe: Recipe, request: Request) -> SavedPicture:
     """What a picture carries: of a folder its name only, since it means nothing elsewhere."""
-    source = request.pipeline if request.pipeline == EMBEDDED else Path(request.pipeline).name
+    source = request.pipeline if request.pipeline in embedded.NAMES else Path(request.pipeline).name
     return SavedPicture(recipe, source, recorded_call(recipe) or dict(request.call))

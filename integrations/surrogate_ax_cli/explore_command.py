@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from surrogate_ax_cli import embedded
 from surrogate_ax_cli.terminal import running, say
 
 ENDED = "ended: what was chosen is kept; the same command goes on from there"
@@ -33,8 +34,8 @@ class Weights(StrEnum):
 def explore(
     pipeline: Annotated[
         str,
-        typer.Argument(help="A pipeline's folder, package.module:factory, or a saved picture of the embedded model."),
-    ] = "embedded",
+        typer.Argument(help="A pipeline's folder, package.module:factory, or a saved picture of an embedded model."),
+    ] = embedded.DEFAULT,
     prompt: Annotated[str | None, typer.Option(help="What the pictures show.")] = None,
     picture: Annotated[Path | None, typer.Option("--from", help="A saved picture to search around.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps.")] = None,
@@ -54,7 +55,7 @@ def explore(
 ) -> None:
     """Look at pictures of a model in the browser and choose: every choice brings better ones.
 
-    Without a pipeline it is the embedded model. The same command goes on where it stopped.
+    Without a pipeline it is the embedded portrait model. The same command goes on where it stopped.
     """
     with running(verbose=verbose, interrupted=ENDED):
         import_module("surrogate_ax_web")  # names the extra to install where it is missing
@@ -87,4 +88,4 @@ def remade(picture: Path, out: Path | None, generator: str | None, overrides: di
 
     saved = read_saved(picture)
     folder = place(out, picture.with_name(f"{picture.stem}-best"), replace=replace)
-    return str(write_remade(saved, picture, folder, generator or "embedded", **overrides))
+    return str(write_remade(saved, picture, folder, generator or embedded.DEFAULT, **overrides))

@@ -1,6 +1,6 @@
 """`surrogate-ax init`: a commented sweep file, and beside it a score to begin with, which run as they are.
 
-surrogate-ax init                       avatars.yaml, over the embedded model
+surrogate-ax init                       portraits.yaml, over the embedded model
 surrogate-ax init models/sd             sd.yaml, over a diffusers pipeline
 surrogate-ax init mymodule:make         mymodule.yaml, over what a function returns
 """
@@ -19,12 +19,17 @@ from typing import Any
 import yaml
 
 from surrogate_ax.errors import ArgumentError
+from surrogate_ax_cli import embedded
 from surrogate_ax_cli.assembly import load_function
 from surrogate_ax_cli.outputs import place
-from surrogate_ax_cli.sweep_file import EMBEDDED, FUNCTION, Source, SweepFile, read_sweep
+from surrogate_ax_cli.sweep_file import FUNCTION, Source, SweepFile, read_sweep
 
 STEPS, BUDGET, BATCH = 12, 64, 8
-PROMPTS = {EMBEDDED: "happy mouth, red hat", "folder": "a lighthouse on a cliff, golden hour"}
+PROMPTS = {
+    "portraits": "smiling, glasses",
+    "avatars": "happy mouth, red hat",
+    "folder": "a lighthouse on a cliff, golden hour",
+}
 OFTEN = ("negative_prompt", "guidance_scale", "height", "width", "num_frames", "audio_end_in_s", "class_labels")
 SWEEP = """\
 # A search of outputs. See plan and cost, then search; the same command goes on after Ctrl-C.
@@ -81,7 +86,7 @@ def write(generator: str, out: Path | None, *, replace: bool = False) -> Begun:
     """Write a sweep file and a score.
 
     Args:
-        generator: "embedded", a folder of a diffusers pipeline, or "package.module:factory".
+        generator: an embedded model, a folder of a diffusers pipeline, or "package.module:factory".
         out: the sweep file; named by the generator, in the current folder, if left out.
         replace: write over what is there.
 
@@ -114,14 +119,14 @@ def write(generator: str, out: Path | None, *, replace: bool = False) -> Begun:
 
 
 def _kind(generator: str) -> str:
-    if generator == EMBEDDED:
-        return EMBEDDED
+    if generator in embedded.NAMES:
+        return "embedded"
     return "function" if FUNCTION.fullmatch(generator) else "folder"
 
 
 def _stem(generator: str, kind: str) -> str:
-    if kind == EMBEDDED:
-        return "avatars"
+    if kind == "embedded":
+        return embedded.OLDER.get(generator, generator)
     name = generator.partition(":")[0].rpartition(".")[2] if kind == "function" else Path(generator).resolve().name
     return name or "sweep"
 
@@ -131,8 +136,8 @@ def _call(generator: str, kind: str, file: Path) -> str:
     if kind == "function":
         factory = load_function(_unfinished(generator, file), "generator", generator)
         return _factory_lines(factory, generator)
-    call = {"prompt": PROMPTS[kind], "num_inference_steps": STEPS}
-    if kind == EMBEDDED:
+    call = {"prompt": PROMPTS.get(_stem(generator, kind), PROMPTS["folder"]), "num_inference_steps": STEPS}
+    if kind == "embedded":
         return _pipeline_lines(call, "the embedded model", ("guidance_scale",))
     from surrogate_ax_diffusers.loading import check_folder
 

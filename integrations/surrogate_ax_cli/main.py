@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from surrogate_ax_cli import embedded
 from surrogate_ax_cli.explore_command import explore, is_picture, remade
 from surrogate_ax_cli.interrupts import interruptible
 from surrogate_ax_cli.options import AsJson, Force, Items, Out, Overrides, Spec, Study, StudyName, Verbose
@@ -38,11 +39,11 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the pictures and the study.")] = Path("demo-out"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of draws and sampler.")] = 0,
-    evaluations: Annotated[int, typer.Option(min=8, help="Avatars that search and plain draws make each.")] = 128,
-    prompt: Annotated[str | None, typer.Option(help="What the avatars show; if left out, the demo's prompt.")] = None,
+    evaluations: Annotated[int, typer.Option(min=8, help="Portraits that search and plain draws make each.")] = 128,
+    prompt: Annotated[str | None, typer.Option(help="What the portraits show; if left out, the demo's prompt.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Search the embedded avatar model for given colours, and compare with plain draws at the same cost.
+    """Search the embedded portrait model for given colours, and compare with plain draws at the same cost.
 
     In a folder that holds this demo already, it continues where that stopped, or shows the result again.
     """
@@ -53,7 +54,7 @@ def demo(
         from surrogate_ax_cli import pictures
 
         settings = demo_module.Settings(demo_module.PROMPT if prompt is None else prompt, seed, evaluations)
-        generator = demo_module.avatars(settings.prompt)
+        generator = demo_module.portraits(settings.prompt)
         search, plain = demo_module.run(generator, settings, out, progress=True, say=say)
         say("drawing the pictures")
         pictures.draw_contact_sheet(search, plain, generator, settings, out / pictures.SHEET)
@@ -64,7 +65,7 @@ def demo(
             typer.echo(json.dumps({**demo_module.describe(search, plain, settings), "files": paths}, indent=1))
             return
         typer.echo(
-            f'\nPrompt "{settings.prompt}", seed {seed}, {evaluations} avatars from each study. Lower is better.\n'
+            f'\nPrompt "{settings.prompt}", seed {seed}, {evaluations} portraits from each study. Lower is better.\n'
         )
         typer.echo(demo_module.table(demo_module.summarise(search), demo_module.summarise(plain)))
         shown = [pictures.SHEET, pictures.HISTORY]
@@ -74,8 +75,8 @@ def demo(
 @app.command()
 def init(
     generator: Annotated[
-        str, typer.Argument(help="'embedded', a folder of a diffusers pipeline, or package.module:factory.")
-    ] = "embedded",
+        str, typer.Argument(help=f"{embedded.LISTED}, a folder of a diffusers pipeline, or package.module:factory.")
+    ] = embedded.DEFAULT,
     out: Annotated[Path | None, typer.Option(help="The sweep file; if left out, called like the generator.")] = None,
     force: Force = False,
 ) -> None:
@@ -263,8 +264,8 @@ def inspect(
 
 @app.command()
 def edit(
-    picture: Annotated[Path | None, typer.Argument(help="Image file; without one, eight avatars are edited.")] = None,
-    generator: Annotated[str, typer.Option(help="'embedded', or package.module:factory.")] = "embedded",
+    picture: Annotated[Path | None, typer.Argument(help="Image file; without one, eight portraits are edited.")] = None,
+    generator: Annotated[str, typer.Option(help=f"{embedded.LISTED}, or package.module:factory.")] = embedded.DEFAULT,
     source: Annotated[str, typer.Option("--from", help="What the picture shows, a prompt.")] = "",
     target: Annotated[str | None, typer.Option("--to", help="What it should show; not needed with --score.")] = None,
     score: Annotated[str | None, typer.Option(help="package.module:function; 0 or more: the target is there.")] = None,

@@ -2,8 +2,8 @@
 
 | `--generator` | the generator |
 |---|---|
-| left out | that of the sweep file; without one, the embedded model |
-| embedded | the embedded avatar model, under the call that the study records |
+| left out | that of the sweep file; without one, the embedded model that made the study |
+| portraits, avatars | an embedded model, under the call that the study records |
 | a folder | a diffusers pipeline, under the call that the study records |
 | package.module:factory | what a function without arguments returns |
 """
@@ -22,7 +22,7 @@ from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.generation.protocols import Generator, Timed
 from surrogate_ax.generation.recipe import check_fingerprint
 from surrogate_ax.scoring.objective import Objective
-from surrogate_ax_cli.sweep_file import EMBEDDED
+from surrogate_ax_cli import embedded
 from surrogate_ax_cli.targets import Searched
 
 
@@ -51,7 +51,7 @@ def maker_of(searched: Searched, spec: str | None) -> Maker:
 
     Args:
         searched: the study.
-        spec: "embedded", a folder or "package.module:factory"; None takes what the study's sweep file names.
+        spec: an embedded model, a folder or "package.module:factory"; None takes what the study's sweep file names.
 
     Raises:
         ArgumentError: nothing of that name, not a generator, or no trial yet.
@@ -77,7 +77,8 @@ def call_factory(spec: str) -> Any:
     """What a function without arguments returns, given as "package.module:function"."""
     module, _, factory = spec.partition(":")
     if not (module and factory):
-        raise ArgumentError(f"--generator: expected 'embedded', a folder or 'package.module:factory', got {spec!r}.")
+        names = f"{embedded.LISTED}, a folder or package.module:factory"
+        raise ArgumentError(f"--generator: expected {names}, got {spec!r}.")
     if "" not in sys.path:
         sys.path.insert(0, "")  # as `python -m` does, so that a factory beside the study is found
     try:
@@ -89,16 +90,19 @@ def call_factory(spec: str) -> Any:
 
 
 def _make(spec: str | None, recorded: Mapping[str, str]) -> Any:
-    folder = None if spec in (None, EMBEDDED) or ":" in str(spec) else Path(str(spec))
-    if spec not in (None, EMBEDDED) and (folder is None or not folder.is_dir()):
+    ours = spec is None or spec in embedded.NAMES
+    folder = None if ours or ":" in str(spec) else Path(str(spec))
+    if not ours and (folder is None or not folder.is_dir()):
         return call_factory(str(spec))
     if "call" not in recorded:
         raise MismatchError(
             f"--generator: no pipeline made this study, its generator is {dict(recorded)}. Name the function that "
             "returns it, as --generator package.module:factory."
         )
+    call = json.loads(recorded["call"])
+    if folder is None:
+        return embedded.generator(spec or embedded.recorded(recorded), call)
     import_module("surrogate_ax_diffusers")  # names the extra to install where it is missing
-    from surrogate_ax_diffusers import load_avatars, load_pipeline, pipeline_generator
+    from surrogate_ax_diffusers import load_pipeline, pipeline_generator
 
-    pipe = load_avatars() if folder is None else load_pipeline(folder)
-    return pipeline_generator(pipe, **json.loads(recorded["call"]))
+    return pipeline_generator(load_pipeline(folder), **call)

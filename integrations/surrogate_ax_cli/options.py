@@ -18,7 +18,7 @@ Spec = Annotated[
     str | None,
     typer.Option(
         "--generator",
-        help="'embedded', a pipeline's folder, or package.module:factory; if left out, what the sweep file names.",
+        help=f"{embedded.LISTED}, a pipeline's folder, or package.module:factory; if left out, what the sweep file names.",
     ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Where to write; if left out, a new name in a folder beside the study.")]

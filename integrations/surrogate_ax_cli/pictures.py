@@ -22,7 +22,7 @@ from surrogate_ax_optuna import Pick, portfolio
 from surrogate_ax_optuna.attributes import ROUND_ATTR, attributes
 from surrogate_ax_optuna.trials import ended_trials, read_recipe
 
-SHOWN = 7  # avatars in a row
+SHOWN = 7  # portraits in a row
 COLOURS = "#8a8f98", "#1f6fd6"  # plain draws, search
 SHEET, HISTORY = "contact-sheet.png", "history.png"
 
@@ -58,7 +58,7 @@ def draw_contact_sheet(
         ),
     ]
     facts = {"Prompt": settings.prompt or "(none)", "Numbers": f"{METRIC}, lower is better"}
-    contact_sheet("Avatars in given colours", facts, rows, palette=PALETTE).save(path, optimize=True)
+    contact_sheet("Portraits in given colours", facts, rows, palette=PALETTE).save(path, optimize=True)
 
 
 def draw_history(search: optuna.Study, plain: optuna.Study, path: Path) -> None:

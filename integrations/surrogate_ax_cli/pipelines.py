@@ -2,11 +2,11 @@
 
 | what is given | the generator |
 |---|---|
-| embedded | the embedded model |
+| portraits, avatars | an embedded model |
 | a folder | the diffusers pipeline in it |
 | package.module:factory | what a function without arguments returns |
 
-A saved picture says which call made it. Where the embedded model did, that is enough; else whoever has the picture says
+A saved picture says which call made it. Where an embedded model did, that is enough; else whoever has the picture says
 where the pipeline is: nothing that a picture names is opened.
 """
 
@@ -24,8 +24,8 @@ from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import Recipe, render
 from surrogate_ax.generation.saved_picture import SavedPicture, save_picture
 from surrogate_ax.latents.seed_store import FolderSeedStore
+from surrogate_ax_cli import embedded
 from surrogate_ax_cli.makers import call_factory
-from surrogate_ax_cli.sweep_file import EMBEDDED
 
 SEEDS = "seeds"  # the folder of stored seeds that `edit` writes beside its pictures
 MOST_STEPS = 1000  # that a picture from elsewhere may ask for
@@ -37,7 +37,7 @@ def open_pipeline(
     """A generator.
 
     Args:
-        where: "embedded", a pipeline's folder, or "package.module:factory".
+        where: an embedded model, a pipeline's folder, or "package.module:factory".
         call: call arguments of a pipeline.
         device: of a folder's pipeline.
         dtype: of its weights.
@@ -45,10 +45,8 @@ def open_pipeline(
     Raises:
         ArgumentError: nothing of that name, or call arguments that do not fit.
     """
-    if where == EMBEDDED:
-        from surrogate_ax_diffusers import avatar_generator
-
-        return avatar_generator(**{"prompt": "", **call})
+    if where in embedded.NAMES:
+        return embedded.generator(where, call)
     if Path(where).is_dir():
         from surrogate_ax_diffusers import load_pipeline, pipeline_generator
 
@@ -65,6 +63,19 @@ def open_pipeline(
     return made
 
 
+def maker_of_saved(saved: SavedPicture, where: str) -> str:
+    """What made a saved picture: `where`, but for one of an embedded model, which is known.
+
+    Raises:
+        ArgumentError: something else made it, and `where` names an embedded model.
+    """
+    if where not in embedded.NAMES:
+        return where
+    if saved.source and saved.source not in embedded.NAMES:
+        raise ArgumentError(f"picture: {saved.source!r} made it. Say where that is, by the pipeline's folder.")
+    return saved.source or embedded.recorded(saved.recipe.generator)
+
+
 def call_of(saved: SavedPicture, where: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The call arguments under which a saved picture is made again.
 
@@ -74,11 +85,8 @@ def call_of(saved: SavedPicture, where: str, given: Mapping[str, Any]) -> dict[s
         given: call arguments that go before those of the picture.
 
     Raises:
-        ArgumentError: another pipeline than the embedded one made it, and `where` does not say which, or it asks for
-            more steps than anybody would.
+        ArgumentError: it asks for more steps than anybody would.
     """
-    if where == EMBEDDED and saved.source not in ("", EMBEDDED):
-        raise ArgumentError(f"picture: {saved.source!r} made it. Say where that is, by the pipeline's folder.")
     call = dict(given) if ":" in where else {**(saved.call or recorded_call(saved.recipe)), **given}
     steps = call.get("num_inference_steps", call.get("steps", 1))
     if isinstance(steps, int) and steps > MOST_STEPS:
@@ -95,7 +103,9 @@ def recorded_call(recipe: Recipe) -> dict[str, Any]:
         return {}
 
 
-def remake(saved: SavedPicture, path: Path, where: str = EMBEDDED, **overrides: Any) -> tuple[Any, SavedPicture]:
+def remake(
+    saved: SavedPicture, path: Path, where: str = embedded.DEFAULT, **overrides: Any
+) -> tuple[Any, SavedPicture]:
     """A saved picture's output, made again.
 
     Args:
@@ -111,14 +121,14 @@ def remake(saved: SavedPicture, path: Path, where: str = EMBEDDED, **overrides: 
         MismatchError: the generator is another one than the picture was made with.
         SeedError: a stored seed is not beside the picture.
     """
-    call = call_of(saved, where, {})
-    generator = open_pipeline(where, call)
+    where = maker_of_saved(saved, where)
+    generator = open_pipeline(where, call_of(saved, where, {}))
     seeds = FolderSeedStore(path.with_name(SEEDS)) if path.with_name(SEEDS).is_dir() else None
     outputs, (recipe,) = render(saved.recipe, generator, seeds=seeds, **overrides)
     return outputs[0], SavedPicture(recipe, saved.source, saved.call)
 
 
-def write_remade(saved: SavedPicture, path: Path, out: Path, where: str = EMBEDDED, **overrides: Any) -> Path:
+def write_remade(saved: SavedPicture, path: Path, out: Path, where: str = embedded.DEFAULT, **overrides: Any) -> Path:
     """Make a saved picture again and write it, with its recipe; arguments as for `remake`."""
     output, carried = remake(saved, path, where, **overrides)
     out.mkdir(parents=True, exist_ok=True)

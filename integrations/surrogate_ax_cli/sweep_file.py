@@ -1,7 +1,7 @@
 """A sweep file: what it may hold, and reading it.
 
     version: 1
-    generator: embedded             # or a folder of a diffusers pipeline, or package.module:factory
+    generator: portraits            # or avatars, a folder of a diffusers pipeline, or package.module:factory
     call: {prompt: "happy mouth", num_inference_steps: 6}
     conditions:                     # call arguments that are searched
       guidance_scale: {low: 1.0, high: 3.0, step: 0.5}
@@ -25,13 +25,13 @@ from surrogate_ax.checks import is_storable
 from surrogate_ax.errors import MOST, ArgumentError
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
 from surrogate_ax.scoring.objective import Metric
-from surrogate_ax_cli import yaml_node
+from surrogate_ax_cli import embedded, yaml_node
 from surrogate_ax_cli.clip_call import is_clip_call, read_clip_call
 from surrogate_ax_cli.yaml_node import Reader, YamlNode
 
 T = TypeVar("T")
 VERSION = 1
-EMBEDDED, AUTO = "embedded", "auto"
+AUTO = "auto"
 Kind = Literal["embedded", "folder", "function"]
 FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
@@ -41,8 +41,8 @@ class Source:
     """Where the generator comes from.
 
     Args:
-        kind: the embedded model, a folder of a diffusers pipeline, or a function that makes one.
-        where: the folder, or "package.module:factory"; "embedded" otherwise.
+        kind: an embedded model, a folder of a diffusers pipeline, or a function that makes one.
+        where: the embedded model's name, the folder, or "package.module:factory".
         options: how a pipeline is loaded: device, dtype, variant, offload, step_noise.
     """
 
@@ -177,11 +177,12 @@ def _source(node: YamlNode) -> Source:
     value = node.value()
     if isinstance(value, str):
         where = yaml_node.text(node)
-        if where == EMBEDDED:
+        if where in embedded.NAMES:
             return Source("embedded", where)
         return Source("function" if FUNCTION.fullmatch(where) else "folder", where)
     if not isinstance(value, dict):
-        raise node.expected("embedded, a folder, package.module:function, or {folder: models/sd, device: cuda}")
+        kinds = "a folder, package.module:function, or {folder: models/sd, device: cuda}"
+        raise node.expected(f"{embedded.LISTED}, {kinds}")
     options = yaml_node.mapping(_PIPELINE, required=("folder",))(node)
     return Source("folder", options.pop("folder"), options)
 

@@ -98,11 +98,11 @@ def wrapped(images: Sequence[Any], captions: Sequence[str], *, across: int = 6) 
 
 
 def fitted(image: Image.Image, side: int) -> Image.Image:
-    """A picture in its own proportions whose longer side is so many pixels; small ones keep their pixels' edges."""
+    """A picture in its own proportions whose longer side is so many pixels; tiny ones keep their pixels' edges."""
     scale = side / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     sampling = pillow().Resampling
-    return image.resize(size, sampling.NEAREST if scale >= 1 else sampling.LANCZOS)
+    return image.resize(size, sampling.NEAREST if scale >= 4 else sampling.LANCZOS)
 
 
 def _draw_row(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Row, top: int) -> None:
