@@ -41,7 +41,7 @@ def test_the_demos_numbers_are_those_measured() -> None:
         rows = list(csv.DictReader(file))
     gains = [1 - float(row["search_best"]) / float(row["plain_best"]) for row in rows]
     assert len({row["seed"] for row in rows}) == len(rows) == 20
-    assert {row["search_nfe"] for row in rows} == {row["plain_nfe"] for row in rows} == {"3072"}
+    assert {row["search_nfe"] for row in rows} == {row["plain_nfe"] for row in rows} == {"1024"}
     told = re.search(r"On (\d+) seeds its best\s.*? on (\d+), by (\d+)% in the median", text_of(README), re.DOTALL)
     assert told is not None
     wins = sum(gain > 0 for gain in gains)

@@ -16,7 +16,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from surrogate_ax_cli.demo import PLAIN, SEARCH, Settings, avatars, run, summarise
+from surrogate_ax_cli.demo import PLAIN, SEARCH, Settings, portraits, run, summarise
 from surrogate_ax_cli.terminal import optuna_quiet
 
 SEEDS, GOAL = range(20), 16
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="compute two committed seeds again and compare")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    generator = avatars(Settings().prompt)
+    generator = portraits(Settings().prompt)
     rows = read(arguments.results, generator.fingerprint["weights"])
     with optuna_quiet():
         if arguments.quick:

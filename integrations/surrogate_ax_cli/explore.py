@@ -42,7 +42,7 @@ class Request:
     """What is to be explored.
 
     Args:
-        pipeline: an embedded model, a pipeline's folder, "package.module:factory", or a saved picture of an embedded model.
+        pipeline: an embedded model or a saved picture of one, a pipeline's folder, or "package.module:factory".
         picture: a saved picture to begin with.
         call: call arguments, which go before those of the picture.
         name: of the study; the prompt if left out.

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from surrogate_ax_cli import embedded
+
 Study = Annotated[
     str,
     typer.Argument(metavar="STUDY", help="A sweep file, the file or URL of an Optuna storage, or an Ax snapshot."),
@@ -18,7 +20,7 @@ Spec = Annotated[
     str | None,
     typer.Option(
         "--generator",
-        help=f"{embedded.LISTED}, a pipeline's folder, or package.module:factory; if left out, what the sweep file names.",
+        help=f"{embedded.LISTED}, a pipeline's folder, or package.module:factory; if left out, what the study names.",
     ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Where to write; if left out, a new name in a folder beside the study.")]

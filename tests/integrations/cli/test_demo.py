@@ -48,7 +48,7 @@ class _Breaking(FunctionGenerator):
 @pytest.fixture
 def blocks(monkeypatch: pytest.MonkeyPatch) -> FunctionGenerator:
     generator = FunctionGenerator(_blocks, (3, 16, 16), nfe=24)
-    monkeypatch.setattr(demo, "avatars", lambda prompt: generator)
+    monkeypatch.setattr(demo, "portraits", lambda prompt: generator)
     return generator
 
 
@@ -63,7 +63,7 @@ def test_the_embedded_model_end_to_end(tmp_path: Path) -> None:
     history = json.loads(result.stdout)
     assert history["prompt"] == demo.PROMPT
     for side in ("search", "plain draws"):
-        assert history[side]["nfe"] == 8 * demo.STEPS * 2  # guidance doubles it
+        assert history[side]["nfe"] == 8 * demo.STEPS
         assert 0 < history[side]["best"] < history[side]["median"] < 1
     assert history["search"]["best"] != history["plain draws"]["best"]
     with Image.open(history["files"]["contact_sheet"]) as sheet, Image.open(history["files"]["history"]) as history:
@@ -76,9 +76,9 @@ def test_the_embedded_model_end_to_end(tmp_path: Path) -> None:
 
 
 def test_a_word_that_the_model_does_not_know_is_bad_input(tmp_path: Path) -> None:
-    result = _demo(tmp_path, "--prompt", "red hat, moustache")
+    result = _demo(tmp_path, "--prompt", "red hat, freckles")
     assert result.exit_code == 2
-    assert "does not know ['moustache']" in result.stderr
+    assert "does not know ['freckles']" in result.stderr
     assert "Traceback" not in result.output
 
 
@@ -124,7 +124,7 @@ def test_a_folder_with_another_demo_is_refused(
 
 
 def test_bad_input_and_failures_have_their_exit_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "avatars", lambda prompt: FunctionGenerator(_fail, (3, 16, 16)))
+    monkeypatch.setattr(demo, "portraits", lambda prompt: FunctionGenerator(_fail, (3, 16, 16)))
     (tmp_path / "file").write_text("")
     assert _demo(tmp_path / "file").exit_code == 2
     assert _demo(tmp_path, "--evaluations", "7").exit_code == 2
@@ -143,7 +143,7 @@ def test_an_interrupted_demo_goes_on(
     tmp_path: Path, blocks: FunctionGenerator, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(demo, "avatars", lambda prompt: _Breaking(call, KeyboardInterrupt()))
+        patch.setattr(demo, "portraits", lambda prompt: _Breaking(call, KeyboardInterrupt()))
         interrupted = _demo(tmp_path, "--evaluations", "40")
     assert interrupted.exit_code == 130
     assert "interrupted" in interrupted.stderr

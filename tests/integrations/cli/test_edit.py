@@ -16,7 +16,7 @@ from surrogate_ax import Recipe
 from surrogate_ax.editing import remake
 from surrogate_ax.media.previews import to_image
 from surrogate_ax_cli import edit_demo
-from surrogate_ax_cli.edit import avatars
+from surrogate_ax_cli.edit import for_edits
 from surrogate_ax_cli.main import app
 from tests.integrations.diffusers import tiny
 
@@ -29,8 +29,8 @@ def pixels(path: Path | str) -> np.ndarray:
         return np.asarray(image, dtype=float)
 
 
-def edit(*arguments: Any) -> Any:
-    return CliRunner().invoke(app, ["edit", *map(str, arguments)])
+def edit(*arguments: Any, generator: str = "avatars") -> Any:
+    return CliRunner().invoke(app, ["edit", "--generator", generator, *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     z = {"latents": torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))}
-    made = avatars().generate(z, [{"prompt": PROMPT, "guidance_scale": 1.5}])
+    made = for_edits("avatars").generate(z, [{"prompt": PROMPT, "guidance_scale": 1.5}])
     path = tmp_path_factory.mktemp("edit") / "avatar.png"
     to_image(made.outputs[0]).save(path)
     return path
@@ -57,7 +57,7 @@ def test_a_picture_is_edited_and_can_be_remade(picture: Path, tmp_path: Path) ->
         "seeds",
     ]
     recipes = [Recipe.from_json(record) for record in json.loads((tmp_path / "recipes.json").read_text())]
-    again, _ = remake(recipes, avatars(), seeds=tmp_path / "seeds")
+    again, _ = remake(recipes, for_edits("avatars"), seeds=tmp_path / "seeds")
     for i, output in enumerate(again):
         kept = pixels(tmp_path / f"edit-{i + 1}.png")
         assert np.abs(np.asarray(output) * 255 - kept).max() <= 0.51
@@ -99,20 +99,51 @@ def test_what_cannot_be_done_is_said_in_one_line(picture: Path, tmp_path: Path) 
         ((picture, "--score", "nowhere:f"), "score: found no 'nowhere:f'"),
         ((picture, "--to", "red hat", "--budget", "5"), "budget: a search needs `score`"),
         ((picture, "--generator", "nowhere:f"), "generator: found no 'nowhere:f'"),
+        ((picture, "--generator", "portraits"), "(n, 64, 64, 3), got (1, 16, 16, 3)"),
     ):
         answer = edit(*arguments, "--out", tmp_path / "out")
         assert answer.exit_code == 2, answer.output
         assert message in answer.stderr
 
 
-def test_the_demo_shows_eight_avatars_and_how_the_change_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_shows_eight_portraits_and_how_the_change_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(edit_demo, "VARIANTS", 2)
     answer = edit("--out", tmp_path)
     assert answer.exit_code == 0, answer.output
     with Image.open(tmp_path / "edits.gif") as animation:
         assert animation.n_frames == 10
-        assert animation.size == (8 * 96, 96)
+        assert animation.size == (8 * 128, 128)
     with Image.open(tmp_path / "edits.png") as sheet:
         assert sheet.width > 600
     edited, renoised = (float(number) for number in re.findall(r"0\.\d+", answer.output))
     assert edited < renoised
+
+
+def test_a_portrait_gets_another_shirt(tmp_path: Path) -> None:
+    import torch
+
+    prompt = "smiling, no glasses, no beard, short black hair, pale skin, blue shirt, white background"
+    z = {"latents": torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))}
+    made = for_edits().generate(z, [{"prompt": prompt}])
+    to_image(made.outputs[0]).save(tmp_path / "portrait.png")
+    answer = CliRunner().invoke(
+        app,
+        [
+            "edit",
+            str(tmp_path / "portrait.png"),
+            "--from",
+            prompt,
+            "--to",
+            prompt.replace("blue", "red"),
+            "--draws",
+            "1",
+        ]
+        + ["--out", str(tmp_path / "out")],
+    )
+    assert answer.exit_code == 0, answer.output
+    before, after = pixels(tmp_path / "portrait.png"), pixels(tmp_path / "out" / "edit-1.png")
+    shirt = [(each[-3:, 24:40, 0] - each[-3:, 24:40, 2]).mean() for each in (before, after)]
+    assert shirt[0] < -80 < 80 < shirt[1]  # from blue to red
+    assert np.abs(after - before)[:40].mean() < 6  # the face is kept

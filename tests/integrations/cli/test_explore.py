@@ -22,7 +22,7 @@ from surrogate_ax.generation.saved_picture import SavedPicture, read_saved, save
 from surrogate_ax_cli.clip_call import ClipCall, read_clip_call
 from surrogate_ax_cli.explore import KEPT, STUDY_FILE, Request, opened
 from surrogate_ax_cli.main import app
-from surrogate_ax_cli.pipelines import call_of, remake
+from surrogate_ax_cli.pipelines import call_of, maker_of_saved, remake
 from surrogate_ax_optuna import read_record, sqlite
 from tests.integrations.diffusers.tiny import NUMPY_2
 
@@ -135,12 +135,12 @@ def test_what_is_asked_wrongly_is_said(folder: Path, arguments: list[str], said:
 
 @NUMPY_2
 def test_pictures_of_the_embedded_model_are_remade_and_edited(folder: Path) -> None:
-    call = {"prompt": "red hat", "num_inference_steps": 2}
+    call = {"prompt": "red shirt", "num_inference_steps": 2}
     with opened(Request(call=call, mode="pairs", batch=2)) as one:
         made = one.exploration.made(one.exploration.page.trials[0], 120)
         assert made is not None
         recipe = one.exploration.recipe(one.exploration.page.trials[0], made)
-    file = save_picture(made.output, folder / "face", SavedPicture(recipe, "embedded", call))
+    file = save_picture(made.output, folder / "face", SavedPicture(recipe, "portraits", call))
     output, carried = remake(read_saved(file), file)
     assert np.abs(np.asarray(output) - np.asarray(made.output)).max() < 1e-5
     assert carried.recipe.terms == recipe.terms
@@ -148,7 +148,7 @@ def test_pictures_of_the_embedded_model_are_remade_and_edited(folder: Path) -> N
     again = runner.invoke(app, ["best", str(file), "--steps", "3"])
     assert again.exit_code == 0, again.stderr
     assert read_saved(folder / "face-best" / "face.png").recipe.overrides == {"num_inference_steps": 3}
-    changed = runner.invoke(app, ["edit", str(file), "--to", "blue hat", "--draws", "1", "--out", "edited"])
+    changed = runner.invoke(app, ["edit", str(file), "--to", "blue shirt", "--draws", "1", "--out", "edited"])
     assert changed.exit_code == 0, changed.stderr
     assert read_saved(folder / "edited" / "edit-1.png").recipe.terms
 
@@ -159,10 +159,10 @@ def test_a_picture_from_elsewhere_cannot_ask_for_anything(folder: Path) -> None:
         made = one.exploration.made(trial, 60)
         recipe = one.exploration.recipe(trial, made)
     with pytest.raises(ArgumentError, match="at most 1,000 steps, got 1,000,000"):
-        call_of(SavedPicture(recipe, "embedded", {"num_inference_steps": 1_000_000}), "embedded", {})
+        call_of(SavedPicture(recipe, "portraits", {"num_inference_steps": 1_000_000}), "portraits", {})
     assert call_of(SavedPicture(recipe, "/etc", {"steps": 3}), "toy_pictures:pictures", {}) == {}
     with pytest.raises(ArgumentError, match="'os:system' made it"):
-        call_of(SavedPicture(recipe, "os:system", {}), "embedded", {})
+        maker_of_saved(SavedPicture(recipe, "os:system", {}), "portraits")
 
 
 def test_the_server_answers_and_ends(folder: Path) -> None:

@@ -47,10 +47,10 @@ def test_a_pipeline_in_another_folder_is_searched(sweep: Sweep) -> None:
 
 def test_every_key_in_a_comment_is_a_key(sweep: Sweep) -> None:
     assert init().exit_code == 0
-    assert sorted(sweep.files()) == ["avatars.yaml", "avatars_scores.py", "sweep_parts.py"]
-    file = sweep.folder / "avatars.yaml"
+    assert sorted(sweep.files()) == ["portraits.yaml", "portraits_scores.py", "sweep_parts.py"]
+    file = sweep.folder / "portraits.yaml"
     plain = read_sweep(file)
-    assert (plain.generator.kind, plain.call["prompt"]) == ("embedded", "happy mouth, red hat")
+    assert (plain.generator.kind, plain.call["prompt"]) == ("embedded", "smiling, glasses")
     shown = re.sub(r"^# (?=(\w+:|  \w))", "", file.read_text(), flags=re.MULTILINE)
     read = read_sweep(Path(file.write_text(shown) and file))
     assert read.checkpoints is None

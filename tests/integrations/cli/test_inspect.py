@@ -129,7 +129,7 @@ def test_outputs_that_are_no_pictures_leave_these_out_and_say_so(folder):
         (("--study", "other"), "got 'other'"),
         (("--study", "foreign"), "no record of its metrics"),
         (("--study", "box"), "no pipeline made this study"),
-        (("--study", "box", "--generator", "images"), "'package.module:factory'"),
+        (("--study", "box", "--generator", "images"), "package.module:factory"),
         (("--study", "box", "--generator", "ours_to_inspect:other"), "found no 'ours_to_inspect:other'"),
         (("--study", "box", "--generator", "no_such_module:images"), "found no 'no_such_module:images'"),
         (("--study", "box", "--generator", "ours_to_inspect:nothing"), "to return a Generator, got NoneType"),

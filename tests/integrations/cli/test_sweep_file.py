@@ -78,9 +78,9 @@ def test_auto_is_the_default_written_out(tmp_path: Path) -> None:
     assert named.arguments == {"percentile": 25.0}
 
 
-@pytest.mark.parametrize("word", ["embedded", "models/sd", "a.b:c", "./a:b"])
+@pytest.mark.parametrize("word", ["embedded", "portraits", "avatars", "models/sd", "a.b:c", "./a:b"])
 def test_a_generator_in_a_word(tmp_path: Path, word: str) -> None:
-    kinds = {"embedded": "embedded", "a.b:c": "function"}
+    kinds = {"embedded": "embedded", "portraits": "embedded", "avatars": "embedded", "a.b:c": "function"}
     assert read(tmp_path, generator=word).generator == Source(kinds.get(word, "folder"), word)
 
 
@@ -113,7 +113,7 @@ LAST = len(BASE) + 1  # the line of a key that is added
         (
             {"generator": "3"},
             2,
-            "generator: expected embedded, a folder, package.module:function, or {folder: models/sd",
+            "generator: expected portraits, avatars, a folder, package.module:function, or {folder: models/sd",
         ),
         ({"generator": "{device: cuda}"}, 2, "generator: folder is missing"),
         ({"generator": "{folder: x, devise: cuda}"}, 2, "generator.devise: no such key. Did you mean 'device'?"),
