@@ -26,7 +26,7 @@ from surrogate_ax.execution.exploration import Exploration
 from surrogate_ax.execution.making import Made
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.generation.saved_picture import SavedPicture, save_picture, saved_in
-from surrogate_ax.report.shown_study import Preview
+from surrogate_ax.media.preview_files import Preview
 from surrogate_ax_web.application import application, templates
 from surrogate_ax_web.previews import kind_of_file, preview_routes
 

@@ -57,7 +57,7 @@ def distinct(
 
     def made(rows: Sequence[int]) -> Array:
         recipes = [record.trials[row].recipe for row in rows]
-        outputs, _ = render(recipes, generator, seeds=history.tensors, device=device)
+        outputs: Any = render(recipes, generator, seeds=history.tensors, device=device)[0]
         found: Any = looks(outputs, rate=rate) if features is None else features(outputs)
         return found.detach().cpu().numpy() if isinstance(found, torch.Tensor) else found
 
