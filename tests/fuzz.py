@@ -8,6 +8,7 @@ finding: a traceback that a user would see.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
@@ -192,6 +193,55 @@ def snapshot(data: bytes) -> bool:
     return True
 
 
+@cache
+def _searched() -> str:
+    """The snapshot of a client that has searched a fixed box by `optimize`."""
+    from ax.api.client import Client
+
+    from surrogate_ax_platform import configure_experiment
+    from surrogate_ax_platform import optimize as search
+
+    client, box = Client(random_seed=0), SurrogateSpace.sample(GENERATOR.prior, seeds=3, rng=0)
+    configure_experiment(client, GENERATOR, OBJECTIVE, space=box)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "s.json"
+        search(client, GENERATOR, OBJECTIVE, total_trials=2, progress=False, snapshot=file)
+        return file.read_text()
+
+
+def records(data: bytes) -> bool:
+    """What an Ax client has recorded of a search and of its trials, as every command and `optimize` read it."""
+    from surrogate_ax_platform import AxHost, load_client, status, trial_copies
+    from surrogate_ax_platform.search import search_of
+
+    given = _json(data)
+    if not isinstance(given, dict):
+        return False
+    kept = json.loads(_searched())
+    for experiment in (kept["experiment"], kept["generation_strategy"]["experiment"]):
+        experiment["properties"] |= _part(given, "properties")
+        for index, trial in experiment["trials"].items():
+            trial["run_metadata"] = _part(given, index)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "s.json"
+        file.write_text(json.dumps(kept))
+        client = load_client(file)
+        str(status(client))
+        trial_copies(client)
+        host = AxHost(client, GENERATOR, OBJECTIVE)
+        host.left()
+        host.history()
+        search_of(client._experiment).history(client._experiment)
+    return True
+
+
+def _records() -> bytes:
+    held = json.loads(_searched())["experiment"]
+    properties = {name: value for name, value in held["properties"].items() if name.startswith("surrogate:")}
+    trials = {index: trial["run_metadata"] for index, trial in held["trials"].items()}
+    return json.dumps({"properties": properties, **trials}).encode()
+
+
 def _json(data: bytes) -> Any:
     """JSON, as a storage gives it; what a storage refuses itself is no finding."""
     try:
@@ -211,6 +261,7 @@ TARGETS: dict[str, Callable[[bytes], bool]] = {
     "space": space,
     "attributes": attributes,
     "snapshot": snapshot,
+    "records": records,
 }
 SEEDS: dict[str, Callable[[], bytes]] = {
     "sweep_file": lambda: SWEEP,
@@ -218,12 +269,32 @@ SEEDS: dict[str, Callable[[], bytes]] = {
     "space": _space,
     "attributes": lambda: json.dumps(_attributes()).encode(),
     "snapshot": _snapshot,
+    "records": _records,
 }
 VALUES: list[Any] = [
     None, True, False, 0, -1, 1, 2**32, 2**63, 10**400, 1e308, -1e308, 1e-300, 2.5, math.nan, math.inf, "", "a", "ключ",
     "\ud800", "\0", "1", "nan", "../../x", "://", ":memory:", "sqlite://", "None", "a b<c", [], [None], [1, "a"], {},
     {"a": 1}, {"": None}, [[[[]]]],
 ]  # fmt: skip
+
+
+CORPUS = Path(__file__).parent / "corpus"
+
+
+def found(target: str) -> list[bytes]:
+    """Inputs that once ended in a traceback, or hung."""
+    return [file.read_bytes() for file in sorted((CORPUS / target).glob("*"))]
+
+
+def grown(target: str) -> list[bytes]:
+    """Inputs that reach further lines, which a search by coverage has found."""
+    file = grown_file(target)
+    return [text.encode("latin-1") for text in json.loads(file.read_text())] if file.exists() else []
+
+
+def grown_file(target: str) -> Path:
+    """Where those are kept, byte by byte as characters."""
+    return CORPUS / f"{target}.json"
 
 
 def accepts(target: str, data: bytes) -> bool:
@@ -271,23 +342,14 @@ def frames(rng: np.random.Generator) -> bytes:
     return save({name: frame.to(kinds[rng.integers(len(kinds))]).contiguous()})
 
 
-STRUCTURED = ("recipe", "attributes", "snapshot")  # whose bytes are JSON
+STRUCTURED = ("recipe", "attributes", "snapshot", "records")  # whose bytes are JSON
 
 
 def mutate(target: str, seed: bytes, rng: np.random.Generator) -> bytes:
     """Bytes like those of the seed: a value of it replaced, or some bytes changed, cut out or doubled."""
     if rng.random() < 0.75:
-        if target in STRUCTURED:
-            value = json.loads(seed)
-            for _ in range(rng.integers(1, 3)):
-                value = altered(value, rng)
-            return json.dumps(value).encode()
-        if target == "sweep_file":
-            return written(altered(yaml.safe_load(seed), rng))
-        described, _, tensors = seed.partition(PART)
-        if rng.random() < 0.4:
-            return described + PART + frames(rng)
-        return json.dumps(altered(json.loads(described), rng)).encode() + PART + tensors
+        with contextlib.suppress(ValueError, RecursionError, yaml.YAMLError):  # where the seed was altered before
+            return _with_another_value(target, seed, rng)
     data = bytearray(seed)
     for _ in range(rng.integers(1, 4)):
         start = int(rng.integers(len(data) + 1))
@@ -302,6 +364,20 @@ def mutate(target: str, seed: bytes, rng: np.random.Generator) -> bytes:
         elif len(data) and start < len(data):
             data[start] ^= 1 << int(rng.integers(8))
     return bytes(data)
+
+
+def _with_another_value(target: str, seed: bytes, rng: np.random.Generator) -> bytes:
+    if target in STRUCTURED:
+        value = json.loads(seed)
+        for _ in range(rng.integers(1, 3)):
+            value = altered(value, rng)
+        return json.dumps(value).encode()
+    if target == "sweep_file":
+        return written(altered(yaml.safe_load(seed), rng))
+    described, _, tensors = seed.partition(PART)
+    if rng.random() < 0.4:
+        return described + PART + frames(rng)
+    return json.dumps(altered(json.loads(described), rng)).encode() + PART + tensors
 
 
 def written(value: Any) -> bytes:

@@ -11,15 +11,21 @@ from hypothesis import strategies as st
 
 from tests import fuzz
 
-CORPUS = Path(__file__).parent / "corpus"
-FOUND = [file for target in fuzz.TARGETS for file in sorted((CORPUS / target).glob("*"))]
-EXAMPLES = {"sweep_file": 30, "recipe": 60, "space": 40, "attributes": 20, "snapshot": 3}
+FOUND = [file for target in fuzz.TARGETS for file in sorted((fuzz.CORPUS / target).glob("*"))]
+EXAMPLES = {"sweep_file": 30, "recipe": 60, "space": 40, "attributes": 20, "snapshot": 3, "records": 10}
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("file", FOUND, ids=lambda file: f"{file.parent.name}/{file.name}")
 def test_what_was_found_is_plain(file: Path) -> None:
     fuzz.accepts(file.parent.name, file.read_bytes())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("target", fuzz.TARGETS)
+def test_what_coverage_found_is_plain(target: str) -> None:
+    for data in fuzz.grown(target):
+        fuzz.accepts(target, data)
 
 
 @pytest.mark.filterwarnings("ignore")

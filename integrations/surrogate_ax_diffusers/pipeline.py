@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from surrogate_ax.arrays import Array
 from surrogate_ax.checks import show
 from surrogate_ax.errors import ArgumentError, MismatchError, ShapeError, UnsupportedError
+from surrogate_ax.generation.comparison import numbers_of
 from surrogate_ax.generation.conditions import Condition, check_conditions
 from surrogate_ax.generation.described import described
 from surrogate_ax.generation.finite import NOT_FINITE, not_finite
@@ -39,7 +40,7 @@ from surrogate_ax_diffusers.patching import replaced
 from surrogate_ax_diffusers.pipeline_state import state_parts
 from surrogate_ax_diffusers.schedulers import check_scheduler
 from surrogate_ax_diffusers.short_run import shortened
-from surrogate_ax_diffusers.start_checks import check_repeats, check_rows, device_index, fixed_rows, numbers_of
+from surrogate_ax_diffusers.start_checks import check_repeats, check_rows, device_index, fixed_rows
 from surrogate_ax_diffusers.step_support import STEP_METHODS, CannotStepError, why_not_steppable
 from surrogate_ax_diffusers.validation import check_decoder, check_size, move_pipeline
 
@@ -52,6 +53,7 @@ class PipelineGenerator:
     `pipeline_generator` makes the one that fits a pipeline, and says what the arguments mean.
     """
 
+    check_rows = False  # by a search: it looks itself, in short runs
     _step_noise = False  # whether the noise of stochastic steps is part of the latent
 
     def __init__(

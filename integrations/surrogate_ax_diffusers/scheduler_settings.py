@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from surrogate_ax.generation.syntax import stored_attributes
@@ -43,6 +44,7 @@ def acting_settings(scheduler: Any) -> str:
 
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor | np.ndarray) and isinstance(b, Tensor | np.ndarray):
-        a, b = (x.detach().cpu().numpy() if isinstance(x, Tensor) else x for x in (a, b))
-        return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-6, equal_nan=True))
+        rounded = any(isinstance(x, Tensor) and x.dtype in (torch.half, torch.bfloat16) for x in (a, b))
+        a, b = (x.detach().cpu().double().numpy() if isinstance(x, Tensor) else x for x in (a, b))
+        return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-2 if rounded else 1e-6, equal_nan=True))
     return value_text(a) == value_text(b)

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from surrogate_ax.arrays import Array
 from surrogate_ax.errors import UnsupportedError
-from surrogate_ax.generation.protocols import Outputs
+from surrogate_ax.generation.comparison import difference
 from surrogate_ax_diffusers.families import Pipeline
 from surrogate_ax_diffusers.pipeline_state import stateful_hooks
 
@@ -100,32 +98,6 @@ def check_stepping(pipe: Pipeline, whole: Array, stepped: Array, *, half: bool) 
             "away from one that was not: something in the pipeline carries a state from step to step. Search it "
             f"without checkpoints, with total_trials in place of budget. {_ANYWAY}"
         )
-
-
-def difference(a: Array, b: Array) -> float:
-    """The mean difference of two outputs in units of their size; infinite where shapes or holes differ."""
-    if a.shape != b.shape:
-        return float("inf")
-    if np.array_equal(a, b, equal_nan=True):
-        return 0.0
-    finite = np.isfinite(a)
-    if not np.array_equal(finite, np.isfinite(b)) or not finite.any():
-        return float("inf")
-    return float(np.abs(a - b)[finite].mean() / max(np.abs(a)[finite].mean(), 1e-12))
-
-
-def numbers_of(outputs: Outputs, i: int = 0) -> Array:
-    """An output as float64 numbers, 8-bit images in [0, 1]; objects of other kinds by their arrays.
-
-    Args:
-        outputs: of a pipeline.
-        i: which of them.
-    """
-    output: Any = outputs[i]
-    if isinstance(output, Tensor):
-        return output.detach().cpu().double().numpy()
-    array = np.asarray([np.asarray(frame) for frame in output] if isinstance(output, list) else output)
-    return array / 255.0 if array.dtype == np.uint8 else array.astype(np.float64)
 
 
 def fixed_rows(dim: int, n: int = 1) -> Tensor:

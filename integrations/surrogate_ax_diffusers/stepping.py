@@ -20,6 +20,7 @@ from torch import Tensor
 
 from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError, UnsupportedError
+from surrogate_ax.generation.comparison import numbers_of
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.generation.protocols import Generated, Outputs
 from surrogate_ax.latents.priors import SINGLE, Latents
@@ -30,7 +31,7 @@ from surrogate_ax_diffusers.outputs import drop_failed, join_groups
 from surrogate_ax_diffusers.partial_run import PartialRun
 from surrogate_ax_diffusers.pipeline import PipelineGenerator
 from surrogate_ax_diffusers.short_run import STEPS, shortened
-from surrogate_ax_diffusers.start_checks import check_stepping, numbers_of
+from surrogate_ax_diffusers.start_checks import check_stepping
 from surrogate_ax_diffusers.step_support import (
     CannotStepError,
     find_steppable_scheduler,

@@ -16,12 +16,16 @@ metrics.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from optuna import Study, Trial
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
+
+from surrogate_ax.errors import StorageError
+from surrogate_ax_optuna.sqlite_storage import failures
 
 RECIPE_ATTR = "surrogate:recipe"
 ROUND_ATTR = "surrogate:round"
@@ -57,11 +61,28 @@ def set_attribute(trial: Trial, name: str, value: Any) -> None:
 
 
 def study_attributes(study: Study) -> Mapping[str, Any]:
-    """The attributes of a study, by name: the system's, behind them the user's; of one in a pruner's bracket too."""
+    """The attributes of a study, by name: the system's, behind them the user's; of one in a pruner's bracket too.
+
+    Raises:
+        StorageError: Optuna cannot read them.
+    """
     storage: BaseStorage = study._storage
-    return {**storage.get_study_user_attrs(study._study_id), **storage.get_study_system_attrs(study._study_id)}
+    with readable(study):
+        return {**storage.get_study_user_attrs(study._study_id), **storage.get_study_system_attrs(study._study_id)}
 
 
 def set_study_attribute(study: Study, name: str, value: Any) -> None:
     """Write an attribute of a study."""
     study._storage.set_study_system_attr(study._study_id, name, value)
+
+
+@contextlib.contextmanager
+def readable(study: Study) -> Iterator[None]:
+    """Say plainly that a study's storage cannot be read; nothing else than reading it may run inside."""
+    try:
+        yield
+    except failures(ValueError, LookupError, TypeError, AttributeError) as error:  # of JSON, kinds and states
+        raise StorageError(
+            f"study {study.study_name!r}: Optuna cannot read its storage ({type(error).__name__}: {error}). Look after "
+            "its file or server; where it was altered or damaged, put a copy in its place."
+        ) from error

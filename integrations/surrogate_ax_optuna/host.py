@@ -47,7 +47,7 @@ from surrogate_ax_optuna.sampler import RoundSampler, for_batches, for_round
 from surrogate_ax_optuna.search_samplers import fixed_parameters, proposing
 from surrogate_ax_optuna.search_space import distributions
 from surrogate_ax_optuna.seeds import ADVICE, study_seeds
-from surrogate_ax_optuna.trials import is_gone, is_leased, read_recipe, round_of
+from surrogate_ax_optuna.trials import is_gone, is_leased, read_recipe, round_of, study_trials
 
 Candidates = Sequence[Candidate[optuna.Trial]]
 
@@ -162,7 +162,7 @@ class OptunaHost:
         return candidates
 
     def _trials(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False)
+        return study_trials(self.study)
 
     def _read_trials(self) -> list[FrozenTrial]:
         trials = self._trials()

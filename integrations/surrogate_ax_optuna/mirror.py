@@ -44,6 +44,7 @@ from surrogate_ax_optuna.attributes import (
 )
 from surrogate_ax_optuna.previews import upload_preview
 from surrogate_ax_optuna.search_space import distributions, objective_values, write_record, write_result
+from surrogate_ax_optuna.trials import study_trials
 
 _logger = logging.getLogger(f"surrogate_ax.{__name__}")
 
@@ -103,7 +104,7 @@ class Mirror:
             MismatchError: the study mirrors another objective, or is no mirror.
         """
         study, wanted = self._open(objective), {str(copy.trial.number): copy for copy in copies}
-        present = study.get_trials(deepcopy=False)
+        present = study_trials(study)
         known = {str(attributes(trial).get(TICKET_ATTR)): trial for trial in present}
         if len(known) < len(present) or not all(_agrees(trial, wanted.get(ticket)) for ticket, trial in known.items()):
             study, known = self._begin_anew(study, objective), {}
@@ -121,7 +122,7 @@ class Mirror:
         study = optuna.create_study(
             storage=self._storage, study_name=self._name, directions=directions, load_if_exists=True
         )
-        described, present = objective.describe(), study.get_trials(deepcopy=False)
+        described, present = objective.describe(), study_trials(study)
         recorded = study_attributes(study).get(METRICS_ATTR, None if present else described)
         if recorded != described or study.directions != directions:
             raise MismatchError(f"study {self._name!r}: it mirrors {recorded}, got {described}. Use another name.")

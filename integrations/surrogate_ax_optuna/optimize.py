@@ -32,7 +32,7 @@ from surrogate_ax_optuna.search_samplers import MovingBoxSampler, SurrogateSampl
 from surrogate_ax_optuna.search_space import check_directions
 from surrogate_ax_optuna.seeds import ADVICE, Seeds, remember_seeds, study_seeds
 from surrogate_ax_optuna.storage import reachable, warn_of_journal
-from surrogate_ax_optuna.trials import is_foreign, is_gone
+from surrogate_ax_optuna.trials import is_foreign, is_gone, study_trials
 
 _logger = logging.getLogger(f"surrogate_ax.{__name__}")
 Callback = Callable[[optuna.Study, FrozenTrial], None]
@@ -185,7 +185,7 @@ def _check_pruner(objective: Objective) -> None:
 
 def _recorded(study: optuna.Study) -> dict[str, Any] | None:
     """What a study has recorded of its search; None where no trial of one stands."""
-    trials = study.get_trials(deepcopy=False)  # before the record, which another worker writes before its first trial
+    trials = study_trials(study)  # before the record, which another worker writes before its first trial
     recorded: dict[str, Any] | None = study_attributes(study).get(STUDY_ATTR)
     return None if all(is_gone(trial) or is_foreign(trial) for trial in trials) else recorded
 
@@ -251,7 +251,7 @@ def _allow_stop(study: optuna.Study) -> Iterator[None]:
 
 def _call_back(study: optuna.Study, callbacks: Sequence[Callback], batch: Batch) -> bool:
     if callbacks:
-        trials = study.get_trials(deepcopy=False)
+        trials = study_trials(study)
         for candidate in batch.candidates:
             for callback in callbacks:
                 callback(study, copy.deepcopy(trials[candidate.ticket.number]))  # the storage's own object

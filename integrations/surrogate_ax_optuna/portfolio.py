@@ -20,6 +20,7 @@ from surrogate_ax_optuna.attributes import PREVIEW_ATTR, attributes
 from surrogate_ax_optuna.record import read_record
 from surrogate_ax_optuna.seeds import Seeds
 from surrogate_ax_optuna.source import study_source
+from surrogate_ax_optuna.trials import study_trials
 
 if TYPE_CHECKING:
     import pandas
@@ -67,7 +68,7 @@ def portfolio(
         SeedError: a stored seed is not where it should be.
     """
     record = read_record(study, objective, seeds=seeds)
-    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    trials = {trial.number: trial for trial in study_trials(study)}
     source = study_source(study, objective=record.history.objective, previews=previews, seeds=seeds)
     kept = None if previews is None else source.preview
     return remake(
@@ -140,6 +141,6 @@ def _pictures(study: optuna.Study, store: Any) -> dict[int, str]:
     """Files of the pictures in a folder, by number of the trial."""
     if not isinstance(store, FileSystemArtifactStore):
         return {}
-    named = ((trial.number, attributes(trial).get(PREVIEW_ATTR)) for trial in study.get_trials(deepcopy=False))
+    named = ((trial.number, attributes(trial).get(PREVIEW_ATTR)) for trial in study_trials(study))
     files = {number: Path(store._base_path) / Path(str(name)).name for number, name in named if name}
     return {number: str(file) for number, file in files.items() if file.is_file()}

@@ -24,7 +24,7 @@ from surrogate_ax.errors import ArgumentError
 from surrogate_ax.policies.plan import survivors
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.attributes import ESTIMATES_ATTR, attributes, set_attribute
-from surrogate_ax_optuna.trials import round_of
+from surrogate_ax_optuna.trials import round_of, study_trials
 
 
 def report_to_pruner(
@@ -43,7 +43,7 @@ def report_to_pruner(
     estimates, excess = values[metric.name], objective.violation(values)
     reported = estimates
     if excess.any():
-        others = [checkpoint_estimates(trial) for trial in study.get_trials(deepcopy=False)]
+        others = [checkpoint_estimates(trial) for trial in study_trials(study)]
         known = [estimated[step] for estimated in others if step in estimated]
         sign = -1 if metric.goal == "maximize" else 1
         worst = np.max(sign * np.concatenate([known, estimates]))
@@ -90,7 +90,7 @@ class CohortPruner(BasePruner):
             return False
         cohort = {
             other.number: other.intermediate_values[step]
-            for other in study.get_trials(deepcopy=False)
+            for other in study_trials(study)
             if round_of(other) == round_of(trial) and step in other.intermediate_values
         } | {trial.number: trial.intermediate_values[step]}
         sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1

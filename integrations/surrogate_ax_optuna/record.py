@@ -37,6 +37,7 @@ from surrogate_ax_optuna.trials import (
     parent_of,
     read_recipe,
     round_of,
+    study_trials,
     when_ended,
 )
 
@@ -143,7 +144,7 @@ def read_record(study: optuna.Study, objective: Objective | None = None, *, seed
     ranks = objective or tells or study_objective(study)
     liking = study_answers(study).liking
     reader = StudyReader(ranks, study_seeds(study, seeds), tells=tells, decode=lambda trial: None, liking=liking)
-    reader.read(study.get_trials(deepcopy=False))
+    reader.read(study_trials(study))
     return SearchRecord(reader.ended, reader.history(), status(study))
 
 
@@ -185,7 +186,7 @@ def status(study: optuna.Study) -> SearchStatus:
     Args:
         study: any; of trials that `optimize` did not make, those that have ended are counted.
     """
-    trials = study.get_trials(deepcopy=False)
+    trials = study_trials(study)
     ended = [trial for trial in trials if is_told(trial)]
     running = [trial for trial in trials if is_leased(trial)]
     dead = abandoned(study, running)

@@ -29,7 +29,7 @@ from surrogate_ax_optuna.attributes import (
 )
 from surrogate_ax_optuna.record import StudyReader, study_objective
 from surrogate_ax_optuna.seeds import Seeds, study_seeds
-from surrogate_ax_optuna.trials import is_gone, is_lost, read_recipe, round_of
+from surrogate_ax_optuna.trials import is_gone, is_lost, read_recipe, round_of, study_trials
 
 STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "done",
@@ -70,7 +70,7 @@ class OptunaSource:
 
     def state(self) -> str:
         """How many trials are in which state, and when the last one ended."""
-        trials = self._study.get_trials(deepcopy=False)
+        trials = study_trials(self._study)
         ended = [trial.datetime_complete for trial in trials if trial.datetime_complete is not None]
         counts = [sum(trial.state == state for trial in trials) for state in TrialState]
         return f"{'-'.join(map(str, counts))}-{max(ended).timestamp() if ended else 0:.6f}"
@@ -78,7 +78,7 @@ class OptunaSource:
     def read(self) -> ShownStudy:
         """The study as it is now."""
         with self._lock:
-            trials = self._study.get_trials(deepcopy=False)
+            trials = study_trials(self._study)
             self._reader.read(trials)
             ended = {trial.number: trial for trial in self._reader.ended}
             shown = [self._show(trial, ended.get(trial.number)) for trial in trials if _counts(trial)]

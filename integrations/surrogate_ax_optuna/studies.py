@@ -22,7 +22,7 @@ from surrogate_ax.latents.priors import Latents, Prior
 from surrogate_ax.policies.plan import Plan, plan
 from surrogate_ax.policies.proposer import Proposer
 from surrogate_ax.scoring.objective import Objective
-from surrogate_ax_optuna.attributes import STUDY_ATTR, set_study_attribute, study_attributes
+from surrogate_ax_optuna.attributes import STUDY_ATTR, readable, set_study_attribute, study_attributes
 from surrogate_ax_optuna.search import SEARCH
 from surrogate_ax_optuna.search_samplers import MovingBoxSampler, SurrogateSampler
 
@@ -47,6 +47,9 @@ def create_study(
         study_name: in the storage.
         pruner: for checkpoints; Optuna's own default if left out.
         load_if_exists: go on with a study of that name.
+
+    Raises:
+        StorageError: Optuna cannot read the study of that name.
     """
     study = optuna.create_study(
         storage=storage,
@@ -57,7 +60,9 @@ def create_study(
         load_if_exists=load_if_exists,
     )
     names = [metric.name for metric in objective.optimised]
-    if study.metric_names != names:
+    with readable(study):
+        named = study.metric_names == names
+    if not named:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # of Optuna's since 3.2; the dashboard shows the names
             study.set_metric_names(names)

@@ -21,14 +21,32 @@ from surrogate_ax.checks import show, whole
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.generation.recipe import Recipe
-from surrogate_ax_optuna.attributes import BOX_ATTR, LEASE_ATTR, REASON_ATTR, RECIPE_ATTR, ROUND_ATTR, attributes
+from surrogate_ax_optuna.attributes import (
+    BOX_ATTR,
+    LEASE_ATTR,
+    REASON_ATTR,
+    RECIPE_ATTR,
+    ROUND_ATTR,
+    attributes,
+    readable,
+)
 
 RETRIES = "retry_history"  # of Optuna's RetryHeartbeatStaleTrialCallback: numbers of the trials that one repeats
 
 
+def study_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """All trials of a study, by number: the storage's own objects, which nobody may change.
+
+    Raises:
+        StorageError: Optuna cannot read them.
+    """
+    with readable(study):
+        return study.get_trials(deepcopy=False)
+
+
 def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Ended trials in their order, without those that were broken off before they had a result."""
-    return sorted(filter(is_told, study.get_trials(deepcopy=False)), key=when_ended)
+    return sorted(filter(is_told, study_trials(study)), key=when_ended)
 
 
 def read_recipe(trial: FrozenTrial) -> Recipe:

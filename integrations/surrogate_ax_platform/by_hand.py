@@ -36,6 +36,7 @@ from surrogate_ax_platform.experiment import (
     recorded_search,
 )
 from surrogate_ax_platform.host import AxHost, Ticket
+from surrogate_ax_platform.record_checks import check_records
 from surrogate_ax_platform.search_space import check_client
 from surrogate_ax_platform.seeds import ADVICE, Seeds, client_seeds, remember_seeds
 from surrogate_ax_platform.snapshot import check_snapshot
@@ -163,10 +164,11 @@ def begin_by_hand(
         device: where latents are made.
     """
     axes, searched = check_client(client, objective), searched_conditions(client)
+    check_records(client._experiment)
     store = client_seeds(client, seeds, snapshot=snapshot)
     properties = client._experiment._properties
     recorded = properties.get(records.EXPERIMENT) if recorded_search(client) or (rng, space) == (None, None) else None
-    if recorded is not None and recorded["space"] == "by a policy":
+    if recorded is not None and recorded.get("space") == "by a policy":
         raise UnsupportedError(
             "client: it was begun with a policy of your own, which cannot be recorded. Go on with "
             "`optimize(..., policy=...)`, or use a new Client."

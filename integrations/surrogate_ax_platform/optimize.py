@@ -29,6 +29,7 @@ from surrogate_ax_platform.experiment import (
     recorded_search,
 )
 from surrogate_ax_platform.host import AxHost
+from surrogate_ax_platform.record_checks import check_records
 from surrogate_ax_platform.search_space import check_client, objective_text, optimization, parameters
 from surrogate_ax_platform.seeds import ADVICE, Seeds, client_seeds, remember_seeds
 from surrogate_ax_platform.snapshot import check_snapshot
@@ -184,6 +185,7 @@ def optimize(
     Reference: arXiv 2509.23800 (surrogate spaces).
     """
     axes, searched = check_client(client, objective), searched_conditions(client)
+    check_records(client._experiment)
     store = client_seeds(client, seeds, snapshot=snapshot)
     rng = recorded_rng(client) if rng is None else rng
     if space is None and policy is None:

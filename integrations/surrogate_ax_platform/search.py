@@ -20,6 +20,7 @@ from ax.core.trial import Trial
 from ax.core.trial_status import TrialStatus
 
 from surrogate_ax.errors import ArgumentError, MismatchError, UnsupportedError
+from surrogate_ax.execution.recorded_plan import read_plan
 from surrogate_ax.generation.conditions import Searched
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.priors import Prior, RecordedPrior
@@ -29,7 +30,6 @@ from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.latents.typicality import recorded_prior
 from surrogate_ax.policies.basic import fixed
 from surrogate_ax.policies.history import History, Round
-from surrogate_ax.policies.plan import Plan
 from surrogate_ax.policies.proposer import Proposer
 from surrogate_ax.scoring.objective import recorded_objective
 from surrogate_ax_platform import records
@@ -37,6 +37,7 @@ from surrogate_ax_platform.adoption import adopt
 from surrogate_ax_platform.boxes import begin_round, place, read_space, space_to_json, terms_at
 from surrogate_ax_platform.conditions import conditions_in
 from surrogate_ax_platform.points import random_point
+from surrogate_ax_platform.record_checks import check_records
 from surrogate_ax_platform.search_space import ROUND, box_names, searched_names
 from surrogate_ax_platform.seeds import experiment_seeds
 
@@ -81,11 +82,12 @@ class Search:
         experiment: with the record of a search.
 
     Raises:
-        MismatchError: nothing is recorded.
+        MismatchError: nothing is recorded, or the record was altered.
         UnsupportedError: the search is by a policy of the user's own.
     """
 
     def __init__(self, experiment: Experiment) -> None:
+        check_records(experiment)
         properties = experiment._properties
         record, search = properties.get(records.EXPERIMENT), properties.get(records.SEARCH)
         if record is None or search is None:
@@ -94,7 +96,7 @@ class Search:
                 "`optimize` once."
             )
         self.record: dict[str, Any] = record
-        if self.record["space"] == "by a policy":
+        if self.record.get("space") == "by a policy":
             raise UnsupportedError(
                 "client: its experiment is searched by a policy of your own, which cannot be recorded. Go on with "
                 "`optimize(..., policy=...)`."
@@ -113,7 +115,7 @@ class Search:
         space = recorded_space(search, self.prior, self.seeds)
         if space is not None:
             return Proposer(fixed(space), ENOUGH, search["rng"])
-        plan = Plan.from_json(self.record["plan"])
+        plan = read_plan(self.record.get("plan"), "client: its experiment")
         return Proposer.planned(plan, self.prior, total_trials=ENOUGH, rng=search["rng"], conditions=conditions)
 
     def history(self, experiment: Experiment) -> History:

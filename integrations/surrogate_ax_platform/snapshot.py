@@ -12,6 +12,7 @@ from ax.exceptions.core import AxError
 
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.latents.seed_store import FolderSeedStore
+from surrogate_ax_platform.record_checks import check_records
 from surrogate_ax_platform.seeds import beside, remember_seeds, save_seeds
 
 
@@ -52,6 +53,7 @@ def load_client(path: Path | str, *, storage_config: StorageConfig | None = None
 
     Raises:
         ArgumentError: the file is missing, cut short, or no snapshot; the copy before it is named if there is one.
+        MismatchError: what the search has recorded in it was altered.
     """
     path = Path(path)
     import surrogate_ax_platform.strategy  # noqa: F401  # makes its classes known to Ax's decoder
@@ -64,6 +66,7 @@ def load_client(path: Path | str, *, storage_config: StorageConfig | None = None
         raise ArgumentError(
             f"path: expected a snapshot of `save_client`, got {path} ({type(error).__name__}: {error}). {advice}"
         ) from error
+    check_records(client._experiment)
     if beside(path).is_dir():  # it may have been moved with its file
         remember_seeds(client, FolderSeedStore(beside(path)))
     return client

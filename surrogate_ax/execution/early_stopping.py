@@ -98,6 +98,7 @@ class EarlyStopping:
     def submit(self, candidates: Sequence[Candidate[Any]], bank: Bank) -> None:
         """Start n candidates and bring them through the first checkpoint; arguments as in `Executor`."""
         to, unstarted = self._steps[0], _Rows(latents_of(candidates, bank), candidates, np.zeros(len(candidates)))
+        self._evaluator.row_check.begin(candidates, unstarted.state)
         for rows, state in self._attempt(
             unstarted, _pick_latents, lambda rows: self._generator.advance(self._start(rows), to)
         ):
@@ -182,6 +183,7 @@ class EarlyStopping:
 
     def _finish(self, rows: _Rows) -> None:
         for part, generated in self._attempt(rows, self._pick, lambda part: self._generator.finish(part.state)):
+            self._evaluator.row_check.end(part.candidates, part.conditions, generated)
             judged = self._evaluator.score(generated, part.conditions)
             self._completed.append((part.candidates, dataclasses.replace(judged, seconds=part.seconds)))
 

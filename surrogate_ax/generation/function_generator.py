@@ -27,6 +27,8 @@ class FunctionGenerator:
         conditional: whether the function takes the conditions as a second argument.
         revision: your name for this version of the function; a study refuses to go on with another one.
         rate: samples or frames a second of outputs that are sound or clips, for previews.
+        check_rows: whether a search generates the first row of its first batch once more, alone, and warns where it is
+            another one than in the batch.
 
     Raises:
         ArgumentError: the function is not callable, the prior neither a prior nor a shape, or `nfe` negative.
@@ -41,6 +43,7 @@ class FunctionGenerator:
         conditional: bool = False,
         revision: str = "1",
         rate: float | None = None,
+        check_rows: bool = True,
     ) -> None:
         if not callable(function):
             raise ArgumentError(f"function: expected something callable, got {type(function).__name__}.")
@@ -59,6 +62,7 @@ class FunctionGenerator:
         self._revision = revision
         self._parts = function_parts(function)
         self.rate = rate
+        self.check_rows = check_rows
 
     def __repr__(self) -> str:
         return one_line("FunctionGenerator", self.fingerprint["function"], *self._prior.shapes.values())

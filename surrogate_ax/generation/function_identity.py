@@ -3,7 +3,8 @@
 The tree is that of the source, without comments, docstrings and annotations, and of the functions of the same package
 that it calls. Where there is no source, the bytecode stands in, which differs between releases of Python. Values are
 short texts; large ones are digests of their contents, and objects of other kinds are known by their type. What the
-function itself writes into (a counter, a list of calls) is state, and left out.
+function itself writes into (a counter, a list of calls) is state, and left out, as is what it only tells of its work
+(a progress bar).
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from typing import Any
 
 from torch import nn
 
-from surrogate_ax.generation.syntax import names_written, normalised, stored_attributes, syntax_tree
+from surrogate_ax.generation.syntax import (
+    attributes_watching,
+    names_watching,
+    names_written,
+    normalised,
+    stored_attributes,
+    syntax_tree,
+)
 from surrogate_ax.generation.value_text import is_setting, value_text
 
 NONE = "none"
@@ -65,8 +73,10 @@ class _Reader:
             return
         self._seen[id(called)] = called
         if isinstance(called, functools.partial):
+            watching = _watching(called.func)
             self.arguments |= {f"{owner}{i}": value_text(value) for i, value in enumerate(called.args)}
-            self.arguments |= {f"{owner}{name}": value_text(value) for name, value in called.keywords.items()}
+            bound = {name: value for name, value in called.keywords.items() if name not in watching}
+            self.arguments |= {f"{owner}{name}": value_text(value) for name, value in bound.items()}
             self.read(called.func, owner)
         elif isinstance(called, MethodType):
             self._object(called.__self__, owner)
@@ -88,8 +98,25 @@ class _Reader:
             return
         state = stored_attributes(type(value))
         for name, held in sorted(getattr(value, "__dict__", {}).items()):
-            if name not in state and is_setting(held) and not isinstance(held, list | dict | set):
+            if name in state or isinstance(held, list | dict | set):
+                continue
+            if (held is None or callable(held)) and name in attributes_watching(type(value)):
+                continue
+            if callable(held) and not isinstance(held, nn.Module):
+                self._called(f"{owner}self.{name}", name, held, self.arguments)
+            elif is_setting(held):
                 self.arguments[f"{owner}self.{name}"] = value_text(held)
+
+    def _called(self, place: str, name: str, value: Any, among: dict[str, str]) -> None:
+        """A function that is held under a name: one of the same package is read, others have names of their own."""
+        while isinstance(value, functools.partial):
+            bound = {str(i): x for i, x in enumerate(value.args)} | value.keywords
+            self.arguments |= {f"{place}.{key}": value_text(x) for key, x in bound.items()}
+            value = value.func
+        if not isinstance(value, type) and _root(value) == self._root:
+            self.read(value, f"{place}.")
+        elif (own := getattr(value, "__name__", name)) != name:  # imported under its own name, it is in the source
+            among[place] = own
 
     def _function(self, function: FunctionType, owner: str) -> None:
         inner = getattr(function, "__wrapped__", None)
@@ -99,14 +126,17 @@ class _Reader:
         tree = syntax_tree(function.__code__)
         self._bytecode |= tree is None
         self._trees.append(_instructions(function.__code__) if tree is None else normalised(tree))
+        watching = frozenset[str]() if tree is None else names_watching(tree)
         defaults = dict(zip(_positional(function)[::-1], (function.__defaults__ or ())[::-1], strict=False))
         for name, value in sorted((defaults | (function.__kwdefaults__ or {})).items()):
-            self.arguments.setdefault(f"{owner}{name}", value_text(value))
+            if name not in watching:
+                self.arguments.setdefault(f"{owner}{name}", value_text(value))
         written = None if tree is None else names_written(tree)
         for name, value in sorted(_surroundings(function), key=lambda named: named[0]):
-            if callable(value) and not isinstance(value, type | nn.Module):
-                if _root(value) == self._root:
-                    self.read(value, f"{owner}{name}.")
+            if name in watching:
+                continue
+            if callable(value) and not isinstance(value, nn.Module):
+                self._called(f"{owner}{name}", name, value, self.closure)
             elif is_setting(value) and not self._is_state(name, value, written):
                 self.closure[f"{owner}{name}"] = value_text(value)
 
@@ -115,6 +145,14 @@ class _Reader:
         if written is None:
             return isinstance(value, list | dict | set)
         return name in written
+
+
+def _watching(called: Any) -> frozenset[str]:
+    """Names by which a function only tells of its work."""
+    while isinstance(called, functools.partial | MethodType):
+        called = called.func if isinstance(called, functools.partial) else called.__func__
+    tree = syntax_tree(called.__code__) if isinstance(called, FunctionType) else None
+    return frozenset() if tree is None else names_watching(tree)
 
 
 def _surroundings(function: FunctionType) -> Iterator[tuple[str, Any]]:

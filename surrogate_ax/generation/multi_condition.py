@@ -15,6 +15,7 @@ from surrogate_ax.errors import ArgumentError
 from surrogate_ax.generation.conditions import Condition, check_conditions
 from surrogate_ax.generation.described import described
 from surrogate_ax.generation.protocols import Generated, Generator, Outputs, Timed
+from surrogate_ax.generation.row_check import wants_check
 from surrogate_ax.latents.priors import Latents, Prior, check_latents
 from surrogate_ax.markup import one_line
 
@@ -68,6 +69,11 @@ class MultiCondition:
     def rate(self) -> float | None:
         """Samples or frames a second of each output, None where they do not last."""
         return self._generator.rate if isinstance(self._generator, Timed) else None
+
+    @property
+    def check_rows(self) -> bool:
+        """Whether a search looks at rows alone: as for the generator."""
+        return wants_check(self._generator)
 
     def generate(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
         """P outputs for each of n latents, in one call of the generator.

@@ -55,6 +55,36 @@ def names_written(tree: ast.AST) -> frozenset[str]:
     return frozenset(name for node in ast.walk(tree) for name in _written(node))
 
 
+def names_watching(*trees: ast.AST) -> frozenset[str]:
+    """Names and `self.name`s that are asked whether they are there, then called without use of what they return.
+
+    What is called so, as a progress bar that a user may leave out, changes no output.
+
+    Args:
+        *trees: of functions; a name has to be used so in all of them.
+    """
+    uses: dict[str, set[str]] = {}
+    for tree in trees:
+        kinds = {id(use): kind for node in ast.walk(tree) for use, kind in _watching(node)}
+        for node in ast.walk(tree):
+            if (name := _name(node)) is not None:
+                uses.setdefault(name, set()).add(kinds.get(id(node), "used"))
+    return frozenset(name for name, found in uses.items() if found == {"asked", "called"})
+
+
+@cache
+def attributes_watching(kind: Any) -> frozenset[str]:
+    """Attributes of a class's objects that all of its methods use as `names_watching` says.
+
+    Args:
+        kind: the class.
+    """
+    methods = [method for base in kind.__mro__ for method in vars(base).values() if isinstance(method, FunctionType)]
+    trees = [tree for method in methods if (tree := syntax_tree(method.__code__)) is not None]
+    names = names_watching(*trees) if len(trees) == len(methods) else frozenset()
+    return frozenset(name.removeprefix("self.") for name in names if name.startswith("self."))
+
+
 def stored_attributes(kind: type, *, also: tuple[str, ...] = ()) -> frozenset[str]:
     """Attributes that methods of a class assign after its objects were made, found in the methods' bytecode.
 
@@ -77,6 +107,44 @@ def _written(node: ast.AST) -> Iterator[str]:
         yield from _base(node.value)
 
 
+def _watching(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
+    """What a statement calls for its effect alone, or asks whether it is there."""
+    if isinstance(node, ast.If):
+        yield from _asked(node.test)
+    elif isinstance(node, ast.Expr):
+        value = node.value
+        if isinstance(value, ast.BoolOp):  # `callback and callback(x)`
+            for asked in value.values[:-1]:
+                yield from _asked(asked)
+            value = value.values[-1]
+        if isinstance(value, ast.Call):
+            yield value.func, "called"
+
+
+def _asked(test: ast.AST) -> Iterator[tuple[ast.AST, str]]:
+    """`name`, `not name`, `name is None` and `callable(name)` within a condition."""
+    if isinstance(test, ast.BoolOp):
+        for value in test.values:
+            yield from _asked(value)
+    elif isinstance(test, ast.UnaryOp):
+        yield from _asked(test.operand)
+    elif isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Is | ast.IsNot):
+        yield test.left, "asked"
+    elif isinstance(test, ast.Call) and isinstance(test.func, ast.Name) and test.func.id == "callable":
+        yield from ((argument, "asked") for argument in test.args)
+    else:
+        yield test, "asked"
+
+
+def _name(node: ast.AST) -> str | None:
+    """A variable's name, or that of an attribute of `self`."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+        return node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
+        return f"self.{node.attr}" if isinstance(node.ctx, ast.Load) else None
+    return None
+
+
 def _base(node: ast.AST) -> Iterator[str]:
     """The variable at the bottom of `a.b[0]`."""
     while isinstance(node, ast.Subscript | ast.Attribute):
@@ -93,8 +161,19 @@ def _stored(kind: Any, also: tuple[str, ...]) -> frozenset[str]:
         for name, method in vars(base).items()
         if isinstance(method, FunctionType) and (name in also or not name.startswith(("__init__", "set_")))
     ]
-    stored = (i.argval for method in methods for i in dis.get_instructions(method) if i.opname == "STORE_ATTR")
-    return frozenset(stored)
+    return frozenset(name for method in methods for name in _assigned(method.__code__))
+
+
+def _assigned(code: CodeType) -> Iterator[str]:
+    """Attributes that code assigns, but for those that it only moves, as in `self.sigmas = self.sigmas.to(device)`."""
+    lines: list[list[dis.Instruction]] = [[]]
+    for instruction in dis.get_instructions(code):
+        if instruction.starts_line:
+            lines.append([])
+        lines[-1].append(instruction)
+    for line in lines:
+        loaded = {i.argval for i in line if i.opname in ("LOAD_ATTR", "LOAD_METHOD")}
+        yield from (i.argval for i in line if i.opname == "STORE_ATTR" and not {i.argval, "to"} <= loaded)
 
 
 @lru_cache(maxsize=16)

@@ -28,6 +28,7 @@ from surrogate_ax.generation.checks import check_generated, check_generator
 from surrogate_ax.generation.conditions import Condition, check_conditions
 from surrogate_ax.generation.finite import NOT_FINITE, copied, not_finite
 from surrogate_ax.generation.protocols import Generated, Generator, Outputs, Timed
+from surrogate_ax.generation.row_check import RowCheck
 from surrogate_ax.latents.priors import Latents, check_latents
 from surrogate_ax.markup import card, one_line
 from surrogate_ax.media.thumbnails import thumbnails
@@ -119,6 +120,7 @@ class Evaluator:
         self.catch = catch
         self.max_batch_size: int | None = None  # the largest batch known to fit in memory, once one did not
         self._fitted: int | None = None  # the same before the present call
+        self.row_check = RowCheck(generator)
         self._traces: dict[str, str] = {}  # by reason, of the last errors
 
     def __call__(self, z: Latents, conditions: Sequence[Condition] | None = None) -> Evaluations:
@@ -238,7 +240,9 @@ class Evaluator:
 
     def _call(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
         """One call of the generator, its columns counted."""
-        return check_generated(self.generator.generate(z, conditions), len(conditions))
+        made = check_generated(self.generator.generate(z, conditions), len(conditions))
+        self.row_check.batch(z, conditions, made)
+        return made
 
     def _parts(self, z: Latents, conditions: Sequence[Condition], size: int) -> Generated:
         n = len(conditions)

@@ -160,7 +160,7 @@ class Objective:
         return [metric.name for metric in self.metrics]
 
 
-def recorded_objective(described: Sequence[Sequence[Any]]) -> Objective:
+def recorded_objective(described: Any) -> Objective:
     """The objective that a study has recorded: it ranks what was scored, and scores nothing new.
 
     Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -214,3 +216,46 @@ def test_a_closed_line_holds_nothing():
     executor.submit(_batch(range(8)), BANK)
     executor.close()
     assert executor.collect(wait=True) == []
+
+
+class Carrying(EulerFlow):
+    """Gathers something from step to step that a stop makes it forget."""
+
+    check_rows = True
+
+    def start(self, z, conditions, *, step=0):
+        self.gathered = 0.0
+        return super().start(z, conditions, step=step)
+
+    def select(self, states, rows):
+        self.gathered = 0.0
+        return super().select(states, rows)
+
+    def advance(self, state, to):
+        self.gathered += to - state.step
+        moved = super().advance(state, to)
+        return dataclasses.replace(moved, x=moved.x + self.gathered)
+
+
+class Mixing(EulerFlow):
+    check_rows = True
+
+    def advance(self, state, to):
+        moved = super().advance(state, to)
+        return dataclasses.replace(moved, x=moved.x - moved.x.mean(dim=0) / 2)
+
+
+class Checked(EulerFlow):
+    check_rows = True
+
+
+@pytest.mark.parametrize(("kind", "warns"), [(Carrying, True), (Mixing, True), (Checked, False)])
+def test_a_flow_that_a_stop_or_its_batch_changes_is_named_once(kind, warns, caplog):
+    executor = _executor(Judge(s3=0.0), kind())
+    for _ in range(2):
+        executor.submit(_batch(range(8)), BANK)
+        assert len(_columns(executor.collect(wait=True))) == 8
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == warns
+    assert all(text.startswith(f"{kind.__name__}: a latent gave another output alone than in a batch") for text in said)
+    assert all("that was stopped between its steps, by" in text for text in said)

@@ -39,7 +39,9 @@ OBJECTIVE = Objective(Metric("best"), score=lambda outputs, conditions: outputs)
 
 
 def evaluator(model=None, objective=OBJECTIVE, **options):
-    return Evaluator(FunctionGenerator(model or Model(), PRIOR, conditional=True), objective, **options)
+    return Evaluator(
+        FunctionGenerator(model or Model(), PRIOR, conditional=True, check_rows=False), objective, **options
+    )
 
 
 def space(k=4):

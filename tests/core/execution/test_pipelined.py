@@ -38,7 +38,9 @@ class Logged:
         self.log, self.batches = [], {"generate": 0, "score": 0}
         self.threads = {"generate": set(), "score": set()}
         self.evaluator = Evaluator(
-            FunctionGenerator(self.generate, PRIOR), Objective(Metric("best"), score=self.score), catch=(ValueError,)
+            FunctionGenerator(self.generate, PRIOR, check_rows=False),
+            Objective(Metric("best"), score=self.score),
+            catch=(ValueError,),
         )
 
     def generate(self, z):

@@ -55,6 +55,56 @@ class Settings:
     digit: int
 
 
+class Layered:
+    def __init__(self, act):
+        self.act = act
+
+    def __call__(self, z):
+        return self.act(z)
+
+
+class Told:
+    """Tells somebody of its work, or nobody."""
+
+    def __init__(self, callback=None, after=None, flip=False):
+        self.callback, self.after, self.flip = callback, after, flip
+
+    def __call__(self, z):
+        if self.callback is not None:
+            self.callback(len(z))
+        if self.flip:
+            z = -z
+        return self.after(z) if self.after else z
+
+
+def told(z, progress=None, after=None):
+    progress and progress(len(z))
+    if after:
+        z = after(z)
+    return z
+
+
+def telling(progress):
+    def function(z):
+        if progress and callable(progress):
+            progress(len(z))
+        return z
+
+    return function
+
+
+def cast(act):
+    return lambda z: act(z) + 1
+
+
+def half(z):
+    return z / 2
+
+
+def negative(z):
+    return -z
+
+
 def parts(function):
     named = FunctionGenerator(function, (2,)).fingerprint
     assert {name: named[name] for name in ("code", "arguments", "closure")} == function_parts(function)
@@ -89,11 +139,26 @@ def decorated(function):
         ((lambda z: z + 1), (lambda z: z + 2), "code"),
         (*[lambda z, i=i: z * i for i in (1, 2)], "arguments"),
         (torch.no_grad()(partial(scaled, digit=3)), torch.no_grad()(partial(scaled, digit=7)), "arguments"),
+        (Layered(torch.tanh), Layered(torch.relu), "arguments"),
+        (Layered(half), Layered(negative), "code"),
+        (Layered(partial(torch.clamp, max=1)), Layered(partial(torch.clamp, max=2)), "arguments"),
+        (Layered(partial(scaled, digit=3)), Layered(partial(scaled, digit=7)), "arguments"),
+        (Layered(torch.nn.Softplus(1)), Layered(torch.nn.Tanh()), "arguments"),
+        (cast(torch.tanh), cast(torch.relu), "closure"),
+        (cast(torch.nn.Tanh()), cast(torch.nn.ReLU()), "closure"),
+        (Told(flip=False), Told(flip=True), "arguments"),
+        (Told(after=None), Told(after=torch.relu), "arguments"),
+        (partial(told, after=None), partial(told, after=torch.relu), "arguments"),
     ],
 )
 def test_what_is_bound_to_a_function_is_named(before, after, part):
     assert changed(parts(before), parts(after)) == {part}
     assert changed(parts(before), parts(before)) == set()
+
+
+@pytest.mark.parametrize("make", [Told, telling, lambda progress: partial(told, progress=progress)])
+def test_who_is_told_of_the_work_does_not_count(make):
+    assert len({str(parts(make(progress))) for progress in (None, print, half, [].append, lambda n: None)}) == 1
 
 
 def test_the_values_are_readable():

@@ -21,6 +21,7 @@ class Counting:
 
     prior = PRIOR
     fingerprint = {"weights": "counting"}  # noqa: RUF012
+    check_rows = False
 
     def __init__(self, fault=lambda rows: None, kind=lambda rows: rows, failed=(), nfe=3.0):
         self.fault, self.kind, self.failed, self.nfe = fault, kind, failed, nfe

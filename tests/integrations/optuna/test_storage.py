@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.study import StudyDirection
 from optuna.testing.pytest_storages import StorageTestCase
@@ -32,12 +34,16 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
 import surrogate_ax_optuna.sqlite_storage as module
-from surrogate_ax.errors import ArgumentError
-from surrogate_ax_optuna import sqlite
+from surrogate_ax import FunctionGenerator, Metric, Objective, SurrogateSpace
+from surrogate_ax.errors import ArgumentError, StorageError
+from surrogate_ax_optuna import create_study, optimize, read_record, sqlite
 from surrogate_ax_optuna.sqlite_storage import SqliteStorage
 
 MINIMIZE = [StudyDirection.MINIMIZE]
 BOX = FloatDistribution(0.0, 1.0)
+GENERATOR = FunctionGenerator(lambda z: z, (4,))
+OBJECTIVE = Objective(Metric("m"), score=lambda outputs, _: outputs.mean(dim=1))
+SPACE = SurrogateSpace.sample(GENERATOR.prior, seeds=3, rng=0)
 
 
 @pytest.fixture(scope="module")
@@ -431,3 +437,39 @@ def test_what_is_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ArgumentError, match="path: "):
         sqlite(name)
     assert list(tmp_path.iterdir()) == []
+
+
+def search(storage: BaseStorage, trials: int) -> None:
+    study = create_study(OBJECTIVE, storage=storage, study_name="s", sampler=RandomSampler(seed=0))
+    optimize(study, GENERATOR, OBJECTIVE, rng=0, space=SPACE, total_trials=trials, progress=False)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, empty: Path) -> Path:
+    path = Path(shutil.copy(empty, tmp_path_factory.mktemp("searched")))
+    storage = sqlite(path)
+    search(storage, 4)
+    storage.engine.dispose()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("UPDATE study_system_attributes SET value_json = '{' WHERE key = 'surrogate:study'", "JSONDecodeError"),
+        ("UPDATE trial_system_attributes SET value_json = 'nul' WHERE key = 'surrogate:recipe'", "JSONDecodeError"),
+        ("UPDATE trial_params SET distribution_json = '{}' WHERE param_name = 'u0'", "KeyError"),
+        ("UPDATE trials SET state = 'COMPLETELY'", "LookupError|KeyError"),
+    ],
+)
+def test_what_optuna_cannot_read_is_said_plainly(searched: Path, tmp_path: Path, statement: str, why: str) -> None:
+    path = Path(shutil.copy(searched, tmp_path))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
+    for storage in (sqlite(path), RDBStorage(f"sqlite:///{path}")):
+        with pytest.raises(StorageError, match=rf"study 's': Optuna cannot read its storage \(.*({why})"):
+            search(storage, 8)
+        with pytest.raises(StorageError, match=why):
+            read_record(optuna.load_study(study_name="s", storage=storage))
+        storage.engine.dispose()
