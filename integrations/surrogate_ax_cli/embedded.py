@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from surrogate_ax.generation.protocols import Generator
+if TYPE_CHECKING:  # the command's help needs no more than the names
+    from surrogate_ax.generation.protocols import Generator
 
 PORTRAITS, AVATARS = "portraits", "avatars"
 DEFAULT = PORTRAITS

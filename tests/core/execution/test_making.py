@@ -30,7 +30,7 @@ class Studio:
     def __init__(self, *, batch_size: int = 4) -> None:
         self.batches: list[int] = []
         self.may = threading.Semaphore(0)
-        evaluator = Evaluator(FunctionGenerator(self.make, PRIOR), person())
+        evaluator = Evaluator(FunctionGenerator(self.make, PRIOR, check_rows=False), person())
         self.maker = Maker(evaluator, Bank(PRIOR), batch_size=batch_size)
 
     def found(self, point: Point) -> None:
