@@ -14,7 +14,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.demo ## search the embedded avatar model; pictures and the study go to demo-out/
+demo: $(VENV)/.demo ## search the embedded portrait model; pictures and the study go to demo-out/
 	$(BIN)/surrogate-ax demo
 
 test: $(VENV)/.dev ## run the tests; PYTEST_ARGS="-k charts" passes arguments on

@@ -96,11 +96,12 @@ class _Reader:
         if isinstance(value, nn.Module):
             self.arguments[f"{owner}self"] = value_text(value)
             return
-        state = stored_attributes(type(value))
+        kind: Any = type(value)
+        state = stored_attributes(kind)
         for name, held in sorted(getattr(value, "__dict__", {}).items()):
             if name in state or isinstance(held, list | dict | set):
                 continue
-            if (held is None or callable(held)) and name in attributes_watching(type(value)):
+            if (held is None or callable(held)) and name in attributes_watching(kind):
                 continue
             if callable(held) and not isinstance(held, nn.Module):
                 self._called(f"{owner}self.{name}", name, held, self.arguments)
