@@ -223,7 +223,9 @@ def test_one_metric_is_ranked_by_its_order_alone(values, monotone):
     with np.errstate(invalid="ignore"):
         moved = {"beauty": np.where(np.isfinite(values["beauty"]), monotone(values["beauty"]), values["beauty"])}
     assert made.rank(moved).tolist() == made.rank(values).tolist()
-    mirrored = Objective(Metric("beauty", "minimize"), score=list).rank({"beauty": -values["beauty"]})
+    mirrored = Objective(Metric("beauty", "minimize"), score=lambda outputs, conditions: list(outputs)).rank(
+        {"beauty": -values["beauty"]}
+    )
     assert mirrored.tolist() == made.rank(values).tolist()
 
 
