@@ -1,6 +1,6 @@
 """Two objectives on the embedded portraits that nothing was tuned on, with a pool of plain draws of their own.
 
-    python portraits.py [--draws 2000] [--repeats 5] [--quick]
+    python portraits.py [--draws 2000] [--repeats 3] [--quick]
 
 - "brand": minus the distance of shirt and background, the lower edge and the upper corners, to two colours.
 - "person": the least of the judge's log odds of curly hair, glasses, a beard and a smile.
@@ -133,7 +133,7 @@ def read() -> dict[tuple[str, str, int], float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=2000)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
