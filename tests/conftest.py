@@ -29,9 +29,12 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 torch.set_num_threads(1)
 
-# A shell that starts tests in the background has them, and every process that they start, ignore Ctrl-C.
+# A shell that starts tests in the background has them, and every process that they start, ignore Ctrl-C; nohup has them
+# ignore that the terminal is gone.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _is_local(family: int, address: Any) -> bool:

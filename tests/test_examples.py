@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import runpy
 import sys
 import wave
@@ -172,7 +174,12 @@ def test_ax_avatars_and_again(run: Run, tmp_path: Path) -> None:
             run("ax_avatars.py", "--trials", trials, *arguments)
     study = optuna.load_study(study_name="warm avatars", storage=f"sqlite:///{tmp_path / 'mirror.db'}")
     assert len(study.trials) == 12
-    assert (tmp_path / "report.html").read_text().count("data:image/") == 12
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    held = re.search(r'<script type="application/json" id="embedded">(.*?)</script>', page, re.DOTALL)
+    assert held is not None
+    media = json.loads(held[1])["media"]
+    assert sorted(map(int, media)) == list(range(12))
+    assert all(url.startswith("data:image/") for url in media.values())
 
 
 @tiny.NUMPY_2
