@@ -1,6 +1,6 @@
 """Measure an exported portrait model: its pictures, its prompts, its latents, its cost.
 
-    python evaluate.py --model FOLDER [--log LOG] [--images 480] [--latents 180] [--steps 8] [--guidance 1.5]
+    python evaluate.py --model FOLDER [--log LOG] [--images 180] [--latents 90] [--steps 8] [--guidance 1]
 
 Prints `RESULT <name> <value> <goal> ok|short` lines and ends with status 1 where one is short. The judge is the
 committed classifier of rendered images (`classifier.py`).
@@ -173,10 +173,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="a StableDiffusionPipeline folder")
     parser.add_argument("--log", type=Path, default=Path(__file__).parent / "log.jsonl", help="the flow's training log")
-    parser.add_argument("--images", type=int, default=480, help="images an attribute")
-    parser.add_argument("--latents", type=int, default=180, help="latents rendered under two prompts")
+    parser.add_argument("--images", type=int, default=180, help="images an attribute")
+    parser.add_argument("--latents", type=int, default=90, help="latents rendered under two prompts")
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--guidance", type=float, default=1.5)
+    parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--batch", type=int, default=48)
     options = parser.parse_args()
     torch.set_num_threads(1)
