@@ -47,7 +47,8 @@ def generator(name: str, call: Mapping[str, Any], texts: Sequence[Mapping[str, A
 def recorded(fingerprint: Mapping[str, str]) -> str:
     """The model with the weights that a study or recipe records; the default one where none has them."""
     weights = fingerprint.get("weights")
-    return next((name for name in NAMES if generator(name, {}).fingerprint["weights"] == weights), DEFAULT)
+    current = (PORTRAITS, AVATARS)
+    return next((name for name in current if generator(name, {}).fingerprint["weights"] == weights), DEFAULT)
 
 
 def _current(name: str) -> str:

@@ -174,7 +174,8 @@ def test_the_number_of_seeds_follows_the_papers_table():
 
 @given(st.integers(4, 3000))
 def test_the_number_of_seeds_fits_half_the_budget(budget):
-    o3(Gaussian((64,)), budget // 2, seeds=o3_seeds(budget))
+    assert 2 <= o3_seeds(budget) <= budget // 2
+    o3(Gaussian((64,)), budget // 2, seeds=o3_seeds(budget))  # which refuses more seeds than draws
 
 
 # --- stopped trials
