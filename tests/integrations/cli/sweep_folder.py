@@ -93,10 +93,12 @@ class Sweep:
     def __call__(self, command: str, *arguments: str, file: str = "s.yaml", **changes: str | None) -> Any:
         if not (self.folder / file).exists() or changes:
             self.write(file, **changes)
+        gc.freeze()  # so that what was there before the command is not gone through after it
         answer = CliRunner().invoke(app, [command, file, *arguments])
         # A command ends with its process and its connections, whose files beside the database go then.
         answer.exception = answer.exc_info = None
         gc.collect()
+        gc.unfreeze()
         return answer
 
     def write(self, file: str = "s.yaml", **changes: str | None) -> None:
