@@ -13,7 +13,18 @@ from surrogate_ax.generation.probe import same_probe
 
 PROBE, CODE = "probe", "code"
 # Parts that came later than the first records. Every generator that can have one writes it, as "none" where it has not.
-LATER_PARTS = ("adapters", "caches", "hooks", "quantisation", "settings.*", PROBE, CODE, "arguments", "closure")
+LATER_PARTS = (
+    "adapters",
+    "caches",
+    "hooks",
+    "quantisation",
+    "settings.*",
+    PROBE,
+    CODE,
+    "arguments",
+    "closure",
+    "modules",
+)
 
 
 def compare(recorded: Mapping[str, str], present: Mapping[str, str]) -> tuple[list[str], list[str]]:

@@ -136,4 +136,4 @@ def test_a_search_refuses_another_partial_of_its_function_and_goes_on_from_an_ol
     older = {name: first.fingerprint[name] for name in ("function", "revision", "prior")}
     assert caplog.text == ""
     begin_record({**record, "generator": older}, {}, other, None, study="study")
-    assert "says nothing of arguments, closure, code that could be compared" in caplog.text
+    assert "says nothing of arguments, closure, code, modules that could be compared" in caplog.text
