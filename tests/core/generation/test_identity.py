@@ -82,6 +82,7 @@ RECORD = {"weights": "1", "adapters": "none", "probe": probe(X), "code": "tree 1
         ({"under each of": "[{}]"}, ["under each of"], []),  # did not
         ({"weights": None}, ["weights"], []),
         ({"adapters": None}, ["adapters"], []),
+        ({"code": 3, "probe": [1]}, ["code"], []),  # an altered record
     ],
 )
 def test_what_differs_and_what_cannot_be_compared(change, changed, unknown):
