@@ -69,7 +69,7 @@ def demo(
         )
         typer.echo(demo_module.table(demo_module.summarise(search), demo_module.summarise(plain)))
         shown = [pictures.SHEET, pictures.HISTORY]
-        typer.echo(pictures.what_to_open(out, shown, demo_module.STUDY_FILE, demo_module.PREVIEWS))
+        typer.echo(pictures.what_to_open(out, shown, demo_module.STUDY_FILE, search.study_name))
 
 
 @app.command()
