@@ -109,17 +109,29 @@ def opened(request: Request) -> Iterator[Opened]:
         )
     except MismatchError as error:
         raise MismatchError(f"{error} `--study` begins another one.") from error
-    try:
+    prompt = str(request.call.get("prompt", ""))
+    with on_a_page(exploration, name, lambda recipe: _saved(recipe, request), out=request.out, prompt=prompt) as one:
         if saved is not None:
             exploration.look_around(saved.recipe)
-        with tempfile.TemporaryDirectory(prefix="surrogate-ax-") as files, log_beside(request.out):
-            page = explore_page(
-                exploration,
-                lambda recipe: _saved(recipe, request),
-                folder=Path(files),
-                prompt=str(request.call.get("prompt", "")),
-                kept=request.out / KEPT,
-            )
+        yield one
+
+
+@contextmanager
+def on_a_page(
+    exploration: Exploration, name: str, saved: Callable[[Recipe], SavedPicture], *, out: Path, prompt: str = ""
+) -> Iterator[Opened]:
+    """An exploration with its page, until the block ends.
+
+    Args:
+        exploration: it is closed.
+        name: of the study.
+        saved: what the file of a recipe carries.
+        out: the folder for the log, and for what is kept.
+        prompt: shown above the pictures.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="surrogate-ax-") as files, log_beside(out):
+            page = explore_page(exploration, saved, folder=Path(files), prompt=prompt, kept=out / KEPT)
             yield Opened(exploration, page, name)
     finally:
         exploration.close()
@@ -139,16 +151,21 @@ def run(request: Request, port: int, *, browse: bool, say: Callable[[str], None]
         ArgumentError: a taken port.
     """
     say("loading the model")
-
-    def address(where: str) -> None:
-        say(f"{where} shows the pictures; Ctrl-C ends it")
-        if browse:
-            webbrowser.open(where)
-
     with opened(request) as one:
-        answers = one.exploration.page.number
-        say(f"study {one.name!r} in {request.out / STUDY_FILE}: {f'{answers} answers' if answers else 'new'}")
-        serve(one.page, port, say=address)
+        serve_opened(one, port, where=str(request.out / STUDY_FILE), browse=browse, say=say)
+
+
+def serve_opened(one: Opened, port: int, *, where: str, browse: bool, say: Callable[[str], None]) -> None:
+    """Serve a page until interrupted; arguments as for `run`, and where the study is."""
+
+    def address(page: str) -> None:
+        say(f"{page} shows the pictures; Ctrl-C ends it")
+        if browse:
+            webbrowser.open(page)
+
+    answers = one.exploration.page.number
+    say(f"study {one.name!r} in {where}: {f'{answers} answers' if answers else 'new'}")
+    serve(one.page, port, say=address)
 
 
 def try_out(generator: Generator, seed: int) -> None:

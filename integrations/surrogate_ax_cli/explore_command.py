@@ -67,6 +67,26 @@ def explore(
         run(request, port, browse=browse, say=say)
 
 
+def prefer(
+    sweep: Annotated[Path, typer.Argument(metavar="SWEEP", help="A sweep file.")],
+    shown: Annotated[Shown, typer.Option("--show", help="Like any of eight, or choose the best of four or two.")] = (
+        Shown.eight
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8080,
+    browse: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more, with the tracebacks of errors.")] = False,
+) -> None:
+    """Choose among a sweep's outputs in the browser: what you like takes the place of its score, its bounds are kept.
+
+    The same command goes on where it stopped.
+    """
+    with running(verbose=verbose, interrupted=ENDED):
+        import_module("surrogate_ax_web")  # names the extra to install where it is missing
+        from surrogate_ax_cli.prefer import run
+
+        run(sweep, shown.value, port, browse=browse, say=say)
+
+
 def is_picture(target: str) -> bool:
     """Whether a command is given a saved picture in place of a study."""
     return "://" not in target and Path(target).suffix.lower() in (".png", ".mp4", ".wav", ".pdb", ".cif")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from surrogate_ax_cli import embedded
-from surrogate_ax_cli.explore_command import explore, is_picture, remade
+from surrogate_ax_cli.explore_command import explore, is_picture, prefer, remade
 from surrogate_ax_cli.interrupts import interruptible
 from surrogate_ax_cli.options import AsJson, Force, Items, Out, Overrides, Spec, Study, StudyName, Verbose
 from surrogate_ax_cli.terminal import FAILED, log_beside, running, say
@@ -24,6 +24,7 @@ app = typer.Typer(
 
 
 app.command()(explore)
+app.command()(prefer)
 
 
 @app.callback(invoke_without_command=True)

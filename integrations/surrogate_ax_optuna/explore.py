@@ -18,6 +18,7 @@ from surrogate_ax.execution.session import begin_record, search_facts
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.policies.plan import plan
 from surrogate_ax.policies.taste import AXES, taste
+from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.attributes import ANSWERS_ATTR, STUDY_ATTR, set_study_attribute, study_attributes
 from surrogate_ax_optuna.host import OptunaHost
 from surrogate_ax_optuna.search_space import check_directions
@@ -58,6 +59,7 @@ def explore(
     study: optuna.Study,
     generator: Generator,
     *,
+    objective: Objective | None = None,
     rng: int = 0,
     mode: Mode = "eight",
     batch_size: int = 8,
@@ -70,6 +72,8 @@ def explore(
     Args:
         study: to maximise one metric; with a study that `explore` made, it goes on from there.
         generator: makes the items.
+        objective: `person(Metric("contrast", "at_least", 0.3), score=contrast)` searches what is liked among what keeps
+            the bound; what is liked alone if left out.
         rng: seed of draws and proposals.
         mode: how one answers at first: "eight", any number of eight; "four", the best of four; "pairs", the better of
             two. The best so far is shown again in the latter.
@@ -86,7 +90,7 @@ def explore(
         MismatchError: the study was begun with another generator or seed, or by something else (named).
         StorageError: the storage fails.
     """
-    objective = person()
+    objective = objective or person()
     check_directions(study, objective)
     policy = taste(generator.prior, device=device)
     facts = search_facts(objective, space=None, policy=policy, conditions={}, rng=rng)
@@ -99,5 +103,12 @@ def explore(
         remember_seeds(study, seeds)
         set_study_attribute(study, STUDY_ATTR, record)
         return Exploration(
-            host, StudyAnswers(study, host), generator, rng=rng, mode=mode, batch_size=batch_size, device=device
+            host,
+            StudyAnswers(study, host),
+            generator,
+            objective=objective,
+            rng=rng,
+            mode=mode,
+            batch_size=batch_size,
+            device=device,
         )

@@ -27,6 +27,7 @@ from surrogate_ax.execution.making import Made
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.generation.saved_picture import SavedPicture, save_picture, saved_in
 from surrogate_ax.media.preview_files import Preview
+from surrogate_ax.scoring.objective import Metric, Objective
 from surrogate_ax_web.application import application, templates
 from surrogate_ax_web.previews import kind_of_file, preview_routes
 
@@ -49,12 +50,13 @@ class Pictures:
         self._lock = threading.Lock()
         self._files: dict[int, Path] = {}
         self._reasons: dict[int, str] = {}
+        self._notes: dict[int, str] = {}
 
     def state(self, trial: int) -> dict[str, Any]:
         """An item for the page: its file, or why there is none; neither while it is being made."""
         file = self.file(trial)
         shown = None if file is None else kind_of_file(file.name)
-        return {"trial": trial, "kind": shown, "reason": self._reasons.get(trial)}
+        return {"trial": trial, "kind": shown, "reason": self._reasons.get(trial), "note": self._notes.get(trial, "")}
 
     def file(self, trial: int, *, timeout: float = 0.0) -> Path | None:
         """The file of an item; None while it is being made, and where it failed."""
@@ -65,6 +67,7 @@ class Pictures:
                     self._reasons[trial] = made.reason
                 elif made is not None and trial not in self._files:
                     self._files[trial] = self._save(trial, made, self._folder)
+                    self._notes[trial] = measured_text(made.values, self._exploration.objective)
         return self._files.get(trial)
 
     def preview(self, trial: int) -> Preview | None:
@@ -85,6 +88,26 @@ class Pictures:
     def _save(self, trial: int, made: Made, folder: Path) -> Path:
         saved = self._saved(self._exploration.recipe(trial, made))
         return save_picture(made.output, folder / f"trial{trial}", saved, rate=self._exploration.rate)
+
+
+def measured_text(values: Mapping[str, float], objective: Objective) -> str:
+    """What was measured of an item, and which bounds it does not keep.
+
+    Args:
+        values: by metric.
+        objective: has the bounds.
+    """
+    return ", ".join(
+        f"{metric.name} {values[metric.name]:.3g}{_bound_text(metric, values[metric.name])}"
+        for metric in objective.metrics
+        if metric.name in values
+    )
+
+
+def _bound_text(metric: Metric, value: float) -> str:
+    if metric.bound is None or value == metric.bound or (value > metric.bound) == (metric.goal == "at_least"):
+        return ""
+    return f" ({'below' if metric.goal == 'at_least' else 'above'} {metric.bound:g})"
 
 
 def explore_page(

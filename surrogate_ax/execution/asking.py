@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
-from surrogate_ax.scoring.objective import Objective, recorded_objective
+import numpy as np
+
+from surrogate_ax.errors import ArgumentError, ScoreError
+from surrogate_ax.scoring.objective import Metric, Objective, Score, recorded_objective
 
 T_contra = TypeVar("T_contra", contravariant=True)
 Mode = Literal["eight", "four", "pairs"]
@@ -54,6 +57,45 @@ class Page:
     kept: tuple[int, ...]
 
 
-def person() -> Objective:
-    """The objective of a search by choices: the metric `LIKING`, which no function scores."""
-    return recorded_objective([[LIKING, "maximize", None]])
+def person(*metrics: Metric, score: Score | None = None) -> Objective:
+    """The objective of a search by choices: the metric `LIKING`, which no function scores, among what keeps bounds.
+
+    Args:
+        *metrics: measured beside it, each with a bound or tracked.
+        score: measures them, as `Objective` has it.
+
+    Raises:
+        ArgumentError: a metric to optimise or one called `LIKING`, or metrics without a score.
+    """
+    if not metrics and score is None:
+        return recorded_objective([[LIKING, "maximize", None]])
+    wrong = [metric.name for metric in metrics if metric.goal in ("maximize", "minimize") or metric.name == LIKING]
+    if wrong or not metrics or score is None:
+        raise ArgumentError(
+            f"metrics: expected a score, and metrics that it measures, each with a bound or tracked, as {LIKING!r} is "
+            f"maximised; got {wrong or [metric.name for metric in metrics]}{'' if score else ' without a score'}."
+        )
+    return Objective(Metric(LIKING, "maximize"), *metrics, score=_Beside(score, tuple(m.name for m in metrics)))
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """A score with a column for what a person likes, which is filled in when they have answered.
+
+    Args:
+        score: measures the others.
+        names: of the others.
+    """
+
+    score: Score
+    names: tuple[str, ...]
+
+    def __call__(self, outputs: Any, conditions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        returned = self.score(outputs, conditions)
+        if not isinstance(returned, Mapping):
+            if len(self.names) > 1:
+                raise ScoreError(
+                    f"score: expected a mapping of the metrics {list(self.names)}, got {type(returned).__name__}."
+                )
+            returned = {self.names[0]: returned}
+        return {**returned, LIKING: np.zeros(len(conditions))}

@@ -23,13 +23,14 @@ from surrogate_ax.execution.asking import AGAIN, ITEMS, LIKING, AnswerBook, Mode
 from surrogate_ax.execution.executor import Candidate
 from surrogate_ax.execution.foresight import Foresight, Known, Rules
 from surrogate_ax.execution.loop import Host
-from surrogate_ax.execution.making import Made, Maker, Point
+from surrogate_ax.execution.making import Made, Maker, Point, judged
 from surrogate_ax.generation.protocols import Generator, Timed
 from surrogate_ax.generation.recipe import VERSION, Recipe, check_fingerprint
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.policies.history import Round
 from surrogate_ax.policies.taste import variations
-from surrogate_ax.scoring.evaluator import Evaluations, Evaluator
+from surrogate_ax.scoring.evaluator import Evaluator
+from surrogate_ax.scoring.objective import Objective
 
 FORESEEN = 2  # likely answers whose pages are made ahead of time
 
@@ -38,9 +39,10 @@ class Exploration:
     """A person's search; every method may be called from any thread.
 
     Args:
-        host: keeps the trials; its objective is `person()`.
+        host: keeps the trials; its objective is this one.
         book: keeps the answers.
         generator: makes the items.
+        objective: of `person`; without metrics beside what is liked if left out.
         rng: seed of draws and proposals.
         mode: how one answers at first: any number of eight, the best of four, the better of two.
         batch_size: items of one generator call, at most.
@@ -56,13 +58,14 @@ class Exploration:
         book: AnswerBook[Any],
         generator: Generator,
         *,
+        objective: Objective | None = None,
         rng: int = 0,
         mode: Mode = "eight",
         batch_size: int = 8,
         device: torch.device | str = "cpu",
     ) -> None:
         self._host, self._book, self._generator = host, book, generator
-        self._evaluator = Evaluator(generator, person())
+        self._evaluator = Evaluator(generator, objective or person())
         self._fingerprint = dict(generator.fingerprint)
         self._rules = Rules(generator.prior, rng, device=device)
         self._lock = threading.RLock()
@@ -197,6 +200,11 @@ class Exploration:
         return Recipe(self.point(trial).terms, {}, self._fingerprint, made.batch)
 
     @property
+    def objective(self) -> Objective:
+        """What is searched: what is liked, and what is measured beside it."""
+        return self._evaluator.objective
+
+    @property
     def rate(self) -> float | None:
         """Samples or frames a second of outputs that last."""
         return self._generator.rate if isinstance(self._generator, Timed) else None
@@ -241,8 +249,12 @@ class Exploration:
 
     def _show(self, trials: Sequence[int]) -> None:
         self._shown = tuple(trials)
-        self._foresight = Foresight(self._rules, self._known, self._open, self._answers)
+        self._foresight = Foresight(self._rules, self._known, self._open, self._answers, measured=self._measured)
         self._want([])
+
+    def _measured(self, asked: Candidate[Any]) -> Mapping[str, float]:
+        made = self._maker.find(Point(asked.terms, {}))
+        return {} if made is None else made.values
 
     def _want(self, expected: Sequence[Answer]) -> None:
         """Have the page made, then the pages behind expected answers, then those behind likely ones."""
@@ -280,25 +292,10 @@ class Exploration:
         told = {t: each for t, each in made.items() if each is not None and (t in values or each.reason is not None)}
         self._host.give_back([candidate for trial, candidate in self._open.items() if trial not in told])
         if told:
-            self._host.tell([self._open[trial] for trial in told], self._evaluations(told, values))
+            made_by = (self._evaluator.objective, self._fingerprint, self.rate)
+            self._host.tell([self._open[trial] for trial in told], judged(told, values, *made_by))
         self._open = {}
         self._known = self._read()
-
-    def _evaluations(self, told: Mapping[int, Made], values: Mapping[int, float]) -> Evaluations:
-        made = list(told.values())
-        return Evaluations(
-            outputs=[each.output for each in made],
-            values={LIKING: np.array([values.get(trial, np.nan) for trial in told])},
-            nfe=np.array([each.nfe for each in made]),
-            seconds=np.array([each.seconds for each in made]),
-            status=["done" if each.reason is None else "failed" for each in made],
-            reasons={i: each.reason for i, each in enumerate(made) if each.reason is not None},
-            step=np.full(len(made), -1),
-            conditions=[{}] * len(made),
-            generator=self._fingerprint,
-            objective=self._evaluator.objective,
-            rate=self.rate,
-        )
 
     def _give_back(self) -> None:
         """Let the open page go, but for what is kept of it."""

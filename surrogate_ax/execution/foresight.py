@@ -5,19 +5,23 @@ The same is asked of it ahead of time, for answers that are likely, and when the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from surrogate_ax.arrays import Array
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.execution.answers import Answer, Answers
+from surrogate_ax.execution.asking import LIKING
 from surrogate_ax.execution.executor import Candidate
 from surrogate_ax.latents.priors import Prior
 from surrogate_ax.latents.seeds import Terms
 from surrogate_ax.policies.history import History, Policy, Round
 from surrogate_ax.policies.taste import by_liking, liked_rounds, variations
+
+Measured = Mapping[int, Mapping[str, float]]  # by trial and metric
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,15 @@ class Known:
             raise ArgumentError(f"trial: expected one of this search, got {trial}.")
         return self.history.terms[self.trials.index(trial)]
 
-    def extended(self, asked: Mapping[int, Candidate[object]]) -> Known:
-        """With trials that are not told yet, by their numbers."""
-        history, n = self.history, len(asked)
+    def extended(self, asked: Mapping[int, Candidate[object]], measured: Measured) -> Known:
+        """With trials that are not told yet, by their numbers, and what was measured of them."""
+        history = self.history
         rounds = np.array([candidate.round for candidate in asked.values()], dtype=np.int64)
         conditions = history.conditions and [*history.conditions, *(each.condition for each in asked.values())]
         longer = replace(
             history,
             terms=[*history.terms, *(candidate.terms for candidate in asked.values())],
-            values={name: np.append(column, np.zeros(n)) for name, column in history.values.items()},
+            values={name: np.append(column, _column(name, asked, measured)) for name, column in history.values.items()},
             round=np.append(history.round, rounds),
             conditions=conditions,
             running=(),
@@ -102,6 +106,12 @@ class Rules:
         return policy(replace(known.history, begin=known.history.last + 1), size, self.rng)
 
 
+def _column(name: str, asked: Mapping[int, Candidate[object]], measured: Measured) -> Array:
+    """A metric's values of trials; what a person likes is found out later, what is not measured yet is unknown."""
+    unknown = 0.0 if name == LIKING else np.nan
+    return np.array([measured.get(trial, {}).get(name, unknown) for trial in asked])
+
+
 class Foresight:
     """The consequences of answers to one page.
 
@@ -110,26 +120,42 @@ class Foresight:
         known: before the page.
         asked: the page's new items, by trial.
         answers: before the page.
+        measured: what is known of an item beside how it is liked, by metric; nothing while it is being made.
     """
 
-    def __init__(self, rules: Rules, known: Known, asked: Mapping[int, Candidate[object]], answers: Answers) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        known: Known,
+        asked: Mapping[int, Candidate[object]],
+        answers: Answers,
+        *,
+        measured: Callable[[Candidate[object]], Mapping[str, float]] = lambda candidate: {},
+    ) -> None:
         self._rules, self._known, self._asked, self._answers = rules, known, dict(asked), answers
-        self._after: dict[Answer, tuple[Known, Round | None]] = {}
+        self._measure = measured
+        self._after: dict[tuple[Answer, frozenset[int]], tuple[Known, Round | None]] = {}
 
     def after(self, answer: Answer) -> tuple[Known, Round | None]:
         """What is known after an answer, with what is liked as its values, and the round that follows."""
-        if answer not in self._after:
-            told = {trial: candidate for trial, candidate in self._asked.items() if trial in answer.shown}
+        told = {trial: candidate for trial, candidate in self._asked.items() if trial in answer.shown}
+        measured = self._measured(told)
+        key = answer, frozenset(measured)
+        if key not in self._after:
             answers = self._answers.with_page(answer)
-            liked = self._rules.liked(self._known.extended(told), answers)
-            self._after[answer] = liked, self._rules.next_round(liked, answers)
-        return self._after[answer]
+            liked = self._rules.liked(self._known.extended(told, measured), answers)
+            self._after[key] = liked, self._rules.next_round(liked, answers)
+        return self._after[key]
 
     def likely(self, shown: Sequence[int], count: int) -> list[Answer]:
         """Answers that like one item, the likeliest first."""
         if not self._answers.pages:
             return [Answer(tuple(shown), (trial,)) for trial in shown[:count]]
-        liked = self._rules.liked(self._known.extended(self._asked), self._answers)
-        value = dict(zip(liked.trials, next(iter(liked.history.values.values())), strict=True))
+        known = self._known.extended(self._asked, self._measured(self._asked))
+        liked = self._rules.liked(known, self._answers)
+        value = dict(zip(liked.trials, liked.history.values[LIKING], strict=True))
         order = sorted(shown, key=lambda trial: -np.nan_to_num(value[trial]))
         return [Answer(tuple(shown), (trial,)) for trial in order[:count]]
+
+    def _measured(self, asked: Mapping[int, Candidate[object]]) -> Measured:
+        return {trial: found for trial, candidate in asked.items() if (found := self._measure(candidate))}

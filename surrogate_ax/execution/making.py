@@ -9,14 +9,19 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from surrogate_ax.arrays import Array
+from surrogate_ax.execution.asking import LIKING
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.generation.finite import NOT_FINITE, not_finite
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import Seed, Terms
-from surrogate_ax.scoring.evaluator import Evaluator
+from surrogate_ax.scoring.evaluator import Evaluations, Evaluator
+from surrogate_ax.scoring.objective import Objective
 
 KEPT = 96  # outputs in memory
 DIGITS = 9  # of coefficients, by which points are the same
@@ -50,6 +55,7 @@ class Made:
         seconds: its share of the call.
         batch: items of the call.
         reason: why it failed.
+        values: of the metrics that are measured beside a person's liking.
     """
 
     output: Any
@@ -57,6 +63,40 @@ class Made:
     seconds: float
     batch: int
     reason: str | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+def judged(
+    told: Mapping[int, Made],
+    liking: Mapping[int, float],
+    objective: Objective,
+    fingerprint: Mapping[str, str],
+    rate: float | None,
+) -> Evaluations:
+    """What came of trials, as a host is told it.
+
+    Args:
+        told: by trial.
+        liking: how each is liked; those that failed have none.
+        objective: of `person`.
+        fingerprint: of the generator.
+        rate: samples or frames a second of its outputs.
+    """
+    made = list(told.values())
+    values = [{**each.values, LIKING: liking.get(trial, np.nan)} for trial, each in told.items()]
+    return Evaluations(
+        outputs=[each.output for each in made],
+        values={metric.name: np.array([each[metric.name] for each in values]) for metric in objective.metrics},
+        nfe=np.array([each.nfe for each in made]),
+        seconds=np.array([each.seconds for each in made]),
+        status=["done" if each.reason is None else "failed" for each in made],
+        reasons={i: each.reason for i, each in enumerate(made) if each.reason is not None},
+        step=np.full(len(made), -1),
+        conditions=[{}] * len(made),
+        generator=fingerprint,
+        objective=objective,
+        rate=rate,
+    )
 
 
 class Maker:
@@ -165,13 +205,18 @@ class Maker:
         return []
 
     def _make(self, points: Sequence[Point]) -> Mapping[Any, Made]:
-        n = len(points)
+        n, conditions = len(points), [point.condition for point in points]
         latents = self._bank.latents_of([point.terms for point in points])
-        generated = self._evaluator.generate(latents, [point.condition for point in points])
+        generated = self._evaluator.generate(latents, conditions)
         outputs, failed = list(generated.outputs), dict(generated.failed)
         there = [i for i in range(n) if i not in failed]
         failed |= {there[k]: NOT_FINITE for k in not_finite(outputs)}
         by_item = dict(zip(there, outputs, strict=True))
+        measured: Mapping[str, Array] = {}
+        if len(self._evaluator.objective.metrics) > 1:
+            scored = self._evaluator.score(generated, conditions)
+            failed |= dict(scored.reasons)
+            measured = {name: column for name, column in scored.values.items() if name != LIKING}
         return {
             point.key: Made(
                 None if i in failed else by_item[i],
@@ -179,6 +224,7 @@ class Maker:
                 generated.seconds / n,
                 n,
                 failed.get(i),
+                {name: float(column[i]) for name, column in measured.items()},
             )
             for i, point in enumerate(points)
         }

@@ -102,6 +102,7 @@ function fill(item) {
     choose.disabled = true;
   } else if (item.kind !== null) {
     choose.replaceChildren(medium(item, choose.getAttribute("aria-label")));
+    if (item.note) choose.after(element("p", { class: "measured quiet" }, item.note));
   }
 }
 

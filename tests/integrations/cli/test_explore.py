@@ -23,6 +23,8 @@ from surrogate_ax_cli.clip_call import ClipCall, read_clip_call
 from surrogate_ax_cli.explore import KEPT, STUDY_FILE, Request, opened
 from surrogate_ax_cli.main import app
 from surrogate_ax_cli.pipelines import call_of, maker_of_saved, remake
+from surrogate_ax_cli.prefer import opened as preferring
+from surrogate_ax_cli.sweep_file import read_sweep
 from surrogate_ax_optuna import read_record, sqlite
 from tests.integrations.diffusers.tiny import NUMPY_2
 
@@ -36,6 +38,9 @@ def pictures():
 
 def broken():
     return FunctionGenerator(fail, (3, 4, 4))
+
+def blue(pictures, conditions):
+    return {"light": pictures.mean(dim=(1, 2, 3)), "blue": pictures[..., 2].mean(dim=(1, 2))}
 
 def fail(z):
     raise RuntimeError("no memory for pictures")
@@ -83,6 +88,60 @@ def test_a_study_is_begun_and_gone_on_with(folder: Path) -> None:
         opened(toy(seed=1)),
     ):
         pass
+
+
+SWEEP = """version: 1
+name: toys
+generator: toy_pictures:pictures
+score: toy_pictures:blue
+metrics: {light: maximize, blue: {at_least: 0.5}}
+budget: 16
+policy: {name: draws, n: 8, axes: 4}
+"""
+
+
+def test_a_sweep_is_searched_by_choices_within_its_bounds(folder: Path) -> None:
+    (folder / "toys.yaml").write_text(SWEEP)
+    sweep, said = read_sweep(Path("toys.yaml")), list[str]()
+    with preferring(sweep, "eight", say=said.append) as one:
+        assert one.exploration.objective.describe() == [
+            ["liking", "maximize", None],
+            ["light", "track", None],
+            ["blue", "at_least", 0.5],
+        ]
+        choose(one)
+        client = TestClient(one.page, base_url=ADDRESS)
+        for trial in one.exploration.page.trials:
+            one.exploration.made(trial, 60)
+        state = client.get("/page").json()
+        assert state["number"] == 1
+        assert all(re.fullmatch(r"light \S+, blue \S+( \(below 0.5\))?", item["note"]) for item in state["items"])
+    assert said == ["a person decides: of toys.yaml, this has no effect here: budget, policy"]
+    with preferring(sweep, "eight", say=said.append) as one:
+        assert one.exploration.page.number == 1
+    import optuna
+
+    study = optuna.load_study(study_name="toys-liked", storage=sqlite(folder / "toys.db"))
+    record = read_record(study)
+    assert set(record.history.values) == {"liking", "light", "blue"}
+    assert len(record.trials) == 8
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("budget", "conditions: {k: [1, 2]}\nbudget", "conditions: a person's choices search latents only; give k one"),
+        ("budget", "backend: ax\nbudget", "backend: a person's choices are kept in an Optuna study, got 'ax'"),
+        ("light:", "liking:", r"metrics: .* got \['liking'\]"),
+        ("light:", "dark:", "expected exactly the declared metrics"),
+    ],
+)
+def test_a_sweep_that_no_person_can_decide_is_refused(folder: Path, old: str, new: str, message: str) -> None:
+    (folder / "toys.yaml").write_text(SWEEP.replace(old, new))
+    answer = CliRunner().invoke(app, ["prefer", "toys.yaml", "--port", "0"])
+    assert answer.exit_code == 2, answer.output
+    assert re.search(message, answer.stderr)
+    assert not (folder / "toys.db").exists()
 
 
 def test_a_picture_that_was_kept_is_searched_around(folder: Path) -> None:

@@ -77,6 +77,49 @@ def test_choices_lead_to_what_is_liked(study, explorer):
     assert outputs[0] > 1.5
 
 
+def second(outputs, conditions):
+    return [float(output[1]) for output in outputs]
+
+
+def test_choices_are_followed_among_what_keeps_a_bound(generator):
+    objective = person(Metric("second", "at_least", 0.5), score=second)
+    study = create_study(objective, study_name="bounded")
+    one = explore(study, generator, objective=objective)
+    within, liked = [], []
+    for _ in range(8):
+        outputs = [one.made(trial, 30).output for trial in one.page.trials]
+        within.append(np.mean([output[1] >= 0.5 for output in outputs]))
+        liked.append(np.mean([output[0] for output in outputs]))
+        choose(one)
+    one.close()
+    assert within[0] < 0.5 < 0.75 < np.mean(within[4:])
+    assert np.mean(liked[4:]) > liked[0] + 0.5
+    record = read_record(study)
+    assert record.history.objective.describe() == [["liking", "maximize", None], ["second", "at_least", 0.5]]
+    again = explore(study, generator, objective=objective)
+    assert again.page.number == 8
+    outputs = {t: again.made(t, 30).output for t in range(8)}
+    again.close()
+    rows = dict(zip([trial.number for trial in record.trials], record.history.values["second"], strict=True))
+    np.testing.assert_allclose([rows[t] for t in outputs], [output[1] for output in outputs.values()], atol=1e-6)
+    assert record.history.values["second"][record.history.order[0]] >= 0.5
+    with pytest.raises(MismatchError, match="metrics"):
+        explore(study, generator)
+
+
+def test_outputs_that_cannot_be_measured_fail(generator):
+    def half(outputs, conditions):
+        return [float("nan") if output[0] > 0 else 1.0 for output in outputs]
+
+    objective = person(Metric("half", "at_least", 0.5), score=half)
+    one = explore(create_study(objective, study_name="half"), generator, objective=objective)
+    made = [one.made(trial, 30) for trial in one.page.trials]
+    reasons = {each.reason for each in made if each.output is None or each.output[0] > 0}
+    assert reasons == {"score returned half = nan"}
+    assert all(each.reason is None and each.values == {"half": 1.0} for each in made if each.reason is None)
+    one.close()
+
+
 def test_a_page_is_the_same_whether_it_was_foreseen_or_not(generator):
     pages = []
     for hurried in (False, True):

@@ -64,7 +64,7 @@ def test_the_page_says_what_is_shown_and_escapes_the_prompt(app, exploration, cl
     assert "a &lt;b&gt;red&lt;/b&gt; car" in page.text
     state = client(app).get("/page").json()
     assert (state["number"], state["mode"], state["favourite"], state["kept"]) == (0, "eight", None, [])
-    assert state["items"] == [{"trial": trial, "kind": "image", "reason": None} for trial in trials]
+    assert state["items"] == [{"trial": trial, "kind": "image", "reason": None, "note": ""} for trial in trials]
 
 
 def test_a_picture_carries_its_recipe(app, exploration, client: Client) -> None:
