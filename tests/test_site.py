@@ -11,7 +11,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import yaml
 
 from docs.building.notebooks import NOTEBOOKS
 from tests.browser import launched, opened
@@ -100,8 +99,10 @@ def test_it_works_in_a_browser_as_a_file(site: Path) -> None:
                 assert page.evaluate("document.documentElement.scrollWidth") <= 400
         with opened(browser) as page:
             page.goto((site / "index.html").as_uri())
-            page.wait_for_timeout(1000)  # the search is made ready
-            page.fill("input[name=query]", "checkpoint")
+            page.click("input[name=query]")
+            ready = "document.querySelector('.md-search-result__meta').innerText.includes('Type to start')"
+            page.wait_for_function(ready)
+            page.keyboard.type("checkpoint")
             page.wait_for_selector(".md-search-result__item")
             background = "getComputedStyle(document.body).backgroundColor"
             light = page.evaluate(background)
@@ -109,38 +110,38 @@ def test_it_works_in_a_browser_as_a_file(site: Path) -> None:
             page.wait_for_function(f"{background} !== '{light}'")
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("[gone](gone.md)", "gone.md"),
-        ("[there](index.md#gone)", "#gone"),
-        ("[there](../README.md#gone)", "#gone"),
-        ("[there](../surrogate_ax/gone.py)", "gone.py"),
-    ],
-)
-def test_a_link_to_nowhere_ends_the_build(text: str, complaint: str, tmp_path: Path) -> None:
+def test_links_to_nowhere_end_the_build(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
-    docs.mkdir()
     shutil.copytree(ROOT / "docs" / "building", docs / "building")
-    (tmp_path / "README.md").write_text("# Read me\n")
-    for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"):
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"):
         (tmp_path / name).write_text(f"# {name}\n")
-    (docs / "index.md").write_text(f"# Index\n\n[Read me](../README.md#read-me)\n\n{text}\n")
     settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    nav = re.sub(r"(?m)^nav:\n(?:  .*\n)+", "nav: [{Start: index.md}]\n", settings)
-    hooks = re.sub(r"(?m)^  - docs/building/(?:reference|notebooks).py\n", "", nav)
-    plugins = re.sub(r"(?m)^  - mkdocstrings:\n(?:    .*\n)+", "", hooks)
-    (tmp_path / "mkdocs.yml").write_text(plugins.replace("polyfills: [assets/iframe-worker.js]", "polyfills: []"))
+    for part in (
+        r"nav:\n(?:  .*\n)+",
+        r"  - docs/building/(?:reference|notebooks).py\n",
+        r"  - mkdocstrings:\n(?:    .*\n)+",
+    ):
+        settings = re.sub(rf"(?m)^{part}", "", settings)
+    (tmp_path / "mkdocs.yml").write_text(settings.replace("polyfills: [assets/iframe-worker.js]", "polyfills: []"))
+    good = "# Index\n\n[Read me](../README.md#readmemd)\n"
+    gone = {
+        "gone.md": "gone.md",
+        "index.md#out": "#out",
+        "../README.md#off": "#off",
+        "../surrogate_ax/lost.py": "lost.py",
+    }
+    (docs / "index.md").write_text(good + "".join(f"[there]({link})\n" for link in gone))
     answer = build(tmp_path / "mkdocs.yml", tmp_path / "site")
     assert answer.returncode != 0
-    assert complaint in answer.stderr
-    (docs / "index.md").write_text("# Index\n\n[Read me](../README.md#read-me)\n")
+    assert [link for link, complaint in gone.items() if f"{complaint}'" not in answer.stderr] == []
+    (docs / "index.md").write_text(good)
     assert build(tmp_path / "mkdocs.yml", tmp_path / "site").returncode == 0
 
 
 def test_the_navigation_names_every_page_once() -> None:
-    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").replace("!!python/object/apply:", "")
-    named = re.findall(r"[\w-]+\.md|notebooks/[\w-]+\.ipynb", str(yaml.safe_load(text)["nav"]))
+    nav = re.search(r"(?ms)^nav:\n.*?(?=^\w)", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert nav is not None
+    named = re.findall(r"[\w-]+\.md|notebooks/[\w-]+\.ipynb", nav[0])
     pages = [path.name for path in (ROOT / "docs").glob("*.md")]
     notebooks = [f"notebooks/{path.name}" for path in NOTEBOOKS]
     project = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
