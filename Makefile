@@ -50,7 +50,7 @@ $(VENV)/.torch: constraints.txt
 
 $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	@echo "Installing what the demo needs"
-	@$(PIP_INSTALL) -e '.[optuna,diffusers,cli]'
+	@$(PIP_INSTALL) -e '.[optuna,diffusers,cli,web]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml

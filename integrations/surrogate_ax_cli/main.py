@@ -69,7 +69,7 @@ def demo(
         )
         typer.echo(demo_module.table(demo_module.summarise(search), demo_module.summarise(plain)))
         shown = [pictures.SHEET, pictures.HISTORY]
-        typer.echo(pictures.what_to_open(out, shown, demo_module.STUDY_FILE, demo_module.PREVIEWS))
+        typer.echo(pictures.what_to_open(out, shown, demo_module.STUDY_FILE, search.study_name))
 
 
 @app.command()
@@ -100,7 +100,7 @@ def sweep(
     """Search as a sweep file says; run again, it continues where it stopped."""
     with running(verbose=verbose), interruptible(say):
         from surrogate_ax_cli.dry_run import estimate, plan_lines, who_proposes
-        from surrogate_ax_cli.storages import display_name
+        from surrogate_ax_cli.storages import kept_in
         from surrogate_ax_cli.sweep import check_works, summary, summary_lines
         from surrogate_ax_cli.sweep_hosts import open_sweep
         from surrogate_ax_cli.targets import home_of, sweep_path
@@ -110,7 +110,7 @@ def sweep(
         record = host.load_record()
         new = f"new; {who_proposes(sweep_file, components)}"
         state = new if record is None else f"continues up to {components.trials} trials"
-        say(f"study {sweep_file.name!r} in {display_name(sweep_file)}: {state}")
+        say(f"study {sweep_file.name!r} in {kept_in(sweep_file)}: {state}")
         if dry_run:
             say("timing a pilot batch")
             plan = estimate(sweep_file, components, record)
@@ -127,7 +127,7 @@ def sweep(
             raise typer.Exit(FAILED)
         result = summary(sweep_file, record)
         if as_json:
-            typer.echo(json.dumps({**result, "storage": display_name(sweep_file)}, indent=1))
+            typer.echo(json.dumps({**result, "storage": kept_in(sweep_file)}, indent=1))
             return
         typer.echo("\n".join([*summary_lines(result), "", *_next_steps(shlex.quote(str(file)))]))
 

@@ -108,25 +108,20 @@ def _row(title: str, note: str, picks: Sequence[Pick]) -> Row:
     return Row(title, note, [pick.output for pick in picks], [f"{pick.trial.values[0]:.3f}" for pick in picks])
 
 
-def what_to_open(out: Path, files: list[str], study: str, previews: str) -> str:
+def what_to_open(out: Path, files: list[str], study: str, name: str) -> str:
     """Where the pictures are, and how to see every trial of the study.
 
     Args:
         out: the folder.
         files: of pictures in it.
         study: the studies' file in it.
-        previews: the folder of previews in it.
+        name: of the study that searched.
     """
-    beside = Path(sys.executable).with_name("optuna-dashboard")  # a virtual environment that is not activated
-    command = "optuna-dashboard" if shutil.which("optuna-dashboard") else _typed(beside)
-    from sqlalchemy.engine import URL
-
-    address = URL.create("sqlite", database=str(out / study)).render_as_string()
-    view = f"{command} {shlex.quote(address)} --artifact-dir {shlex.quote(str(out / previews))}"
-    lines = ["", "Look at", *(f"  {out / name}" for name in files), "", "Every trial with its picture, in a browser"]
-    if not (shutil.which("optuna-dashboard") or beside.exists()):
-        lines.append(f"  {_typed(Path(sys.executable))} -m pip install optuna-dashboard")
-    return "\n".join([*lines, f"  {view}"])
+    beside = Path(sys.executable).with_name("surrogate-ax")  # a virtual environment that is not activated
+    command = "surrogate-ax" if shutil.which("surrogate-ax") else _typed(beside)
+    view = f"{command} gallery {shlex.quote(str(out / study))} --study {shlex.quote(name)}"
+    pictures = [f"  {out / name}" for name in files]
+    return "\n".join(["", "Look at", *pictures, "", "Every trial with its picture, in a browser", f"  {view}"])
 
 
 def _typed(path: Path) -> str:

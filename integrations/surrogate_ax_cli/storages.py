@@ -113,6 +113,11 @@ def display_name(sweep: SweepFile) -> str:
     return str(storage_file(sweep))
 
 
+def kept_in(sweep: SweepFile) -> str:
+    """What holds the trials, as other commands take it: Ax's snapshot rather than the copy beside it."""
+    return str(snapshot_file(sweep)) if sweep.backend == "ax" else display_name(sweep)
+
+
 def is_journal(sweep: SweepFile) -> bool:
     """Whether studies are kept in a journal file."""
     file = storage_file(sweep)

@@ -123,6 +123,11 @@ class StudyReader:
         values = mapping(result.get("values", {}), f"trial {trial.number}, {RESULT_ATTR}: values")
         if trial.state != TrialState.COMPLETE or (values and not self._known):
             return result
+        if len(trial.values) != len(self._optimised):
+            raise MismatchError(
+                f"trial {trial.number}: expected a value for each of {self._optimised}, as the study's record of its "
+                f"metrics says, got {len(trial.values)}. The record was altered, or the trial comes from another study."
+            )
         told = dict(zip(self._optimised, trial.values, strict=True))
         if trial.number in self._liking:
             told[LIKING] = self._liking[trial.number]

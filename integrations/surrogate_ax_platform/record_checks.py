@@ -44,10 +44,12 @@ def _check_trial(trial: BaseTrial) -> None:
     where = f"trial {trial.index}"
     _each(trial.run_metadata, {**_PROPOSED, **_EVALUATED}, where)
     for run in trial.generator_runs:
-        _each(run.gen_metadata or {}, _PROPOSED, where)
+        _each({} if run.gen_metadata is None else run.gen_metadata, _PROPOSED, where)
 
 
-def _each(held: Mapping[str, Any], checks: Mapping[str, Check], where: str) -> None:
+def _each(held: Any, checks: Mapping[str, Check], where: str) -> None:
+    if not isinstance(held, Mapping):
+        raise ArgumentError(f"{where}: expected its records by name, got {show(held)}.")
     for name in held.keys() & checks.keys():
         checks[name](held[name], f"{where}, {name}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ def gallery(source: StudySource, *, pictures: Sequence[Picture] = (), items: int
 def gallery_routes(source: StudySource, *, pictures: Sequence[Picture] = (), items: int = 12) -> list[Route]:
     """Its routes; arguments as for `gallery`."""
     shown, named = _Latest(source, items), {picture.name: picture for picture in pictures}
+    threading.Thread(target=shown.read_ahead, daemon=True).start()
 
     def page(request: Request) -> Response:
         return templates.TemplateResponse(request, "gallery.html", {"name": shown.study().name, "embedded": None})
@@ -112,6 +114,11 @@ class _Latest:
         self._study: ShownStudy | None = None
         self._document: dict[str, Any] | None = None
         self._places: dict[int, int] = {}
+
+    def read_ahead(self) -> None:
+        """Read it before anybody asks; what fails then fails again, and is shown, when somebody does."""
+        with contextlib.suppress(Exception):
+            self.document()
 
     def study(self) -> ShownStudy:
         with self._lock:

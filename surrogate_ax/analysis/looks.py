@@ -38,12 +38,17 @@ def looks(outputs: Sequence[Any], *, rate: float | None = None) -> Array:
         ArgumentError: outputs of several kinds.
     """
     rows = [_look(output, rate) for output in outputs]
+    pictures = [i for i, row in enumerate(rows) if row.ndim == 3]
+    if pictures:
+        for i, features in zip(pictures, _pictures(np.stack([rows[i] for i in pictures])), strict=True):
+            rows[i] = features
     if len({len(row) for row in rows}) > 1:
         raise ArgumentError("outputs: expected outputs of one kind, got several. Pass features= of your own.")
     return np.array(rows, dtype=np.float64).reshape(len(rows), -1)
 
 
 def _look(output: Any, rate: float | None) -> Array:
+    """Features (F,) of an output; of a picture its small copy (SIDE, SIDE, 3), as many are looked at together."""
     try:
         kind = kind_of(output, rate=rate)
         if kind == "structure":
@@ -52,36 +57,38 @@ def _look(output: Any, rate: float | None) -> Array:
             return _sound(np.atleast_2d(_array(output)))
         if kind == "video":
             frames = to_frames(output)
-            shown = [_picture(frame / 255) for frame in frames[[0, len(frames) // 2, -1]]]
+            shown = [pillow().fromarray(frame) for frame in frames[[0, len(frames) // 2, -1]]]
             moved = np.abs(np.diff(frames.astype(np.float64) / 255, axis=0)).mean() if len(frames) > 1 else 0.0
-            return np.append(np.mean(shown, axis=0), moved)
-        image = to_image(output).resize((SIDE, SIDE), pillow().Resampling.BOX)
-        return _picture(np.asarray(image, dtype=np.float64) / 255)
+            return np.append(_pictures(np.stack([_small(frame) for frame in shown])).mean(axis=0), moved)
+        return _small(to_image(output))
     except UnsupportedError:
         return _entries(_array(output))
 
 
-def _picture(pixels: Array) -> Array:
-    """Features of a picture (H, W, 3) in [0, 1]."""
-    if pixels.shape[:2] != (SIDE, SIDE):
-        small = pillow().fromarray((pixels * 255).astype(np.uint8)).resize((SIDE, SIDE), pillow().Resampling.BOX)
-        pixels = np.asarray(small, dtype=np.float64) / 255
-    light = pixels.mean(axis=2)
-    colour = np.stack([light, pixels[..., 0] - pixels[..., 1], pixels[..., 2] - light], axis=2)
-    down, across = np.gradient(light)
+def _small(picture: Any) -> Array:
+    """Pixels (SIDE, SIDE, 3) in [0, 1] of a picture of Pillow's."""
+    return np.asarray(picture.resize((SIDE, SIDE), pillow().Resampling.BOX), dtype=np.float64) / 255
+
+
+def _pictures(pixels: Array) -> Array:
+    """Features (n, F) of n pictures (n, SIDE, SIDE, 3) in [0, 1]."""
+    light = pixels.mean(axis=3)
+    colour = np.stack([light, pixels[..., 0] - pixels[..., 1], pixels[..., 2] - light], axis=3)
+    down, across = np.gradient(light, axis=(1, 2))
     edges = np.hypot(down, across)
-    power = np.abs(np.fft.rfft2(light - light.mean())) ** 2
+    power = np.abs(np.fft.rfft2(light - light.mean(axis=(1, 2), keepdims=True))) ** 2
     radius = np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None]) * SIDE
-    bands = [np.log10(1e-3 + power[(radius >= low) & (radius < 2 * low)].mean()) for low in (1, 2, 4, 8)]
-    spread = np.quantile(colour.reshape(-1, 3), QUANTILES, axis=0)
-    parts = (_raster(colour), spread, 2 * _raster(edges[..., None]), 0.1 * np.array(bands))
-    return np.concatenate([np.ravel(part) / np.sqrt(np.size(part)) for part in parts])
+    rings = [(radius >= low) & (radius < 2 * low) for low in (1, 2, 4, 8)]
+    bands = np.stack([np.log10(1e-3 + power[:, ring].mean(axis=1)) for ring in rings], axis=1)
+    spread = np.moveaxis(np.quantile(colour.reshape(len(pixels), -1, 3), QUANTILES, axis=1), 0, 1)
+    parts = [part.reshape(len(pixels), -1) for part in (_raster(colour), spread, 2 * _raster(edges), 0.1 * bands)]
+    return np.concatenate([part / np.sqrt(part.shape[1]) for part in parts], axis=1)
 
 
 def _raster(planes: Array) -> Array:
-    """Means (RASTER, RASTER, C) of cells of planes (SIDE, SIDE, C)."""
+    """Means (n, RASTER, RASTER, C) of cells of planes (n, SIDE, SIDE, C), or without C."""
     cell = SIDE // RASTER
-    means: Array = planes.reshape(RASTER, cell, RASTER, cell, -1).mean(axis=(1, 3))
+    means: Array = planes.reshape(len(planes), RASTER, cell, RASTER, cell, -1).mean(axis=(2, 4))
     return means
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import nn
 
+from surrogate_ax.generation.held_modules import module_parts
 from surrogate_ax.generation.syntax import (
     attributes_watching,
     names_watching,
@@ -38,7 +39,8 @@ def function_parts(function: Callable[..., Any]) -> dict[str, str]:
         function: a function, method, partial, module, or object that can be called.
 
     Returns:
-        "code", a digest; "arguments", what partials, defaults and objects hold; "closure", what it takes from around.
+        "code", a digest; "arguments", what partials, defaults and objects hold; "closure", what it takes from around;
+        "modules", what the modules in them have been told, and the weights of those that stand in other objects.
     """
     reader = _Reader(_root(function))
     reader.read(function)
@@ -46,6 +48,7 @@ def function_parts(function: Callable[..., Any]) -> dict[str, str]:
         "code": reader.code(),
         "arguments": _joined(reader.arguments),
         "closure": _joined(reader.closure),
+        "modules": _joined(reader.modules),
     }
 
 
@@ -55,6 +58,7 @@ class _Reader:
     def __init__(self, root: str) -> None:
         self.arguments: dict[str, str] = {}
         self.closure: dict[str, str] = {}
+        self.modules: dict[str, str] = {}
         self._root = root
         self._seen: dict[int, Any] = {}  # which keeps them alive, so that no other takes their place
         self._trees: list[str] = []
@@ -74,9 +78,10 @@ class _Reader:
         self._seen[id(called)] = called
         if isinstance(called, functools.partial):
             watching = _watching(called.func)
-            self.arguments |= {f"{owner}{i}": value_text(value) for i, value in enumerate(called.args)}
-            bound = {name: value for name, value in called.keywords.items() if name not in watching}
-            self.arguments |= {f"{owner}{name}": value_text(value) for name, value in bound.items()}
+            named = {name: value for name, value in called.keywords.items() if name not in watching}
+            for name, value in {**{str(i): value for i, value in enumerate(called.args)}, **named}.items():
+                self.arguments[f"{owner}{name}"] = value_text(value)
+                self._modules_of(f"{owner}{name}", value)
             self.read(called.func, owner)
         elif isinstance(called, MethodType):
             self._object(called.__self__, owner)
@@ -95,11 +100,15 @@ class _Reader:
             return
         if isinstance(value, nn.Module):
             self.arguments[f"{owner}self"] = value_text(value)
+            self._modules_of(f"{owner}self", value)
             return
         kind: Any = type(value)
         state = stored_attributes(kind)
         for name, held in sorted(getattr(value, "__dict__", {}).items()):
-            if name in state or isinstance(held, list | dict | set):
+            if name in state:
+                continue
+            self._modules_of(f"{owner}self.{name}", held)
+            if isinstance(held, list | dict | set):
                 continue
             if (held is None or callable(held)) and name in attributes_watching(kind):
                 continue
@@ -112,11 +121,15 @@ class _Reader:
         """A function that is held under a name: one of the same package is read, others have names of their own."""
         while isinstance(value, functools.partial):
             bound = {str(i): x for i, x in enumerate(value.args)} | value.keywords
-            self.arguments |= {f"{place}.{key}": value_text(x) for key, x in bound.items()}
+            for key, bound_value in bound.items():
+                self.arguments[f"{place}.{key}"] = value_text(bound_value)
+                self._modules_of(f"{place}.{key}", bound_value)
             value = value.func
         if not isinstance(value, type) and _root(value) == self._root:
             self.read(value, f"{place}.")
-        elif (own := getattr(value, "__name__", name)) != name:  # imported under its own name, it is in the source
+            return
+        self._modules_of(place, value)
+        if (own := getattr(value, "__name__", name)) != name:  # imported under its own name, it is in the source
             among[place] = own
 
     def _function(self, function: FunctionType, owner: str) -> None:
@@ -132,14 +145,20 @@ class _Reader:
         for name, value in sorted((defaults | (function.__kwdefaults__ or {})).items()):
             if name not in watching:
                 self.arguments.setdefault(f"{owner}{name}", value_text(value))
+                self._modules_of(f"{owner}{name}", value)
         written = None if tree is None else names_written(tree)
         for name, value in sorted(_surroundings(function), key=lambda named: named[0]):
             if name in watching:
                 continue
             if callable(value) and not isinstance(value, nn.Module):
                 self._called(f"{owner}{name}", name, value, self.closure)
-            elif is_setting(value) and not self._is_state(name, value, written):
+                continue
+            self._modules_of(f"{owner}{name}", value)
+            if is_setting(value) and not self._is_state(name, value, written):
                 self.closure[f"{owner}{name}"] = value_text(value)
+
+    def _modules_of(self, place: str, value: Any) -> None:
+        self.modules |= module_parts(place, value)
 
     def _is_state(self, name: str, value: Any, written: frozenset[str] | None) -> bool:
         """Whether a function may have written into what it takes from around it."""

@@ -13,7 +13,18 @@ from surrogate_ax.generation.probe import same_probe
 
 PROBE, CODE = "probe", "code"
 # Parts that came later than the first records. Every generator that can have one writes it, as "none" where it has not.
-LATER_PARTS = ("adapters", "caches", "hooks", "quantisation", "settings.*", PROBE, CODE, "arguments", "closure")
+LATER_PARTS = (
+    "adapters",
+    "caches",
+    "hooks",
+    "quantisation",
+    "settings.*",
+    PROBE,
+    CODE,
+    "arguments",
+    "closure",
+    "modules",
+)
 
 
 def compare(recorded: Mapping[str, str], present: Mapping[str, str]) -> tuple[list[str], list[str]]:
@@ -40,9 +51,9 @@ def compare(recorded: Mapping[str, str], present: Mapping[str, str]) -> tuple[li
     return others or changed, unknown
 
 
-def _same(part: str, before: str | None, after: str | None) -> bool | None:
+def _same(part: str, before: object, after: object) -> bool | None:
     """Whether two values of a part say the same, None where they cannot be compared."""
-    if before is None or after is None:
+    if not (isinstance(before, str) and isinstance(after, str)):  # an altered record may hold anything
         return False
     if part == PROBE:
         return same_probe(before, after)

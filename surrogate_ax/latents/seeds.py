@@ -6,6 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,6 +110,12 @@ def row_sha256(row: Tensor) -> str:
     return hashlib.sha256(row.numpy().tobytes()).hexdigest()
 
 
+@lru_cache(maxsize=2**16)
+def _draw(entropy: int, index: int) -> Draw:
+    """The draw of a record; the trials of a study name the same few thousand."""
+    return Draw(*(whole(given, "seed", least=0, most=_LARGEST) for given in (entropy, index)))
+
+
 def seed_to_json(seed: Seed) -> list[Any]:
     """["draw", entropy, index] or ["stored", sha256, origin]."""
     return ["draw", seed.entropy, seed.index] if isinstance(seed, Draw) else ["stored", seed.sha256, seed.origin]
@@ -122,7 +129,7 @@ def seed_from_json(record: Sequence[Any]) -> Seed:
     """
     match record if isinstance(record, list | tuple) else None:
         case ["draw", int(entropy), int(index)] if not isinstance(entropy, bool) and not isinstance(index, bool):
-            return Draw(*(whole(given, "seed", least=0, most=_LARGEST) for given in (entropy, index)))
+            return _draw(entropy, index)
         case ["stored", str(sha256), str(origin)]:
             return Stored(sha256, origin)
         case _:

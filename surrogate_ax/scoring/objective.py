@@ -178,6 +178,8 @@ def recorded_objective(described: Any) -> Objective:
         MismatchError: something else.
     """
     try:
+        if not all(isinstance(each, list | tuple) for each in (described, *described)):
+            raise TypeError("a text is a sequence too")
         return Objective(*(Metric(*metric) for metric in described), score=_no_score)
     except (TypeError, ArgumentError) as error:
         raise MismatchError(f"metrics: the study's record of them was altered; it is {show(described)}.") from error

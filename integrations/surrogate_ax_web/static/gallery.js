@@ -52,12 +52,22 @@ function showBest() {
       (_, i) => `${seeds[i].name} · ${Math.round(100 * seeds[i].share)}%`),
     study.best.length ? null : element("p", { class: "quiet" }, "No trial has a result yet."), plots].filter(Boolean));
   if (at("best").hidden) return;
-  // Behind the first picture of the page: plotly.js takes longer than all else here.
-  requestAnimationFrame(() => setTimeout(async () => {
+  // Behind the first pictures of the page: plotly.js takes longer than all else here.
+  inSight(document.querySelector("#best .card img")).then(async () => {
     const figures = await source.figures();
     if (figures.length && plots.isConnected) await drawFigures(plots, figures.slice(0, 1));
-  }));
+  });
 }
+
+// Resolves when a picture is painted, or cannot be; at once where there is none.
+async function inSight(picture) {
+  if (picture && !picture.complete) {
+    await Promise.race([once(picture, "load"), once(picture, "error"), once(document, "visibilitychange")]);
+  }
+  await new Promise((resolve) => { requestAnimationFrame(() => setTimeout(resolve)); });
+}
+
+const once = (target, name) => new Promise((resolve) => { target.addEventListener(name, resolve, { once: true }); });
 
 function showTrials() {
   const wanted = readFilters(at("filters"));

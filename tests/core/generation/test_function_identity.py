@@ -107,7 +107,7 @@ def negative(z):
 
 def parts(function):
     named = FunctionGenerator(function, (2,)).fingerprint
-    assert {name: named[name] for name in ("code", "arguments", "closure")} == function_parts(function)
+    assert {name: named[name] for name in ("code", "arguments", "closure", "modules")} == function_parts(function)
     return dict(named)
 
 
@@ -143,9 +143,11 @@ def decorated(function):
         (Layered(half), Layered(negative), "code"),
         (Layered(partial(torch.clamp, max=1)), Layered(partial(torch.clamp, max=2)), "arguments"),
         (Layered(partial(scaled, digit=3)), Layered(partial(scaled, digit=7)), "arguments"),
-        (Layered(torch.nn.Softplus(1)), Layered(torch.nn.Tanh()), "arguments"),
+        (Layered(torch.nn.Sigmoid()), Layered(torch.nn.Tanh()), "arguments"),
         (cast(torch.tanh), cast(torch.relu), "closure"),
-        (cast(torch.nn.Tanh()), cast(torch.nn.ReLU()), "closure"),
+        (cast(torch.nn.Tanh()), cast(torch.nn.Sigmoid()), "closure"),
+        (Layered(torch.nn.Softplus(1)), Layered(torch.nn.Softplus(2)), "modules"),
+        (cast(torch.nn.Dropout(0.1)), cast(torch.nn.Dropout(0.2)), "modules"),
         (Told(flip=False), Told(flip=True), "arguments"),
         (Told(after=None), Told(after=torch.relu), "arguments"),
         (partial(told, after=None), partial(told, after=torch.relu), "arguments"),
@@ -181,9 +183,103 @@ def test_the_weights_and_layers_of_modules_count(monkeypatch):
     assert changed(before, parts(network)) == {"arguments"}
     assert parts(around)["closure"] != closure
     bent = torch.nn.Sequential(network[0], torch.nn.Tanh())
-    assert changed(parts(network), parts(bent)) == {"arguments"}
+    assert changed(parts(network), parts(bent)) == {"arguments", "modules"}  # ReLU has a setting, Tanh none
     monkeypatch.setitem(globals(), "SCALE", 3.0)
     assert parts(scaled)["closure"] == "helper.SCALE=3.0"
+
+
+class Gained(torch.nn.Module):
+    """A module with a setting, and with counts and a cache that its forward keeps."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 2)
+        self.gain = 1.0
+        self.scaling = {"style": 1.0}
+        self.calls = 0
+        self.times = {"all": 0}
+        self.seen = {}
+
+    def forward(self, z):
+        self.calls += 1
+        self.times["all"] = self.calls
+        self._keep(z)
+        return self.linear(z) * self.gain * self.scaling["style"]
+
+    def _keep(self, z):
+        self.seen.update(last=z)
+        self.width = z.shape[1]
+
+
+class Pipe:
+    """A pipeline as libraries have it: no module, though it holds some, and a scheduler with a configuration."""
+
+    def __init__(self, module):
+        self.components = {"net": [module]}
+        self.scheduler = type("Scheduler", (), {})()
+        self.scheduler._internal_dict = {"shift": 1.0, "_path": "here"}
+
+    def run(self, z):
+        return self.components["net"][0](z)
+
+
+def halved(module, arguments, output):
+    return output / 2
+
+
+def set_gain(pipe, module):
+    module.gain = 0.5
+
+
+def set_scale(pipe, module):
+    module.scaling["style"] = 0.3
+
+
+def set_hook(pipe, module):
+    module.linear.register_forward_hook(halved)
+
+
+def set_forward(pipe, module):
+    module.linear.forward = lambda z: z
+
+
+def set_weight(pipe, module):
+    with torch.no_grad():
+        module.linear.bias.add_(1)
+
+
+def set_scheduler(pipe, module):
+    pipe.scheduler._internal_dict["shift"] = 3.0
+
+
+def closed(pipe):
+    def run(z):
+        return pipe.run(z)
+
+    return run
+
+
+@pytest.mark.parametrize("change", [set_gain, set_scale, set_hook, set_forward, set_weight, set_scheduler])
+@pytest.mark.parametrize("hold", [closed, lambda pipe: partial(Pipe.run, pipe), lambda pipe: pipe.run])
+def test_what_was_told_to_the_modules_of_a_pipeline_counts(hold, change):
+    module = Gained()
+    pipe = Pipe(module)
+    before = parts(hold(pipe))
+    hold(pipe)(torch.zeros(3, 2))
+    pipe.scheduler._internal_dict["_path"] = "there"
+    assert parts(hold(pipe)) == before
+    change(pipe, module)
+    assert changed(before, parts(hold(pipe))) == {"modules"}
+
+
+@pytest.mark.parametrize("change", [set_gain, set_scale, set_hook, set_forward])
+def test_what_a_module_that_is_the_function_was_told_counts(change):
+    module = Gained()
+    before = parts(module)
+    module(torch.zeros(3, 2))
+    assert parts(module) == before
+    change(None, module)
+    assert changed(before, parts(module)) == {"modules"}
 
 
 def test_a_functions_own_state_and_device_do_not_count():

@@ -82,6 +82,7 @@ RECORD = {"weights": "1", "adapters": "none", "probe": probe(X), "code": "tree 1
         ({"under each of": "[{}]"}, ["under each of"], []),  # did not
         ({"weights": None}, ["weights"], []),
         ({"adapters": None}, ["adapters"], []),
+        ({"code": 3, "probe": [1]}, ["code"], []),  # an altered record
     ],
 )
 def test_what_differs_and_what_cannot_be_compared(change, changed, unknown):
@@ -136,4 +137,4 @@ def test_a_search_refuses_another_partial_of_its_function_and_goes_on_from_an_ol
     older = {name: first.fingerprint[name] for name in ("function", "revision", "prior")}
     assert caplog.text == ""
     begin_record({**record, "generator": older}, {}, other, None, study="study")
-    assert "says nothing of arguments, closure, code that could be compared" in caplog.text
+    assert "says nothing of arguments, closure, code, modules that could be compared" in caplog.text

@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from surrogate_ax import Metric, Objective
-from surrogate_ax.errors import ArgumentError, ScoreError
+from surrogate_ax.errors import ArgumentError, MismatchError, ScoreError
+from surrogate_ax.scoring.objective import recorded_objective
 
 BEAUTY, COST = Metric("beauty"), Metric("cost", "minimize")
 SAFE, LARGE = Metric("safe", "at_most", 0.5), Metric("large", "at_least", 2.0)
@@ -279,3 +280,11 @@ def test_single_numbers_of_every_kind_are_scores(score):
 def test_tensors_that_are_no_single_numbers_are_refused(value):
     with pytest.raises(ScoreError, match="score: expected"):
         Objective(Metric("m"), score=lambda out, _: [value] * 3).measure(torch.zeros(3, 4), [{}] * 3)
+
+
+def test_recorded_metrics_rank_and_what_is_no_list_of_them_is_refused():
+    made = objective(BEAUTY, COST, SAFE)
+    assert recorded_objective(made.describe()).metrics == made.metrics
+    for altered in ("a b<c", ["ab", "cd"], [["m", "maximize", None], "b"], {"m": "maximize"}, 3, None, [[1]]):
+        with pytest.raises(MismatchError, match=r"metrics: the study's record of them was altered; it is"):
+            recorded_objective(altered)

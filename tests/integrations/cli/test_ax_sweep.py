@@ -33,6 +33,8 @@ def test_a_sweep_runs_goes_on_and_is_mirrored(sweep: Sweep) -> None:
     first = sweep("sweep", "--json", **LIT)
     assert first.exit_code == 0, first.output
     assert json.loads(first.stdout)["trials"]["ended"] == 8
+    assert json.loads(first.stdout)["storage"] == "s.json"  # what other commands take
+    assert "study 's' in s.json: new" in first.stderr
     again = sweep("sweep", "--json", **{**LIT, "budget": "12"})
     assert again.exit_code == 0, again.output
     assert "The study goes on: 8 trials ended" in again.stderr

@@ -90,7 +90,7 @@ def test_the_table_and_what_to_open(tmp_path: Path, blocks: FunctionGenerator) -
     )
     assert plain.split()[4] == search.split()[3] == "960"  # NFE
     assert str(tmp_path / "contact-sheet.png") in result.stdout
-    assert f"sqlite:///{tmp_path / 'study.db'}" in result.stdout
+    assert f"surrogate-ax gallery {tmp_path / 'study.db'} --study search" in result.stdout
     assert "Trial" not in result.stderr  # Optuna's log lines
 
 

@@ -39,6 +39,8 @@ TRIAL = ("trials", "1", "run_metadata")
     [
         ((*TRIAL, records.ORDER), "first", "trial 1, surrogate:order: expected a whole number, got 'first'"),
         ((*TRIAL, records.ORDER), None, "trial 1, surrogate:order: expected a whole number, got None"),
+        (TRIAL, "first", "trial 1: expected its records by name, got 'first'"),
+        (("properties",), "first", "its experiment: expected its records by name, got 'first'"),
         ((*TRIAL, records.TRIAL_ROUND), [0], r"trial 1, surrogate:round: expected a whole number, got \[0\]"),
         ((*TRIAL, records.PROPOSAL), "0", "trial 1, surrogate:exact: expected a whole number, got '0'"),
         ((*TRIAL, records.PASSED), [], r"trial 1, surrogate:passed: expected values by name, got \[\]"),

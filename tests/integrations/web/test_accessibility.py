@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from starlette.applications import Starlette
 
-from surrogate_ax_web import gallery, write_report
+from surrogate_ax import FunctionGenerator
+from surrogate_ax.execution import person
+from surrogate_ax.generation.saved_picture import SavedPicture
+from surrogate_ax_optuna import create_study, explore
+from surrogate_ax_web import explore_page, gallery, write_report
 from tests.browser import needed
 from tests.core.report.shown import ListSource, study, trials
 
@@ -31,12 +36,40 @@ def faults(page: Page, axe: str) -> list[str]:
     ]
 
 
+@pytest.fixture
+def axe() -> str:
+    """The script."""
+    return Path(needed(str(AXE) if AXE.is_file() else None, "axe-core", "`make axe` fetches it by npm")).read_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_explore_has_no_serious_fault(
+    axe: str, scheme: str, browser: Browser, served: Callable[[Starlette], str], tmp_path: Path
+) -> None:
+    generator = FunctionGenerator(lambda z: z.permute(0, 2, 3, 1).sigmoid(), (3, 4, 4))
+    exploration = explore(create_study(person()), generator)
+    saved = functools.partial(SavedPicture, source="colours")
+    context = browser.new_context(bypass_csp=True, color_scheme="dark" if scheme == "dark" else "light")
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(served(explore_page(exploration, saved, prompt="a red car", folder=tmp_path, kept=tmp_path)))
+    page.wait_for_selector(".choose:nth-child(8) img, li:nth-child(8) .choose img")
+    page.locator(".choose").first.click()
+    page.locator("summary").click()
+    found = faults(page, axe)
+    page.select_option("#mode", "pairs")
+    page.wait_for_function("document.querySelectorAll('.choose img').length === 2")
+    found += faults(page, axe)
+    context.close()
+    exploration.close()
+    assert found == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("kind", ["live", "file"])
 def test_no_view_has_a_serious_fault(
-    kind: str, scheme: str, browser: Browser, served: Callable[[Starlette], str], tmp_path: Path
+    axe: str, kind: str, scheme: str, browser: Browser, served: Callable[[Starlette], str], tmp_path: Path
 ) -> None:
-    axe = Path(needed(str(AXE) if AXE.is_file() else None, "axe-core", "`make axe` fetches it by npm")).read_text()
     source = ListSource(study(trials(20, colours=("red", "blue"))))
     where = served(gallery(source)) if kind == "live" else write_report(source, tmp_path / "r.html").as_uri()
     context = browser.new_context(bypass_csp=True, color_scheme="dark" if scheme == "dark" else "light")
