@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no
 # Nothing of the calling shell's environment may reach into .venv.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test axe lint format clean
+.PHONY: help demo test docs axe lint format clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -19,6 +19,9 @@ demo: $(VENV)/.demo ## search the embedded portrait model; pictures and the stud
 
 test: $(VENV)/.dev ## run the tests; PYTEST_ARGS="-k charts" passes arguments on
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+docs: $(VENV)/.dev ## the site of the documentation, into site/; it needs no server and no network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 axe: .axe/node_modules/axe-core/axe.min.js ## fetch axe-core, which checks pages in the tests; needs npm
 
@@ -34,8 +37,8 @@ format: $(VENV)/.dev ## let ruff mend and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-clean: ## remove .venv, caches, builds and the demo's output
-	rm -rf $(VENV) .axe build dist demo-out .hypothesis .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove .venv, caches, builds, the site and the demo's output
+	rm -rf $(VENV) .axe .notebooks build dist demo-out site .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find surrogate_ax integrations tests examples -name __pycache__ -prune -exec rm -rf {} +
 
 # torch comes first and alone: whoever needs another build (CUDA, ROCm) installs it into .venv before this step.

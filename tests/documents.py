@@ -78,8 +78,13 @@ def commands(page: Path) -> Iterator[str]:
 
 def broken_links(page: Path) -> list[str]:
     """Links of a page that lead to no file, or to no heading of it."""
+    return broken_links_of(prose(page), page)
+
+
+def broken_links_of(text: str, page: Path) -> list[str]:
+    """The same of a text that stands at the place of a page."""
     broken = []
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if not link.startswith("https://"):
             path, _, anchor = link.partition("#")
             target = page.parent / path if path else page

@@ -168,6 +168,17 @@ def _check_edit(names: dict[str, Any]) -> None:
     assert len(names["again"]) == 4
 
 
+def _check_steppable(names: dict[str, Any]) -> None:
+    states = _states(names)
+    assert len(states) == 63
+    assert states.count("PRUNED") > states.count("COMPLETE") > 0
+    results = [attributes(trial)["surrogate:result"]["nfe"] for trial in names["study"].trials]
+    assert sum(results) <= 32 * 8  # rows of 32 whole outputs
+    drawn = [trial.value for trial in names["study"].trials[:16] if trial.state.name == "COMPLETE"]
+    assert names["study"].best_value > max(drawn)
+    assert Path("discs.png").exists()
+
+
 CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "pipeline": _check_pipeline,
     "function": _check_function,
@@ -196,6 +207,7 @@ CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "edit": _check_edit,
     "edit search": _completed(16),
     "pollinate": _completed(24),
+    "steppable search": _check_steppable,
 }
 
 
@@ -286,6 +298,30 @@ def test_names_that_were_given_up_are_not_used() -> None:
     assert {name: words for name, words in found.items() if words} == {}
 
 
+def _messages() -> list[str]:
+    """Every text of the packages, its f-strings cut where values stand."""
+    texts = []
+    for folder in ("surrogate_ax", "integrations"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(text_of(path))):
+                if isinstance(node, ast.JoinedStr):
+                    parts = [p.value if isinstance(p, ast.Constant) else "\0" for p in node.values]
+                    texts.append("".join(map(str, parts)))
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    texts.append(re.sub(r"%(?:\.\d+)?[sdgr]", "\0", node.value))
+    return texts
+
+
+def test_messages_that_are_explained_are_raised_somewhere() -> None:
+    """Each heading of the page that quotes a message has its words in one text of the packages, in order."""
+    quoted = re.findall(r"^### `(.+)`$", text_of(ROOT / "docs" / "troubleshooting.md"), re.MULTILINE)
+    assert len(quoted) > 20
+    texts = _messages()
+    for message in quoted:
+        words = ".*".join(re.escape(part.strip()) for part in message.split("..."))
+        assert any(re.search(words, text, re.DOTALL) for text in texts), message
+
+
 # --- figures and facts
 
 
@@ -299,6 +335,19 @@ def test_the_count_of_kills_is_that_of_the_results() -> None:
     said = re.search(r"(\d+) kills on (\w+) storages", text_of(ROOT / "docs" / "decisions.md"))
     assert said is not None
     assert said.groups() == (str(len(kills)), {2: "two"}[len(storages)])
+
+
+def test_equivalents_of_budgets_are_those_of_the_results() -> None:
+    """The table of `docs/choosing.md` rounds that of drives.md."""
+    table = text_of(ROOT / "examples" / "benchmarks" / "search" / "drives.md")
+    whole, stopped = (
+        re.findall(r"([\d.]+) \(\d+\)", re.search(rf"^\| {name} \|(.+)$", table, re.MULTILINE)[1])  # type: ignore[index]
+        for name in ("surrogate-ax, no checkpoints", "surrogate-ax")
+    )
+    page = text_of(ROOT / "docs" / "choosing.md")
+    rows = re.findall(r"^\| (50|100|400) \| (\d+)(?: or more)? \| (\d+)(?: or more)? \|$", page, re.MULTILINE)
+    rounded = [[str(int(float(value) + 0.5)) for value in row] for row in (whole, stopped)]
+    assert rows == list(zip(("50", "100", "400"), *rounded, strict=True))
 
 
 def test_the_citation_has_what_its_format_asks_for() -> None:

@@ -6,16 +6,21 @@ time for further path files: the editable install of this checkout stays out of 
 
 from __future__ import annotations
 
+import email
 import os
+import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tomllib
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+
+import surrogate_ax
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,6 +69,58 @@ def test_wheel_holds_every_package_and_its_files(wheel: Path) -> None:
     assert any(name.startswith("surrogate_ax_diffusers/") and name.endswith(".safetensors") for name in names)
     assert not [name for name in names if name.startswith(("tests/", "examples/", "integrations/"))]
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+def test_metadata_say_what_the_project_is(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = email.message_from_bytes(archive.read(name))
+    assert metadata["Name"] == "surrogate-ax"
+    assert metadata["Version"] == surrogate_ax.__version__
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert not [
+        each for each in metadata.get_all("Classifier", []) if each.startswith("License ::")
+    ]  # the expression says it
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(metadata.get_all("Provides-Extra", [])) == set(declared)
+
+
+def test_the_version_stands_in_one_place() -> None:
+    """CITATION.cff repeats it, which `test_docs` compares."""
+    number = re.escape(surrogate_ax.__version__)
+    assert re.findall(rf'(?m)^__version__ = "{number}"$', (ROOT / "surrogate_ax" / "__init__.py").read_text())
+    assert "version" in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dynamic"]
+    files = [
+        ROOT / "mkdocs.yml",
+        ROOT / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "integrations").rglob("*.py"),
+    ]
+    assert [path.name for path in files if re.search(rf"(?<![\d.]){number}(?![\d.])", path.read_text())] == []
+
+
+def test_sdist_holds_what_a_build_the_docs_and_tests_need(tmp_path: Path) -> None:
+    _run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path, cwd=ROOT)
+    (built,) = tmp_path.glob("*.tar.gz")
+    assert built.stat().st_size < 32 * 2**20
+    with tarfile.open(built) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode == 0:  # a checkout: nothing but what is tracked, or new and not ignored
+        new = subprocess.run(["git", "ls-files", "-zo", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+        kept = {name for name in f"{listed.stdout}{new.stdout}".split("\0") if name and (ROOT / name).is_file()}
+        assert names - kept == {"PKG-INFO"}
+        assert {name for name in kept - names if not name.startswith(".ci/")} == set()
+    assert {
+        "README.md",
+        "LICENSE",
+        "mkdocs.yml",
+        "docs/index.md",
+        "docs/notebooks/edit.ipynb",
+        "tests/test_wheel.py",
+    } <= names
 
 
 def test_installed_packages_come_from_the_wheel(installed: Path) -> None:

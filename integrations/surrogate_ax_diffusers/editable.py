@@ -20,7 +20,7 @@ from surrogate_ax_diffusers.trajectory_state import TrajectoryState
 class EditablePipelineGenerator(SteppablePipelineGenerator):
     """A steppable pipeline that encodes and decodes items, and noises latents through its scheduler.
 
-    `pipeline_generator` makes one where the pipeline can.
+    `pipeline_generator` makes one where the pipeline can; arguments as for `pipeline_generator`.
     """
 
     def __init__(self, pipe: Pipeline, *, encoder: Encoder | None = None, **options: Any) -> None:

@@ -144,7 +144,10 @@ class PipelineCode:
 
 
 class EncodablePipelineGenerator(PipelineGenerator):
-    """A `PipelineGenerator` that encodes and decodes items; `pipeline_generator` makes one where the pipeline can."""
+    """A `PipelineGenerator` that encodes and decodes items.
+
+    `pipeline_generator` makes one where the pipeline can; arguments as for `pipeline_generator`.
+    """
 
     def __init__(self, pipe: Pipeline, *, encoder: Encoder | None = None, **options: Any) -> None:
         super().__init__(pipe, **options)

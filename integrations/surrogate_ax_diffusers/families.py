@@ -104,6 +104,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family("other", ("*",)),
 )
+"""Pipelines whose names differ, the special ones first; `Family` says what a row holds."""
 
 
 def find_family(pipeline: type, families: Iterable[Family] = FAMILIES) -> Family:

@@ -50,7 +50,7 @@ _CLASS: Any = DiffusionPipeline  # annotated, it would hide most of a pipeline's
 class PipelineGenerator:
     """A diffusers pipeline as a generator of whole outputs, and the base of those with further abilities.
 
-    `pipeline_generator` makes the one that fits a pipeline, and says what the arguments mean.
+    `pipeline_generator` makes the one that fits a pipeline; arguments as for `pipeline_generator`.
     """
 
     check_rows = False  # by a search: it looks itself, in short runs

@@ -44,7 +44,9 @@ _SCHEDULE = ("num_inference_steps", "timesteps", "sigmas", "strength", "denoisin
 
 
 class SteppablePipelineGenerator(PipelineGenerator):
-    """A `PipelineGenerator` that can stop between steps; `pipeline_generator` makes one where the pipeline can.
+    """A `PipelineGenerator` that can stop between steps.
+
+    `pipeline_generator` makes one where the pipeline can; arguments as for `pipeline_generator`.
 
     Raises:
         CannotStepError: the pipeline cannot stop between steps.
@@ -169,7 +171,11 @@ class SteppablePipelineGenerator(PipelineGenerator):
         return [None if i in withheld else output for i, output in enumerate(outputs)] if withheld else outputs
 
     def nfe(self, state: TrajectoryState) -> Array:
-        """NFE (n,) spent on trajectories so far."""
+        """NFE (n,) spent on trajectories so far.
+
+        Args:
+            state: rows at a step.
+        """
         return state.nfe.copy()
 
     def finish(self, state: TrajectoryState) -> Generated:

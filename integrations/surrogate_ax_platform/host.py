@@ -137,7 +137,7 @@ class AxHost:
         return candidates
 
     def begin(self, round: Round) -> None:
-        """Record the round's box, or refuse one that is not the experiment's.
+        """Record the box of `round`, or refuse one that is not the experiment's.
 
         Raises:
             MismatchError: another K than the client's, or another space than its round was begun with.
@@ -259,7 +259,7 @@ class AxHost:
             self.client.complete_trial(trial.index, raw_data=values, progression=records.end_of(trial, self._end))
 
     def abandon(self, ticket: Ticket, why: str) -> None:
-        """Mark a trial that failed: Ax does not suggest it again."""
+        """Mark the trial of a `ticket` that failed, and `why`: Ax does not suggest it again."""
         trial = records.trial_of(self._experiment, ticket.index)
         trial.mark_abandoned(reason=why)
         self._store(trial)
@@ -295,7 +295,7 @@ class AxHost:
         self.save()
 
     def forget(self, cs: Sequence[Candidate[Ticket]]) -> None:
-        """Let running trials be given out again."""
+        """Let the running candidates `cs` be given out again."""
         self._asked.difference_update(candidate.ticket.index for candidate in cs)
 
     def _give_back(self, tickets: Sequence[Ticket]) -> None:

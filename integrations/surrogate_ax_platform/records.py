@@ -191,7 +191,11 @@ def recorded(client: Client) -> Objective:
 
 
 def status(client: Client) -> SearchStatus:
-    """How an experiment stands; what still runs was left by a process that died: a client belongs to one process."""
+    """How an experiment stands; what still runs was left by a process that died: a client belongs to one process.
+
+    Args:
+        client: with an experiment of `configure_experiment`.
+    """
     ended = ended_trials(client._experiment)
     running = sum(trial.status.is_running for trial in client._experiment.trials.values())
     return SearchStatus(len(ended), sum(trial.status.is_abandoned for trial in ended), running, 0)

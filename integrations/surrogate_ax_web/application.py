@@ -42,6 +42,7 @@ templates = Jinja2Templates(
         lstrip_blocks=True,
     )
 )
+"""The templates of the pages."""
 
 
 def application(routes: Sequence[BaseRoute]) -> Starlette:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from surrogate_ax.errors import ArgumentError
 
 HOST = "127.0.0.1"
+"""Where pages are served: this machine only."""
 
 
 def serve(app: ASGIApp, port: int, *, say: Callable[[str], None]) -> None:

@@ -52,7 +52,12 @@ class Pick:
 
 
 class Portfolio(list[Pick]):
-    """Picks, best first, of a study whose name is their title."""
+    """Picks, best first, of a study whose name is their title.
+
+    Args:
+        picks: in order.
+        title: above them.
+    """
 
     def __init__(self, picks: list[Pick], title: str) -> None:
         super().__init__(picks)

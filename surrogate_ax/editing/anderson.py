@@ -33,12 +33,20 @@ class Memory:
 
     @classmethod
     def empty(cls, rows: Tensor) -> Memory:
-        """Nothing remembered of rows (n, D)."""
+        """Nothing remembered of rows (n, D).
+
+        Args:
+            rows: (n, D), of which only shape, dtype and device count.
+        """
         none = rows.new_zeros((0, *rows.shape))
         return cls(none, none)
 
     def pick(self, rows: Tensor) -> Memory:
-        """What is remembered of some rows."""
+        """What is remembered of some rows.
+
+        Args:
+            rows: numbers of the rows that are kept.
+        """
         return Memory(self.q[:, rows], self.r[:, rows])
 
 

@@ -183,12 +183,20 @@ class Edit:
         return d, nfe
 
     def outputs(self, d: Tensor) -> Outputs:
-        """The edited items of differences (n, D), which count inside the mask only."""
+        """The edited items of differences (n, D), which count inside the mask only.
+
+        Args:
+            d: float (n, D), as `differences` gives them.
+        """
         inside = d if self._mask is None else d * self._mask
         return self.decoder.decode(parts(self._x + inside, self._generator.prior.shapes))
 
     def within(self, mask: Latents | Tensor) -> Edit:
-        """The same edit inside a mask of latents (1, *shape) only."""
+        """The same edit inside a mask of latents (1, *shape) only.
+
+        Args:
+            mask: named parts (1, *shape), 1 where the edit may change the item.
+        """
         inside = copy.copy(self)
         inside._mask = check_mask(self._generator, mask)
         return inside

@@ -26,7 +26,11 @@ class AnswerBook(Protocol[T_contra]):
         ...
 
     def number_of(self, ticket: T_contra) -> int:
-        """The trial of a ticket of the host's."""
+        """The trial of a ticket of the host's.
+
+        Args:
+            ticket: of a candidate that the host was asked for.
+        """
         ...
 
     def read(self) -> Any:
@@ -34,7 +38,11 @@ class AnswerBook(Protocol[T_contra]):
         ...
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Keep a JSON-able record in place of what was kept before."""
+        """Keep a JSON-able record in place of what was kept before.
+
+        Args:
+            record: a JSON-able mapping.
+        """
         ...
 
 

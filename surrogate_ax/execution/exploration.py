@@ -130,7 +130,7 @@ class Exploration:
             return self.page
 
     def keep(self, trial: int, kept: bool = True) -> Page:
-        """Put a trial aside to keep, or back.
+        """Put the trial of number `trial` aside to keep, or back where `kept` is false.
 
         Raises:
             ArgumentError: no such trial.
@@ -142,7 +142,7 @@ class Exploration:
             return self.page
 
     def set_mode(self, mode: Mode) -> Page:
-        """Answer in another way from now on; a page of that way takes the place of this one."""
+        """Answer in another `mode` from now on; a page of that way takes the place of this one."""
         with self._lock:
             if mode != self._mode:
                 self._set_rules(mode)
@@ -151,7 +151,7 @@ class Exploration:
             return self.page
 
     def look_around(self, recipe: Recipe) -> Page:
-        """Show what a recipe makes, and variations of it, in place of this page.
+        """Show what `recipe` makes, and variations of it, in place of this page.
 
         Raises:
             MismatchError: made by another generator (the differing parts are named), or with conditions of its own.
@@ -172,7 +172,7 @@ class Exploration:
             return self.page
 
     def expect(self, number: int, liked: Sequence[int] = (), disliked: Sequence[int] = ()) -> None:
-        """Prepare for an answer that is being given: its page is made first.
+        """Prepare for an answer to page `number` that is being given, `liked` and `disliked`: its page is made first.
 
         Raises:
             ArgumentError: trials that are not on the page, or are liked and disliked at once.
@@ -182,7 +182,7 @@ class Exploration:
                 self._want([self._answered(liked, disliked, None)])
 
     def point(self, trial: int) -> Point:
-        """What a trial is made from.
+        """What the trial of number `trial` is made from.
 
         Raises:
             ArgumentError: no such trial.
@@ -192,11 +192,11 @@ class Exploration:
             return Point(self._known.terms(trial) if asked is None else asked.terms, {})
 
     def made(self, trial: int, timeout: float | None = None) -> Made | None:
-        """What came of a trial, made anew if need be; None if that takes longer than so many seconds."""
+        """What came of the trial `trial`, made anew if need be; None if that takes more than `timeout` seconds."""
         return self._maker.wait(self.point(trial), timeout)
 
     def recipe(self, trial: int, made: Made) -> Recipe:
-        """What remakes a trial's output."""
+        """What remakes the output of `trial`, which came out as `made` says."""
         return Recipe(self.point(trial).terms, {}, self._fingerprint, made.batch)
 
     @property

@@ -45,23 +45,46 @@ class Host(Protocol[T]):
         Trials of dead workers come first, as they were; then proposals of the round that nobody has taken, hidden from
         the optimiser's model; then points of its box that the optimiser chooses. Recipes are recorded before it
         returns.
+
+        Args:
+            n: most candidates wanted.
+            round: the round in play.
         """
         ...
 
     def report_estimates(self, candidates: Sequence[Candidate[T]], step: int, values: Mapping[str, Array]) -> None:
-        """Record estimated values (n,) of n candidates after `step` steps."""
+        """Record estimated values (n,) of n candidates after `step` steps.
+
+        Args:
+            candidates: n that are running.
+            step: after which the estimates were made.
+            values: (n,) for each metric, by name.
+        """
         ...
 
     def should_stop(self, candidates: Sequence[Candidate[T]]) -> Array:
-        """Which candidates (n,) to stop, by the estimates of them and others."""
+        """Which candidates (n,) to stop, by the estimates of them and others.
+
+        Args:
+            candidates: n that are running.
+        """
         ...
 
     def tell(self, candidates: Sequence[Candidate[T]], evaluations: Evaluations) -> None:
-        """Record evaluations, previews first. Telling what was told already changes nothing."""
+        """Record evaluations, previews first. Telling what was told already changes nothing.
+
+        Args:
+            candidates: n that were asked for.
+            evaluations: of the n, in the same order.
+        """
         ...
 
     def give_back(self, candidates: Sequence[Candidate[T]]) -> None:
-        """Candidates whose evaluation was broken off: they are as if never asked, and their places are free."""
+        """Candidates whose evaluation was broken off: they are as if never asked, and their places are free.
+
+        Args:
+            candidates: that were asked for and not told.
+        """
         ...
 
     def reclaim(self) -> int:

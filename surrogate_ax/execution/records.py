@@ -66,11 +66,19 @@ class EndedTrial:
         return "stopped" in self.result
 
     def values(self, names: Sequence[str]) -> list[float]:
-        """Values of metrics, NaN where it has none: an estimate at a checkpoint is no result."""
+        """Values of metrics, NaN where it has none: an estimate at a checkpoint is no result.
+
+        Args:
+            names: of the metrics.
+        """
         return [math.nan] * len(names) if self.stopped else self._recorded(names)
 
     def estimates(self, names: Sequence[str]) -> list[float]:
-        """Values of metrics at the checkpoint where it was stopped, NaN if it was not."""
+        """Values of metrics at the checkpoint where it was stopped, NaN if it was not.
+
+        Args:
+            names: of the metrics.
+        """
         return self._recorded(names) if self.stopped else [math.nan] * len(names)
 
     @property

@@ -133,7 +133,8 @@ def searched_from_json(record: Mapping[str, Mapping[str, Any]]) -> Searched:
     return {name: Choice(of["values"]) if "values" in of else Range(**of) for name, of in record.items()}
 
 
-Condition = Mapping[str, Any]  # call arguments of one item
+Condition = Mapping[str, Any]
+"""The call arguments of one item."""
 
 
 def check_conditions(z: Latents, conditions: Sequence[Condition]) -> int:

@@ -18,7 +18,8 @@ from surrogate_ax.arrays import Array
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.latents.priors import Latents, Prior
 
-Outputs = Sequence[Any] | Array | Tensor  # one entry an item, in order
+Outputs = Sequence[Any] | Array | Tensor
+"""One entry an item, in order."""
 S = TypeVar("S")
 
 
@@ -54,7 +55,12 @@ class Generator(Protocol):
         ...
 
     def generate(self, z: Latents, conditions: Sequence[Condition]) -> Generated:
-        """Outputs of n latents under n conditions; equal conditions are batched by the generator."""
+        """Outputs of n latents under n conditions; equal conditions are batched by the generator.
+
+        Args:
+            z: named parts (n, *shape) of n latents.
+            conditions: call arguments of each, n of them; empty ones for a generator that takes none.
+        """
         ...
 
 
@@ -71,31 +77,63 @@ class Steppable(Protocol[S]):
         ...
 
     def start(self, z: Latents, conditions: Sequence[Condition], *, step: int = 0) -> S:
-        """Rows at `step`."""
+        """Rows at `step`.
+
+        Args:
+            z: named parts (n, *shape): noise at step 0, undecoded rows at a later one.
+            conditions: call arguments of each row, n of them.
+            step: where the rows are, 0 to T.
+        """
         ...
 
     def advance(self, state: S, to: int) -> S:
-        """The same rows at a later step."""
+        """The same rows at a later step.
+
+        Args:
+            state: rows at a step.
+            to: a step from there to T.
+        """
         ...
 
     def select(self, states: Sequence[S], rows: Sequence[tuple[int, int]]) -> S:
-        """Chosen (state, row) pairs of states at the same step, as one state."""
+        """Chosen (state, row) pairs of states at the same step, as one state.
+
+        Args:
+            states: at least one, all at the same step.
+            rows: the number of a state and of a row in it, for each row wanted.
+        """
         ...
 
     def latents(self, state: S) -> Latents:
-        """Undecoded rows (n, *shape) in the prior's shapes, as `start(..., step=)` takes them at the same step."""
+        """Undecoded rows (n, *shape) in the prior's shapes, as `start(..., step=)` takes them at the same step.
+
+        Args:
+            state: rows at a step.
+        """
         ...
 
     def estimate(self, state: S) -> Outputs:
-        """Decoded estimates x̂ of the final outputs, one a row; None for a row that has none."""
+        """Decoded estimates x̂ of the final outputs, one a row; None for a row that has none.
+
+        Args:
+            state: rows at a step.
+        """
         ...
 
     def nfe(self, state: S) -> Array:
-        """NFE spent so far, by row."""
+        """NFE spent so far, by row.
+
+        Args:
+            state: rows at a step.
+        """
         ...
 
     def finish(self, state: S) -> Generated:
-        """The final outputs; the NFE are those of the whole trajectory, the seconds those of this call."""
+        """The final outputs; the NFE are those of the whole trajectory, the seconds those of this call.
+
+        Args:
+            state: rows at any step.
+        """
         ...
 
 
@@ -117,11 +155,19 @@ class Encodable(Protocol):
     """A generator whose outputs have latents: those that its loop ends with, in the prior's shapes."""
 
     def encode(self, items: Any) -> Latents:
-        """Final latents (n, *shape) of n items of the kind that the generator makes."""
+        """Final latents (n, *shape) of n items of the kind that the generator makes.
+
+        Args:
+            items: n outputs, as `generate` gives them.
+        """
         ...
 
     def decode(self, z: Latents) -> Outputs:
-        """The outputs of n final latents."""
+        """The outputs of n final latents.
+
+        Args:
+            z: named parts (n, *shape) of final latents.
+        """
         ...
 
 
@@ -130,7 +176,11 @@ class Masking(Protocol):
     """A generator whose final latents lie where their outputs do."""
 
     def latent_mask(self, region: Array) -> Latents:
-        """1 for the entries (1, *shape) that belong to a region of an item, 0 elsewhere."""
+        """1 for the entries (1, *shape) that belong to a region of an item, 0 elsewhere.
+
+        Args:
+            region: boolean, of the shape of one item without its channels; true where it belongs to the region.
+        """
         ...
 
 
@@ -139,7 +189,13 @@ class Noising(Protocol):
     """A steppable generator that knows the law of its rows between two steps."""
 
     def noised(self, x: Latents, eps: Latents, step: int) -> Latents:
-        """Final latents x (n, *shape) at the noise level of `step`, with the prior's draws eps as the noise."""
+        """Final latents x (n, *shape) at the noise level of `step`, with the prior's draws eps as the noise.
+
+        Args:
+            x: final latents (n, *shape).
+            eps: draws of the prior (n, *shape).
+            step: whose noise level is wanted, 0 to T.
+        """
         ...
 
 

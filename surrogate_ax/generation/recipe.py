@@ -88,6 +88,9 @@ class Recipe:
     def from_json(cls, record: Mapping[str, Any]) -> Recipe:
         """The inverse of `to_json`.
 
+        Args:
+            record: what `to_json` gave.
+
         Raises:
             ArgumentError: a version that this release does not know, or a record that is not a recipe.
         """

@@ -93,7 +93,11 @@ class Bank:
         return self._with(self.seeds + fresh, self._rows) if fresh else self
 
     def to(self, device: torch.device | str) -> Bank:
-        """The same bank with latents made on another device."""
+        """The same bank with latents made on another device.
+
+        Args:
+            device: where latents are made.
+        """
         return self._with(self.seeds, self._rows.on(torch.device(device)))
 
     def _with(self, seeds: tuple[Seed, ...], rows: SeedRows) -> Bank:
@@ -117,6 +121,9 @@ class Bank:
     def rows(self, terms: Iterable[Terms]) -> scipy.sparse.csr_array:
         """Coefficient rows (n, M) of n recipes' terms.
 
+        Args:
+            terms: of each recipe: pairs of a seed and its coefficient.
+
         Raises:
             SeedError: a term's seed is not in the bank; `extend` it first.
         """
@@ -134,11 +141,18 @@ class Bank:
         return scipy.sparse.csr_array((data, columns, ends), shape=(len(ends) - 1, len(self.seeds)), dtype=np.float64)
 
     def terms(self, c: Any) -> list[Terms]:
-        """The terms of coefficient rows (n, M), normalised: a recipe needs no Gram matrix to be remade."""
+        """The terms of coefficient rows (n, M), normalised: a recipe needs no Gram matrix to be remade.
+
+        Args:
+            c: float64 (n, M).
+        """
         return row_terms(self.normalise(c), self.seeds)
 
     def normalise(self, c: Any) -> scipy.sparse.csr_array:
         """Coefficient rows (n, M) divided by √(c G cᵀ); rows that are normalised already come back bit for bit.
+
+        Args:
+            c: float64 (n, M).
 
         Raises:
             ShapeError: c does not have M columns.
@@ -156,20 +170,32 @@ class Bank:
         return scipy.sparse.csr_array((scaled, rows.indices, rows.indptr), shape=rows.shape)
 
     def gram(self, rows: Any) -> Array:
-        """c G c'ᵀ between the given coefficient rows: cosines, (n, n), when the rows are normalised."""
+        """c G c'ᵀ between the given coefficient rows: cosines, (n, n), when the rows are normalised.
+
+        Args:
+            rows: one or two of float64 (n, M); the second is the first if left out.
+        """
         rows = self._check(rows)
         columns = np.unique(rows.indices)
         sub = rows[:, columns].toarray()
         return np.asarray((sub @ self._measured(columns)[0] if self._stored[columns].any() else sub) @ sub.T)
 
     def radius(self, c: Any) -> Array:
-        """R (n,) of coefficient rows (n, M): √(|ξ|²/D) of their latents, 1 over draws whatever their scatter."""
+        """R (n,) of coefficient rows (n, M): √(|ξ|²/D) of their latents, 1 over draws whatever their scatter.
+
+        Args:
+            c: float64 (n, M).
+        """
         rows = self.normalise(c)
         columns = np.unique(rows.indices)
         return self._radii(rows, columns)[0] if self._stored[columns].any() else np.ones(rows.shape[0])
 
     def inner(self, c: Any) -> Tensor:
-        """Inner latents ξ (n, D) of coefficient rows (n, M), of any length; float32 on the bank's device."""
+        """Inner latents ξ (n, D) of coefficient rows (n, M), of any length; float32 on the bank's device.
+
+        Args:
+            c: float64 (n, M).
+        """
         rows = self.normalise(c)
         columns = np.unique(rows.indices)
         alone = np.zeros(rows.shape[0], dtype=bool)
@@ -192,15 +218,26 @@ class Bank:
         return total
 
     def directions(self, c: Any) -> Tensor:
-        """Inner latents x̂ (n, D) at the radius of a draw: what is left to look at when radii are set aside."""
+        """Inner latents x̂ (n, D) at the radius of a draw: what is left to look at when radii are set aside.
+
+        Args:
+            c: float64 (n, M).
+        """
         return self.inner(c) / torch.from_numpy(self.radius(c)).to(self.device, torch.float32)[:, None]
 
     def latents(self, c: Any) -> Latents:
-        """Named parts (n, *shape) of coefficient rows (n, M), of any length."""
+        """Named parts (n, *shape) of coefficient rows (n, M), of any length.
+
+        Args:
+            c: float64 (n, M).
+        """
         return self.prior.from_inner(self.inner(c))
 
     def latents_of(self, terms: Sequence[Terms]) -> Latents:
         """Named parts (n, *shape) of n recipes' terms; seeds that the bank lacks are added for this call.
+
+        Args:
+            terms: of each recipe: pairs of a seed and its coefficient.
 
         Raises:
             SeedError: a stored seed has no tensor.

@@ -28,11 +28,19 @@ class Chart(Protocol):
         ...
 
     def weights(self, u: Array) -> Array:
-        """u (n, K-1) in [0,1] -> w (n, K), non-negative, of unit norm."""
+        """u (n, K-1) in [0,1] -> w (n, K), non-negative, of unit norm.
+
+        Args:
+            u: float64 (n, K-1) in [0, 1].
+        """
         ...
 
     def coordinates(self, w: Array) -> Array:
-        """w (n, K), non-negative and not zero -> u (n, K-1) in [0, 1]."""
+        """w (n, K), non-negative and not zero -> u (n, K-1) in [0, 1].
+
+        Args:
+            w: float64 (n, K).
+        """
         ...
 
 

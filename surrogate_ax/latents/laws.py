@@ -44,11 +44,20 @@ class Law(Protocol):
         ...
 
     def from_inner(self, xi: Tensor) -> Tensor:
-        """Inner rows (n, d) -> (n, *shape), on the device and in the dtype of `xi`."""
+        """Inner rows (n, d) -> (n, *shape), on the device and in the dtype of `xi`.
+
+        Args:
+            xi: float (n, d), standard normal entries.
+        """
         ...
 
     def to_inner(self, z: Tensor, *, rng: int) -> Tensor:
-        """(n, *shape) -> inner rows (n, d); `rng` fills what z does not determine."""
+        """(n, *shape) -> inner rows (n, d); `rng` fills what z does not determine.
+
+        Args:
+            z: float (n, *shape).
+            rng: seed of what z does not determine.
+        """
         ...
 
 

@@ -20,7 +20,8 @@ from torch import Tensor
 from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
 from surrogate_ax.latents.laws import Law, describe
 
-Latents = Mapping[str, Tensor]  # named parts, each (n, *shape) with the same n; a single part is called "latents"
+Latents = Mapping[str, Tensor]
+"""Named parts, each `(n, *shape)` with the same n; a single part is called "latents"."""
 SINGLE = "latents"
 
 
@@ -44,11 +45,20 @@ class Prior(Protocol):
         ...
 
     def from_inner(self, xi: Tensor) -> Latents:
-        """Inner latents (n, D) -> named parts (n, *shape), on the device and in the dtype of `xi`."""
+        """Inner latents (n, D) -> named parts (n, *shape), on the device and in the dtype of `xi`.
+
+        Args:
+            xi: float (n, D), standard normal entries.
+        """
         ...
 
     def to_inner(self, z: Latents, *, rng: int) -> Tensor:
-        """Named parts (n, *shape) -> inner latents (n, D); `rng` fills what the parts do not determine."""
+        """Named parts (n, *shape) -> inner latents (n, D); `rng` fills what the parts do not determine.
+
+        Args:
+            z: named parts (n, *shape).
+            rng: seed of what the parts do not determine.
+        """
         ...
 
 

@@ -21,7 +21,12 @@ _LARGEST = 2**256  # of the numbers of a draw, which any hash fits in
 
 
 class Draw(NamedTuple):  # which hashes in C: policies look seeds up by the million
-    """A seed remade from its key: N(0, I) by Philox, seeded with `entropy` and `index`; always made on the CPU."""
+    """A seed remade from its key: N(0, I) by Philox, always made on the CPU.
+
+    Args:
+        entropy: what Philox is seeded with.
+        index: the number of the draw under this entropy.
+    """
 
     entropy: int
     index: int  # type: ignore[assignment]  # tuples have a method of that name, which nobody asks for here
@@ -29,13 +34,19 @@ class Draw(NamedTuple):  # which hashes in C: policies look seeds up by the mill
 
 @dataclass(frozen=True)
 class Stored:
-    """A seed kept as a tensor, known by the SHA-256 of its float32 bytes; `origin` says where it came from."""
+    """A seed kept as a tensor, known by a hash.
+
+    Args:
+        sha256: of its float32 bytes, in hexadecimal digits.
+        origin: where it came from, in a few words.
+    """
 
     sha256: str
     origin: str = field(default="", compare=False)
 
 
 Seed = Draw | Stored
+"""One inner latent that others are combined of."""
 
 
 def seed_name(seed: Seed) -> str:
@@ -43,7 +54,8 @@ def seed_name(seed: Seed) -> str:
     return f"draw {seed.index}" if isinstance(seed, Draw) else seed.origin or f"stored {seed.sha256[:8]}"
 
 
-Terms = tuple[tuple[Seed, float], ...]  # one coefficient row, flat over base seeds
+Terms = tuple[tuple[Seed, float], ...]
+"""One coefficient row, flat over base seeds."""
 
 
 def draw_entropy(rng: int, purpose: str) -> int:

@@ -252,7 +252,11 @@ class SurrogateSpace:
         return "space-" + digest.hexdigest()[:12]
 
     def save(self, folder: Path | str) -> None:
-        """Write space.json and space.safetensors (the frame and stored seeds) into a folder."""
+        """Write space.json and space.safetensors (the frame and stored seeds) into a folder.
+
+        Args:
+            folder: where to; it is made if need be.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"seed/{sha256}": row for sha256, row in self.bank.tensors.items()}

@@ -119,6 +119,9 @@ def chain(first: Policy, second: Policy) -> Policy:
 def o3_seeds(budget: int) -> int:
     """d for a budget of N evaluations: the paper's table, log-linear between its entries, at least 2.
 
+    Args:
+        budget: N, evaluations in all.
+
     Reference: arXiv 2608.12192, table of (N, d).
     """
     known = np.array(sorted(O3_SEEDS))

@@ -73,15 +73,28 @@ class History:
         return one_line("History", f"{len(self.terms)} trials", f"{rounds} rounds", *names)
 
     def ended(self, number: int) -> int:
-        """How many trials of a round have ended."""
+        """How many trials of a round have ended.
+
+        Args:
+            number: of the round.
+        """
         return int(np.count_nonzero(self.round == number))
 
     def open(self, round: Round) -> int:
-        """How many trials a round still wants: its size less what has ended and what is running."""
+        """How many trials a round still wants: its size less what has ended and what is running.
+
+        Args:
+            round: with its number and size.
+        """
         return round.size - self.ended(round.number) - self.running.count(round.number)
 
     def first(self, number: int, size: int) -> History:
-        """The first `size` trials of a round to end: the same for every worker that sees the round closed."""
+        """The first `size` trials of a round to end: the same for every worker that sees the round closed.
+
+        Args:
+            number: of the round.
+            size: how many.
+        """
         return self.rows(np.flatnonzero(self.round == number)[:size])
 
     @property
@@ -90,7 +103,11 @@ class History:
         return int(max([self.round.max(initial=-1), *self.running]))
 
     def before(self, number: int) -> History:
-        """The trials of earlier rounds."""
+        """The trials of earlier rounds.
+
+        Args:
+            number: of the round that they are earlier than.
+        """
         return self.rows(np.flatnonzero(self.round < number))
 
     @cached_property
@@ -105,12 +122,21 @@ class History:
         return np.concatenate([order[~(stopped | failed)[order]], estimated[stopped[estimated]], order[failed[order]]])
 
     def bank(self, prior: Prior, device: torch.device | str = "cpu") -> Bank:
-        """A bank of every seed that the rows name, in order of first appearance."""
+        """A bank of every seed that the rows name, in order of first appearance.
+
+        Args:
+            prior: the law of the latents.
+            device: where latents are made.
+        """
         named = dict.fromkeys(map(itemgetter(0), chain.from_iterable(self.terms)))
         return Bank(prior, (), tensors=self.tensors, device=device).extend(list(named))
 
     def rows(self, numbers: Array) -> History:
-        """Some of the rows."""
+        """Some of the rows.
+
+        Args:
+            numbers: which rows, from 0.
+        """
         values, estimates = ({k: column[numbers] for k, column in of.items()} for of in (self.values, self.estimates))
         return dataclasses.replace(
             self,
@@ -191,7 +217,11 @@ class Round:
         )
 
     def place(self, i: int) -> tuple[int, Array]:
-        """Where a proposal lies: the number of its box, and u (K-1,), a corner of that box."""
+        """Where a proposal lies: the number of its box, and u (K-1,), a corner of that box.
+
+        Args:
+            i: the number of the proposal, from 0.
+        """
         axis = self._axes[i]
         if axis is not None:
             return 0, corner(axis, self.space.axes)
@@ -243,9 +273,15 @@ class Round:
         return SurrogateSpace(bank, frame)
 
 
-Policy = Callable[[History, int, int], Round | None]  # (history, evaluations remaining, rng); None: nothing to propose
+Policy = Callable[[History, int, int], Round | None]
+"""`(history, evaluations remaining, rng) -> Round`, or None where it has nothing more to propose."""
 
 
 def as_proposals(bank: Bank, rows: Any) -> tuple[Proposal, ...]:
-    """Coefficient rows (k, M) over a bank as proposals."""
+    """Coefficient rows (k, M) over a bank as proposals.
+
+    Args:
+        bank: whose seeds the rows combine.
+        rows: float64 (k, M).
+    """
     return tuple(map(Proposal, bank.terms(rows)))

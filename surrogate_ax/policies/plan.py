@@ -79,7 +79,11 @@ class Plan:
         return (self.trials(budget), self.checkpoints, self.keep_fraction) if stops else (budget, (), None)
 
     def trials(self, budget: int) -> int:
-        """How many trials cost as much as N whole outputs, a round after the other."""
+        """How many trials cost as much as N whole outputs, a round after the other.
+
+        Args:
+            budget: N, whole outputs.
+        """
         if not self.checkpoint:
             return budget
         count, remaining = 0, budget * self.steps
@@ -118,7 +122,11 @@ class Plan:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Plan:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`.
+
+        Args:
+            record: what `to_json` gave.
+        """
         names = {recorded: name for name, recorded in RECORDED.items()}
         return cls(**{names.get(key, key): value for key, value in record.items()})
 

@@ -77,11 +77,20 @@ class Proposer:
         return self.policy(history, self.remaining(history), self.rng)
 
     def remaining(self, history: History) -> int:
-        """How many trials are still to be asked, beside those that are running."""
+        """How many trials are still to be asked, beside those that are running.
+
+        Args:
+            history: what has been found and what is running.
+        """
         return self.total_trials - len(history.terms) - len(history.running)
 
     def open(self, history: History, round: Round) -> int:
-        """How many trials of a round are still to be asked."""
+        """How many trials of a round are still to be asked.
+
+        Args:
+            history: what has been found and what is running.
+            round: the round in question.
+        """
         return min(self.remaining(history), history.open(round))
 
     def to_json(self) -> dict[str, Any]:

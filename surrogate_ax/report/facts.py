@@ -22,7 +22,11 @@ KINDS = {
 
 
 def study_facts(study: ShownStudy) -> list[tuple[str, str]]:
-    """Names and texts, the most wanted first."""
+    """Names and texts, the most wanted first.
+
+    Args:
+        study: as a source reads it.
+    """
     trials = study.trials
     counts = {state: sum(trial.state == state for trial in trials) for state in ("stopped", "failed", "running")}
     said = [f"{len(trials)} asked", f"{len(study.ranking)} with a result"]
@@ -54,7 +58,11 @@ def goal_text(metric: Metric) -> str:
 
 
 def gain_text(study: ShownStudy) -> str:
-    """What the search has gained over plain draws, in a sentence; empty where that cannot be said."""
+    """What the search has gained over plain draws, in a sentence; empty where that cannot be said.
+
+    Args:
+        study: as a source reads it.
+    """
     if len(study.objective.optimised) != 1 or not study.ranking:
         return ""
     (metric,) = study.objective.optimised

@@ -21,7 +21,11 @@ MOST = 400  # counts at which a curve of best-of-N is computed
 
 
 def study_figures(study: ShownStudy) -> list[Figure]:
-    """Best so far against plain draws, or the Pareto front of two metrics or more; nothing before the first result."""
+    """Best so far against plain draws, or the Pareto front of two metrics or more; nothing before the first result.
+
+    Args:
+        study: as a source reads it.
+    """
     if not study.ranking:
         return []
     return [best_so_far(study)] if len(study.objective.optimised) == 1 else [pareto_front(study)]

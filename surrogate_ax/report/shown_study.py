@@ -161,7 +161,11 @@ class StudySource(Protocol):
         """The study as it is now."""
 
     def preview(self, number: int) -> Preview | None:
-        """The file of a trial's output, by the trial's number; None where none was kept, or it is gone."""
+        """The file of a trial's output, by the trial's number; None where none was kept, or it is gone.
+
+        Args:
+            number: of the trial.
+        """
 
     def figures(self) -> Sequence[Figure]:
         """Plots of the host's own library, if it has some."""

@@ -220,6 +220,10 @@ class Evaluator:
         """Whether an error in generating n items fails the only item, or has several tried in halves.
 
         Memory that ran out is remembered in `max_batch_size`, the largest batch known to have room.
+
+        Args:
+            error: what the generator has raised.
+            n: items of the call.
         """
         memory = _out_of_memory(error)
         if isinstance(error, _OURS) or (not isinstance(error, self.catch) and (n == 1 or not memory)):
@@ -231,7 +235,11 @@ class Evaluator:
         return True
 
     def failure(self, error: Exception) -> str:
-        """Why an item failed, in a line; the traceback is kept for `Evaluations.traces`."""
+        """Why an item failed, in a line; the traceback is kept for `Evaluations.traces`.
+
+        Args:
+            error: what was raised for the item.
+        """
         reason, trace = f"{type(error).__name__}: {error}", trace_of(error)
         level = logging.INFO if self._traces else logging.WARNING  # the first is shown, the others go to logs
         self._traces = {**dict(list(self._traces.items())[1 - TRACES :]), reason: trace}

@@ -126,7 +126,11 @@ class Objective:
         return {name: _column(name, returned[name], n) for name in self._names()}
 
     def violation(self, values: Mapping[str, Array]) -> Array:
-        """How far the bounds are overstepped, summed over metrics (n,); 0 is feasible."""
+        """How far the bounds are overstepped, summed over metrics (n,); 0 is feasible.
+
+        Args:
+            values: (n,) for each metric, by name.
+        """
         n = len(next(iter(values.values())))
         total = np.zeros(n)
         for metric in self.bounded:
@@ -135,7 +139,11 @@ class Objective:
         return total
 
     def losses(self, values: Mapping[str, Array]) -> Array:
-        """The optimised metrics as losses (n, m): maximised ones negated."""
+        """The optimised metrics as losses (n, m): maximised ones negated.
+
+        Args:
+            values: (n,) for each metric, by name.
+        """
         return np.stack([values[m.name] * (-1 if m.goal == "maximize" else 1) for m in self.optimised], axis=1)
 
     def rank(self, values: Mapping[str, Array]) -> Array:
