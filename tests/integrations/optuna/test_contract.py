@@ -150,7 +150,7 @@ def port(folder: Path) -> Iterator[int]:
             server.terminate()
 
 
-@pytest.fixture(scope="module", params=["memory", "sqlite", "rdb", "journal", "proxy"])
+@pytest.fixture(scope="module", params=["memory", "sqlite", "rdb", "journal", "proxy", "postgres"])
 def storages(request: pytest.FixtureRequest, folder: Path) -> Iterator[Sequence[BaseStorage]]:
     """A storage as two workers and a reader open it; what is in memory is the same for all."""
     memory = InMemoryStorage()
@@ -161,6 +161,7 @@ def storages(request: pytest.FixtureRequest, folder: Path) -> Iterator[Sequence[
         "rdb": lambda: RDBStorage(f"sqlite:///{folder / 'theirs.db'}"),
         "journal": lambda: JournalStorage(JournalFileBackend(str(folder / "study.journal"))),
         "proxy": lambda: GrpcStorageProxy(host="127.0.0.1", port=port),
+        "postgres": lambda: RDBStorage(request.getfixturevalue("postgres").url),
     }
     opened = [make[request.param]() for _ in range(3)]
     yield opened
