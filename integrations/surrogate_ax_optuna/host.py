@@ -292,5 +292,12 @@ class OptunaHost:
         tell_results(trials, evaluations, self._previews, told=self._leases.release)
 
     def reclaim(self) -> int:
-        """Fail trials whose process was killed, without a reason: `ask` then has them run again."""
+        """Fail trials whose process was killed, without a reason: `ask` then has them run again.
+
+        Trials of its own that it does not know are given back: the storage's server made them and went away before it
+        said so.
+        """
+        mine = [t._trial_id for t in self._others(self._trials()) if owner_of(t) == self._leases.owner]
+        if mine:
+            self._give_back(mine)
         return fail_abandoned(self.study, self._others(self._trials()))
