@@ -42,7 +42,7 @@ def server_storage(url: str, *, patience: float = PATIENCE, **engine: Any) -> RD
     address = url.replace("{", "{{").replace("}", "}}")  # Optuna fills in templates
     for left in reversed(range(TRIES)):
         try:
-            return _patient(RDBStorage, _is_cut_off, patience)(address, {"pool_pre_ping": True, **engine})  # type: ignore[call-arg]
+            return _patient(RDBStorage, _is_cut_off, patience)(address, {"pool_pre_ping": True, **engine})
         except (
             IntegrityError,
             ProgrammingError,
@@ -65,7 +65,7 @@ def proxy_storage(host: str, port: int, *, ready: float = 5.0, patience: float =
     Raises:
         ConnectionError: it does not answer.
     """
-    proxy = _patient(GrpcStorageProxy, _is_unavailable, patience)(host=host, port=port)  # type: ignore[call-arg]
+    proxy = _patient(GrpcStorageProxy, _is_unavailable, patience)(host=host, port=port)
     proxy.wait_server_ready(timeout=ready)
     return proxy
 
