@@ -38,14 +38,15 @@ PRELOADED = ["torch", "alembic.command", "optuna.storages._rdb.models", "surroga
 
 def open_storage(where: str) -> Any:
     """The storage that "kind:place" names."""
-    from optuna.storages import GrpcStorageProxy, JournalStorage, RDBStorage
+    from optuna.storages import GrpcStorageProxy, JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
     from surrogate_ax_optuna import sqlite
+    from surrogate_ax_optuna.patient import server_storage
 
     kind, _, place = where.partition(":")
     if kind == "postgres":
-        return RDBStorage(place)
+        return server_storage(place)
     if kind == "sqlite":
         return sqlite(place)
     if kind == "journal":

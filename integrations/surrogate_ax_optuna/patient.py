@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
 
 from surrogate_ax.execution.stops import check_stop
+from surrogate_ax_optuna.postgres_storage import PostgresStorage
 from surrogate_ax_optuna.sqlite_storage import failures
 
 PATIENCE = 600.0  # seconds for which a server may be away
@@ -40,9 +41,10 @@ def server_storage(url: str, *, patience: float = PATIENCE, **engine: Any) -> RD
     from sqlalchemy.exc import IntegrityError, ProgrammingError
 
     address = url.replace("{", "{{").replace("}", "}}")  # Optuna fills in templates
+    kind = PostgresStorage if url.startswith("postgres") else RDBStorage
     for left in reversed(range(TRIES)):
         try:
-            return _patient(RDBStorage, _is_cut_off, patience)(address, {"pool_pre_ping": True, **engine})
+            return _patient(kind, _is_cut_off, patience)(address, engine)
         except (
             IntegrityError,
             ProgrammingError,
