@@ -113,8 +113,12 @@ class PostgresStorage(RDBStorage):
         """A connection of psycopg's, rolled back by an exception."""
         with closing(self.engine.raw_connection()) as pooled:  # closing rolls back what is not committed
             connection: Any = pooled.dbapi_connection
-            yield connection
-            connection.commit()
+            try:
+                yield connection
+                connection.commit()
+            finally:
+                if connection.closed:  # the server has gone: nothing to roll back, nor to keep in the pool
+                    pooled.invalidate()
 
     def _change(self, statement: str, values: tuple[Any, ...], then: Sequence[tuple[Any, ...]] = ()) -> bool:
         """Change one row, and the values of its objectives; False if nothing was changed, for RDBStorage to try."""
