@@ -21,7 +21,15 @@ from surrogate_ax_optuna.sqlite_storage import failures
 
 PATIENCE = 600.0  # seconds for which a server may be away
 PAUSES = 0.2, 5.0  # seconds between calls, at first and at most
-TRIES = 10  # to open a database in which other processes are making the same tables
+READY = 15.0  # seconds for which opening waits
+COMING_UP = (
+    "already exists",  # of tables, which Optuna does not expect others to make at the same time
+    "duplicate key",
+    "refused",
+    "starting up",
+    "shutting down",
+    "closed the connection",
+)
 _OWN = ("_create_new_trial", "_get_trials", "_set_trial_param", "record_heartbeat", "_get_stale_trial_ids")
 S = TypeVar("S", bound=BaseStorage)
 _logger = logging.getLogger(f"surrogate_ax.{__name__}")
@@ -32,27 +40,28 @@ def server_storage(url: str, *, patience: float = PATIENCE, **engine: Any) -> RD
 
     Args:
         url: of SQLAlchemy, as postgresql+psycopg://USER:PASSWORD@HOST/NAME.
-        patience: seconds for which calls wait for a server that is away; it has to be there at first.
+        patience: seconds for which calls wait for a server that is away; a quarter of a minute at first.
         **engine: further keyword arguments of SQLAlchemy's `create_engine`.
 
     Returns:
         A storage for `optuna.create_study(storage=...)`.
     """
-    from sqlalchemy.exc import IntegrityError, ProgrammingError
-
     address = url.replace("{", "{{").replace("}", "}}")  # Optuna fills in templates
     kind = PostgresStorage if url.startswith("postgres") else RDBStorage
-    for left in reversed(range(TRIES)):
-        try:
-            return _patient(kind, _is_cut_off, patience)(address, engine)
-        except (
-            IntegrityError,
-            ProgrammingError,
-        ) as error:  # others are making the tables, which Optuna does not expect
-            if not left or not any(sign in str(error) for sign in ("already exists", "duplicate key")):
-                raise
-        time.sleep(0.2)
-    raise AssertionError
+    return _opened(_patient(kind, _is_cut_off, patience), address, engine, time.monotonic() + READY)
+
+
+def _opened(kind: type[RDBStorage], address: str, engine: dict[str, Any], end: float) -> RDBStorage:
+    """A storage, also if its server is just coming up, or other processes are making the same tables right now."""
+    try:
+        return kind(address, engine)
+    except failures() as error:
+        said = f"{error} {error.__cause__}"
+        if time.monotonic() > end or not any(sign in said for sign in COMING_UP):
+            raise
+    check_stop()
+    time.sleep(PAUSES[0])
+    return _opened(kind, address, engine, end)
 
 
 def proxy_storage(host: str, port: int, *, ready: float = 5.0, patience: float = PATIENCE) -> GrpcStorageProxy:
