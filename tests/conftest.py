@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from tests.browser import launched, opened
+from tests.postgres import Server, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -68,6 +69,13 @@ def _only_loopback() -> Iterator[None]:
         patch.setattr(socket.socket, "connect", guarded(socket.socket.connect))
         patch.setattr(socket.socket, "connect_ex", guarded(socket.socket.connect_ex))
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server, one for the tests of a process."""
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,7 @@
-"""Ctrl-C once gives running trials back and stops; twice stops at once. SIGTERM and SIGHUP do the same."""
+"""Ctrl-C once gives running trials back and stops; twice stops at once. SIGTERM, SIGHUP and SIGUSR1 do the same.
+
+SIGUSR1 is what Slurm is asked to send some time before it ends a job (`--signal=USR1@120`).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 INTERRUPTED = 130
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 
 class _Stop:

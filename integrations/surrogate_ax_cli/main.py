@@ -15,6 +15,7 @@ from surrogate_ax_cli.explore_command import explore, is_picture, prefer, remade
 from surrogate_ax_cli.interrupts import interruptible
 from surrogate_ax_cli.options import AsJson, Force, Items, Out, Overrides, Spec, Study, StudyName, Verbose
 from surrogate_ax_cli.terminal import FAILED, log_beside, running, say
+from surrogate_ax_cli.worker_command import serve, worker
 
 app = typer.Typer(
     help="Search the outputs of diffusion and flow-matching models as hyper-parameters are searched.",
@@ -25,6 +26,8 @@ app = typer.Typer(
 
 app.command()(explore)
 app.command()(prefer)
+app.command()(worker)
+app.command()(serve)
 
 
 @app.callback(invoke_without_command=True)

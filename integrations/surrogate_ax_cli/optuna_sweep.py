@@ -22,14 +22,16 @@ class OptunaSweep:
     Args:
         sweep: the file.
         components: what it names, built.
+        workers: how many work on it at once, if more than are seen.
 
     Raises:
         ArgumentError: an unknown sampler or pruner, or arguments that they do not take.
     """
 
-    def __init__(self, sweep: SweepFile, components: SweepComponents) -> None:
+    def __init__(self, sweep: SweepFile, components: SweepComponents, *, workers: int = 1) -> None:
         self._sweep = sweep
         self._components = components
+        self._workers = workers
         self._sampler = make_sampler(sweep.sampler, sweep.seed, planned=components.planned)
         self._pruner = make_pruner(sweep.pruner)
 
@@ -71,6 +73,7 @@ class OptunaSweep:
             overlap=sweep.overlap,
             previews=storages.make_previews(sweep),
             device=components.device,
+            workers=self._workers,
         )
 
     def _begin(self) -> optuna.Study:
@@ -95,8 +98,9 @@ class OptunaSweep:
 
     def _has_record(self, study: optuna.Study) -> bool:
         """Whether this sweep began the study. One that is empty and has no record may be used; any other is refused."""
-        recorded = study.user_attrs.get(SWEEP_ATTR)
-        if recorded is None and not study.user_attrs and not study.get_trials(deepcopy=False):
+        attributes = study.user_attrs  # read once: another worker may be about to write it
+        recorded = attributes.get(SWEEP_ATTR)
+        if recorded is None and not attributes and not study.get_trials(deepcopy=False):
             return False
         check_sweep_record(self._sweep, recorded, f"study {study.study_name!r} in {storages.display_name(self._sweep)}")
         return True

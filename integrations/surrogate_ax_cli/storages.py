@@ -5,9 +5,11 @@
 | left out | `NAME.db` beside the sweep file NAME.yaml: SQLite with a write-ahead log |
 | a file | the same; a journal file where it ends in .log |
 | `sqlite:///FILE` | as a file |
-| `grpc://HOST:PORT` | Optuna's gRPC proxy |
+| `grpc://HOST:PORT` | Optuna's gRPC proxy, as `surrogate-ax serve` runs it |
 | `redis://...` | Optuna's journal in Redis |
 | another URL | Optuna's RDBStorage |
+
+Calls of the proxy and of RDBStorage wait for a server that is away.
 
 What keeps nothing (`:memory:`, `sqlite://`) is refused. URLs are read and shown by SQLAlchemy; of what may be secret in
 one, nothing is shown.
@@ -24,13 +26,14 @@ from urllib.parse import urlsplit
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
-from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
 
 from surrogate_ax.errors import ArgumentError, SurrogateError
 from surrogate_ax_cli.sweep_file import SweepFile
 from surrogate_ax_cli.urls import check_url, secrets_of, show_url, sqlite_file
 from surrogate_ax_optuna import sqlite
+from surrogate_ax_optuna.patient import proxy_storage, server_storage
 from surrogate_ax_optuna.storage import check_file
 
 JOURNAL = ".log"
@@ -174,12 +177,10 @@ def connect(url: str) -> BaseStorage:
     """The storage of a URL."""
     if url.startswith("grpc://"):
         parts = urlsplit(url)
-        proxy = GrpcStorageProxy(host=parts.hostname or "localhost", port=parts.port or 13000)
-        proxy.wait_server_ready(timeout=GRPC_READY_S)
-        return proxy
+        return proxy_storage(parts.hostname or "localhost", parts.port or 13000, ready=GRPC_READY_S)
     if url.startswith(("redis://", "rediss://")):
         return JournalStorage(JournalRedisBackend(url))
-    return RDBStorage(url.replace("{", "{{").replace("}", "}}"))  # Optuna fills in templates
+    return server_storage(url)
 
 
 def _has_studies(url: str) -> bool:

@@ -1,8 +1,9 @@
 """Which of several workers a new trial belongs to, and what it is for.
 
-Workers share nothing but the study. Each puts a trial into it that says what it is for (its round; a proposal, or the
-trial that it repeats) and then looks whether an earlier trial has the same purpose or the last free place. Numbers are
-given in order and trials are seen in order, so of two workers at least the later one sees the other and gives way.
+Workers share nothing but the study. Each leaves to those that take before it (`peers`) what these are about to take,
+puts a trial into the study that says what it is for (its round; a proposal, or the trial that it repeats) and then
+looks whether an earlier trial has the same purpose or the last free place. Numbers are given in order and trials are
+seen in order, so of two workers at least the later one sees the other and gives way.
 
 Nothing has to happen between failing a lost trial (see `trials`) and asking for its child: whoever asks next finds it
 without a child, after a crash as well. The link is Optuna's own `retry_history`, so its retry callback makes children
@@ -12,20 +13,32 @@ too.
 from __future__ import annotations
 
 import datetime
+import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.space import coordinate_names
 from surrogate_ax.policies.history import Round
-from surrogate_ax_optuna.attributes import BOX_ATTR, LEASE_ATTR, PREVIEW_ATTR, PROPOSAL_ATTR, ROUND_ATTR, attributes
+from surrogate_ax_optuna.attributes import (
+    BOX_ATTR,
+    LEASE_ATTR,
+    PREVIEW_ATTR,
+    PROPOSAL_ATTR,
+    RECIPE_ATTR,
+    ROUND_ATTR,
+    attributes,
+)
 from surrogate_ax_optuna.trials import RETRIES, box_of, is_gone, is_leased, is_lost, parent_of, round_of
 
 FIXED = "fixed_params"  # of Optuna: values that its samplers are not asked for
 FIRST = "failed_trial"  # the first of the numbers in the history
+OWN = 2**31  # numbers of proposals of workers' own rounds
 ALONE = 2  # at so many lost tries a trial is run alone: one of its batch kills the process, and may be any of them
 _OF_A_RESULT = ("artifacts:", "constraints", "surrogate:", PREVIEW_ATTR)  # not the sampler's, and not its parent's
 
@@ -40,6 +53,8 @@ class Claim:
         repeats: the lost trial that it repeats.
         box: number of the box of its round that its point lies in.
         fixed: values of parameters that its proposal wants.
+        parameters: their distributions, where all of them are fixed from the start.
+        recipe: what the trial evaluates, where that is known from the start.
     """
 
     round: int
@@ -47,6 +62,8 @@ class Claim:
     repeats: FrozenTrial | None = None
     box: int = 0
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, BaseDistribution] = field(default_factory=dict)
+    recipe: Recipe | None = None
 
     @property
     def alone(self) -> bool:
@@ -62,6 +79,7 @@ class Claim:
         ours = {LEASE_ATTR: dict(lease), ROUND_ATTR: self.round}
         ours |= {} if self.proposal is None else {PROPOSAL_ATTR: self.proposal}
         ours |= {BOX_ATTR: self.box} if self.box else {}
+        ours |= {RECIPE_ATTR: self.recipe.to_json()} if self.recipe else {}
         old = self.repeats
         return FrozenTrial(
             number=-1,
@@ -70,8 +88,8 @@ class Claim:
             value=None,
             datetime_start=datetime.datetime.now(),
             datetime_complete=None,
-            params=dict(old.params) if old else {},
-            distributions=dict(old.distributions) if old else {},
+            params=dict(old.params) if old else {name: self.fixed[name] for name in self.parameters},
+            distributions=dict(old.distributions if old else self.parameters),
             user_attrs={},
             system_attrs=ours | (_inherited(old) if old else {FIXED: dict(self.fixed)} if self.fixed else {}),
             intermediate_values={},
@@ -79,10 +97,14 @@ class Claim:
 
 
 def exact(round: Round, i: int) -> Claim:
-    """The claim of a proposal of a round: a corner of one of its boxes, with the condition that it wants."""
+    """The claim of a proposal of a round: a corner of one of its boxes, with the condition that it wants.
+
+    A proposal of a worker's own round has a number below 0 that is nobody else's.
+    """
     box, u = round.place(i)
     point = dict(zip(coordinate_names(round.space.axes), u.tolist(), strict=True))
-    return Claim(round.number, i, box=box, fixed=point | dict(round.proposals[i].condition))
+    number = i if round.shared else -1 - secrets.randbelow(OWN)
+    return Claim(round.number, number, box=box, fixed=point | dict(round.proposals[i].condition))
 
 
 class Ledger:
@@ -91,10 +113,16 @@ class Ledger:
     Args:
         total: trials wanted in the study.
         counts: whether a trial that ended is one of them; every one is if it is left out.
+        note: called with every trial that has ended, once.
     """
 
-    def __init__(self, total: float, counts: Callable[[FrozenTrial], bool] | None = None) -> None:
-        self._total, self._counts = total, counts
+    def __init__(
+        self,
+        total: float,
+        counts: Callable[[FrozenTrial], bool] | None = None,
+        note: Callable[[FrozenTrial], None] = lambda trial: None,
+    ) -> None:
+        self._total, self._counts, self._ended_also = total, counts, note
         self._settled = 0  # so many first trials have ended, and been read
         self._read: set[int] = set()  # of those behind
         self._ended: Counter[int] = Counter()  # by round
@@ -111,6 +139,7 @@ class Ledger:
             if trial.state.is_finished() and trial.number not in self._read:
                 self._read.add(trial.number)
                 self._note(trial)
+                self._ended_also(trial)
         self._settled = self._open[0].number if self._open else len(trials)
         self._read = {number for number in self._read if number >= self._settled}
 
@@ -135,31 +164,49 @@ class Ledger:
         """Trials that have not ended, as of the last `read`."""
         return self._open
 
-    def claims(self, round: Round, n: int) -> list[Claim]:
+    def claims(self, round: Round, n: int, *, after: int = 0) -> list[Claim]:
         """What the next trials should be for: lost trials, then proposals of a round, then points of its box.
 
         Args:
             round: where to search.
             n: how many, at most.
+            after: so many are left to other workers.
 
         Returns:
-            The claims; none when other workers hold all that is left. One that is to be run alone is the only one.
+            The claims; none when other workers hold all that is left, or are about to. One that is to be run alone is
+            the only one.
         """
-        places, found = min(n, self._places(self._open)), list[Claim]()
+        places = max(0.0, min(n, self._places(self._open) - after))
         repeated = self._repeated.union(map(parent_of, self._open))
         lost = sorted(((tries(t) >= ALONE, number, t) for number, t in self._lost.items() if number not in repeated))
-        for last, _, trial in lost:
-            if len(found) < places and not (last and found):
-                found.append(Claim(round_of(trial), attributes(trial).get(PROPOSAL_ATTR), trial, box_of(trial)))
+        again = [Claim(round_of(t), attributes(t).get(PROPOSAL_ATTR), t, box_of(t)) for _, _, t in lost]
+        found = again[after : after + int(places)]
         if found and found[0].alone:
-            return found
-        free = self._places(self._open, round) - sum(claim.round == round.number for claim in found)
+            return found[:1]
+        found = [claim for claim in found if not claim.alone]
+        left = max(0, after - len(again))  # of the round, to other workers
         taken = self._proposals.union(map(_proposal, self._open))
-        waiting = (i for i in range(len(round.proposals)) if (round.number, i) not in taken)
-        for _ in range(int(min(places - len(found), free))):
-            i = next(waiting, None)
-            found.append(Claim(round.number) if i is None else exact(round, i))
-        return found
+        waiting = [i for i in range(len(round.proposals)) if (round.number, i) not in taken]
+        if round.shared:
+            free = self._places(self._open, round) - left - sum(claim.round == round.number for claim in found)
+            waiting = waiting[left:]
+        else:
+            free = len(waiting)
+        count = max(0, int(min(places - len(found), free)))
+        found += [exact(round, i) for i in waiting[:count]]
+        return found + [Claim(round.number)] * (count - len(waiting[:count]))
+
+    def undisputed(self, claims: Sequence[Claim], round: Round, others: int) -> bool:
+        """Whether claims stand whatever other workers claim at the same time.
+
+        Args:
+            claims: of a round.
+            round: where they search.
+            others: trials that all workers make at the same time, at most.
+        """
+        if round.shared or any(claim.repeats is not None for claim in claims):
+            return False
+        return self._places(self._open) >= 2 * others + len(claims)
 
     def stands(self, claim: Claim, number: int, round: Round) -> bool:
         """Whether a trial keeps what it claims, judged by what was read after it was made.
@@ -176,7 +223,7 @@ class Ledger:
             return False
         if claim.repeats is not None:
             return claim.repeats.number not in self._repeated.union(map(parent_of, earlier))
-        if self._places(earlier, round) <= 0:
+        if round.shared and self._places(earlier, round) <= 0:
             return False
         taken = self._proposals.union(map(_proposal, earlier))
         return claim.proposal is None or (claim.round, claim.proposal) not in taken

@@ -16,9 +16,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from surrogate_ax.arrays import Array
@@ -28,9 +26,7 @@ from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.execution.records import keep_seeds, refuse_old_seeds
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.generation.protocols import Generator
-from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.seed_store import SeedStore
-from surrogate_ax.latents.seeds import Draw, draw_entropy
 from surrogate_ax.latents.space import SurrogateSpace, is_coordinate
 from surrogate_ax.policies.history import History, Round
 from surrogate_ax.scoring.evaluator import Evaluations
@@ -39,15 +35,15 @@ from surrogate_ax_optuna.adoption import Adoption
 from surrogate_ax_optuna.attributes import LEASE_ATTR, REASON_ATTR, RECIPE_ATTR, ROUND_ATTR, attributes, set_attribute
 from surrogate_ax_optuna.claims import Claim, Ledger
 from surrogate_ax_optuna.lease import Leases, fail_abandoned, owner_of
+from surrogate_ax_optuna.peers import Peers
+from surrogate_ax_optuna.points import Points
 from surrogate_ax_optuna.pruning import report_to_pruner
 from surrogate_ax_optuna.record import StudyReader
 from surrogate_ax_optuna.results import tell_results
 from surrogate_ax_optuna.round_view import StudyWith
-from surrogate_ax_optuna.sampler import RoundSampler, for_batches, for_round
-from surrogate_ax_optuna.search_samplers import fixed_parameters, proposing
 from surrogate_ax_optuna.search_space import distributions
 from surrogate_ax_optuna.seeds import ADVICE, study_seeds
-from surrogate_ax_optuna.trials import is_gone, is_leased, read_recipe, round_of, study_trials
+from surrogate_ax_optuna.trials import is_gone, is_leased, points_of, round_of, study_trials
 
 Candidates = Sequence[Candidate[optuna.Trial]]
 
@@ -66,6 +62,7 @@ class OptunaHost:
         seeds: where stored seeds are kept, as the storage has their hashes only; the study's own place if left out.
         total_trials: trials wanted, which several workers must not exceed; they may if it is left out.
         space: the box, where it is fixed: a trial that somebody told by hand then lies in it.
+        workers: how many work on the study, if more than are seen.
     """
 
     def __init__(
@@ -81,26 +78,32 @@ class OptunaHost:
         seeds: SeedStore | None = None,
         total_trials: int | None = None,
         space: SurrogateSpace | None = None,
+        workers: int = 1,
     ) -> None:
         self.study = study
         self._generator = dict(generator.fingerprint)
         self._objective = objective
         self._conditions = dict(conditions or {})
-        self._random = RandomSampler(seed=draw_entropy(rng, "parameters") % 2**32)
-        self._proposes, self._fixed = proposing(study.sampler) or self._random, fixed_parameters(study.sampler)
-        self._batch_size = batch_size
-        self._entropy = draw_entropy(rng, "trials")
-        self._adoption = Adoption(study, space, self._conditions, self._generator, self._entropy)
+        self._points = Points(
+            study.sampler,
+            self._conditions,
+            self._generator,
+            batch_size=batch_size,
+            rng=rng,
+            every_round=self._every_round,
+        )
+        self._adoption = Adoption(study, space, self._conditions, self._generator, self._points.entropy)
         self._previews = previews
         self._axes: int | None = None  # K of the study's parameters, once they are known
         self._seeds = study_seeds(study) if seeds is None else seeds
         self._kept: int | None = None  # the round whose stored seeds are in the store
         self._reader = StudyReader(objective, self._seeds, tells=objective, decode=self._adoption.recipe)
-        self._samplers: dict[tuple[int, bool], RoundSampler] = {}
         self._made, self._first = 0, True  # trials by this host; whether nobody else has made any
         self.numbers: list[int] = []  # the trials of the rows of the last `history`
         self._leases = Leases(study._storage)
-        self._ledger = Ledger(math.inf if total_trials is None else total_trials, self._adoption.counts)
+        self._workers, self._peers = workers, Peers(self._leases.owner)
+        total = math.inf if total_trials is None else total_trials
+        self._ledger = Ledger(total, self._adoption.counts, self._peers.note)
 
     def close(self) -> None:
         """Give back trials that are still running, whatever broke in.
@@ -119,11 +122,13 @@ class OptunaHost:
         Interrupted and lost trials are as if never asked: their places are free.
         """
         known = len(self._reader.ended)
-        unended = self._reader.read(self._trials())
+        unended = self._reader.read(self._read_trials())
         self._adoption.say(self._reader.passed_over)
         refuse_old_seeds(self._reader.ended[known:])
         self.numbers = [trial.number for trial in self._reader.ended]
-        return self._reader.history([round_of(trial) for trial in self._others(unended)])
+        others = self._others(unended)
+        history = self._reader.history([round_of(trial) for trial in others])
+        return dataclasses.replace(history, pending=points_of(others), sharing=self._peers.sharing(self._workers))
 
     def ask(self, n: int, round: Round) -> Candidates:
         """Lost trials of killed processes, proposals of the round that nobody has taken, then the sampler's points.
@@ -142,18 +147,18 @@ class OptunaHost:
             self._kept = round.number
         if self._first and len(trials) > self._made:
             self._first = False  # the seed has given these points to another worker, or to an earlier run
-            self._proposes.reseed_rng()
+            self._points.reseed()
         candidates = list[Candidate[optuna.Trial]]()
         try:
             while len(candidates) < n:
                 if self._ledger.waiting and (trial_id := self.study._pop_waiting_trial_id()) is not None:
                     candidates.append(self._ask_one(trial_id, self._adopt(trial_id, round), round, n))
                     continue
-                alone = not self._others(self._ledger.unended)
-                claims = self._ledger.claims(round, n - len(candidates) if alone else 1)
+                wanted = n - len(candidates)
+                claims = self._ledger.claims(round, wanted, after=wanted * self._peers.before)
                 if not claims or (claims[0].alone and candidates):
                     break
-                candidates += self._claimed(claims, round, n) if alone else self._contested(claims[0], round, n)
+                candidates += self._claimed(claims, round, n)
                 if claims[0].alone and candidates:
                     break
         except BaseException:
@@ -167,47 +172,42 @@ class OptunaHost:
     def _read_trials(self) -> list[FrozenTrial]:
         trials = self._trials()
         self._ledger.read(trials)
+        self._peers.see(self._ledger.unended)
         return trials
 
     def _claimed(self, claims: Sequence[Claim], round: Round, n: int) -> list[Candidate[optuna.Trial]]:
-        """Trials for claims that nobody is likely to dispute: the study is read once, after all have been made."""
-        made = list[Candidate[optuna.Trial]]()
+        """Trials for claims, but for those that another worker was first at.
+
+        That can only be known from the study as it is once the trials are made. Where others work on it too, a trial
+        gets its parameters after that.
+        """
+        made, asked = list[int](), list[Candidate[optuna.Trial]]()
+        alone = not self._others(self._ledger.unended)
+        claims = [self._points.complete(claim, round, n) for claim in claims]
+        sure = self._ledger.undisputed(claims, round, self._peers.sharing(self._workers).workers * n)
         try:
-            made.extend(self._ask_one(self._create(claim), claim, round, n) for claim in claims)
-            self._read_trials()
+            for claim in claims:
+                made.append(self._create(claim))
+                if alone:
+                    asked.append(self._ask_one(made[-1], claim, round, n))
+            trials = [] if sure else self._read_trials()
+            numbers = {trial._trial_id: trial.number for trial in trials}
+            kept = [sure or self._ledger.stands(c, numbers[i], round) for c, i in zip(claims, made, strict=True)]
+            if not alone:
+                standing = [(i, claim) for i, claim, stands in zip(made, claims, kept, strict=True) if stands]
+                asked = [self._ask_one(i, claim, round, n) for i, claim in standing]
         except BaseException:
-            self._give_back([candidate.ticket._trial_id for candidate in made])
+            self._give_back(made)
             raise
-        stands = [
-            self._ledger.stands(claim, candidate.ticket.number, round)
-            for claim, candidate in zip(claims, made, strict=True)
-        ]
-        lost = [candidate.ticket._trial_id for candidate, kept in zip(made, stands, strict=True) if not kept]
+        lost = [trial_id for trial_id, stands in zip(made, kept, strict=True) if not stands]
         if lost:
             self._give_back(lost)
             self._read_trials()
-        return [candidate for candidate, kept in zip(made, stands, strict=True) if kept]
-
-    def _contested(self, claim: Claim, round: Round, n: int) -> list[Candidate[optuna.Trial]]:
-        """A trial for a claim; none where another worker was first."""
-        trial_id = self._create(claim)
-        try:
-            number = next(trial.number for trial in reversed(self._read_trials()) if trial._trial_id == trial_id)
-            stands = self._ledger.stands(claim, number, round)
-        except BaseException:
-            self._give_back([trial_id])
-            raise
-        if stands:
-            return [self._ask_one(trial_id, claim, round, n)]
-        self._give_back([trial_id])
-        self._read_trials()
-        return []
+        return [candidate for candidate in asked if candidate.ticket._trial_id not in lost]
 
     def _create(self, claim: Claim) -> int:
         """Id of a new trial that says what it is for."""
-        if claim.repeats is None and self._fixed:
-            claim = dataclasses.replace(claim, fixed={**claim.fixed, **self._fixed})
-        template = claim.trial(self._leases.payload())
+        template = self._points.fixed(claim).trial(self._leases.payload())
         trial_id = self.study._storage.create_new_trial(self.study._study_id, template_trial=template)
         self._made += 1
         self._leases.hold(trial_id)
@@ -228,42 +228,18 @@ class OptunaHost:
     def _ask_one(self, trial_id: int, claim: Claim, round: Round, n: int) -> Candidate[optuna.Trial]:
         """A trial made for a claim, with its parameters and its recipe."""
         parameters = distributions(round.space, self._conditions)
-        proposes = claim.proposal is None and claim.repeats is None and round.space.fresh < 1
         try:
             self.study._thread_local.cached_all_trials = None  # as in `Study.ask`: samplers see the newest
-            sampler = self._round_sampler(claim.round, proposes, parameters, round)
+            sampler = self._points.sampler(claim, parameters, round)
             trial = optuna.Trial(StudyWith(self.study, sampler), trial_id)
-            recipe = self._recipe(trial, claim, round, parameters, n)
-            set_attribute(trial, RECIPE_ATTR, recipe.to_json())
+            recipe = claim.recipe or self._points.recipe(trial, claim, round, parameters, n)
+            if claim.recipe is None:
+                set_attribute(trial, RECIPE_ATTR, recipe.to_json())
             self._reader.recipes[trial.number] = recipe
         except BaseException:
             self._give_back([trial_id])
             raise
         return Candidate(trial, recipe.terms, dict(recipe.condition), claim.round)
-
-    def _recipe(
-        self, trial: optuna.Trial, claim: Claim, round: Round, parameters: Mapping[str, BaseDistribution], n: int
-    ) -> Recipe:
-        """What a trial is to evaluate, once it has its parameters."""
-        if claim.repeats is not None:
-            repeated = read_recipe(claim.repeats)
-            return Recipe(repeated.terms, repeated.condition, self._generator, n)
-        for name, distribution in parameters.items():
-            trial._suggest(name, distribution)
-        terms = round.point(trial.params, Draw(self._entropy, trial.number), claim.box)
-        return Recipe(terms, {name: trial.params[name] for name in self._conditions}, self._generator, n)
-
-    def _round_sampler(
-        self, number: int, proposes: bool, parameters: Mapping[str, BaseDistribution], round: Round
-    ) -> RoundSampler:
-        key = (number, proposes)
-        if key not in self._samplers:
-            sampler: BaseSampler = self._random
-            if proposes:
-                batched = for_batches(self._proposes, max(1, min(self._batch_size, round.size)))
-                sampler = for_round(batched, round.space, self._conditions, self._every_round)
-            self._samplers[key] = RoundSampler(sampler, parameters, number)
-        return self._samplers[key]
 
     def _every_round(self) -> tuple[History, list[Mapping[str, Any]]]:
         """The history, and the conditions of its trials, for models that learn from every round."""
@@ -316,5 +292,12 @@ class OptunaHost:
         tell_results(trials, evaluations, self._previews, told=self._leases.release)
 
     def reclaim(self) -> int:
-        """Fail trials whose process was killed, without a reason: `ask` then has them run again."""
+        """Fail trials whose process was killed, without a reason: `ask` then has them run again.
+
+        Trials of its own that it does not know are given back: the storage's server made them and went away before it
+        said so.
+        """
+        mine = [t._trial_id for t in self._others(self._trials()) if owner_of(t) == self._leases.owner]
+        if mine:
+            self._give_back(mine)
         return fail_abandoned(self.study, self._others(self._trials()))

@@ -60,6 +60,7 @@ def optimize(
     seeds: Seeds = None,
     progress: bool = True,
     device: torch.device | str = "cpu",
+    workers: int = 1,
 ) -> None:
     """Search a generator's outputs with a study, one generator call a batch.
 
@@ -101,6 +102,9 @@ def optimize(
             beside them, and studies in memory keep them there; other storages need it.
         progress: show a bar with rate, best value and time left.
         device: where latents are made: the generator's.
+        workers: processes that share the study, if they are more than are seen on it: a planned search of several
+            proposes for each from all that is told and pending, and nobody waits for a round to end. Say it of more
+            than eight when the study is begun: they get rounds with a place for each.
 
     Raises:
         ArgumentError: directions that disagree with the metrics, a sampler that was given another seed or that does not
@@ -135,6 +139,7 @@ def optimize(
         device=device,
         host_proposes=not isinstance(planned, SurrogateSampler),
         planned_trials=None if planned is None else planned.n_trials,
+        workers=workers,
     )
     check_directions(study, objective)
     if checkpoints and keep_fraction is None:
@@ -155,6 +160,7 @@ def optimize(
             seeds=store,
             total_trials=session.total_trials,
             space=space,
+            workers=workers,
         )
         warn_of_journal(study._storage)
         remember_seeds(study, seeds)

@@ -121,7 +121,9 @@ def claim(study: Study, trial: FrozenTrial, search: Search) -> Claim:
     storage, known = _storage(study), attributes(trial)
     if ROUND_ATTR in known:  # the host's own, or a trial that was enqueued with a round
         i = known.get(PROPOSAL_ATTR)
-        return Claim(round_of(trial), box=box_of(trial)) if i is None else exact(search.round(round_of(trial)), int(i))
+        if i is None or int(i) < 0:  # below 0: of a worker that has proposed it by itself
+            return Claim(round_of(trial), box=box_of(trial))
+        return exact(search.round(round_of(trial)), int(i))
     round = search.open(trial.number)
     _write(storage, trial, ROUND_ATTR, round.number)
     fixed = trial.system_attrs.get("fixed_params", {})

@@ -26,7 +26,7 @@ import inspect
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -64,13 +64,13 @@ _CHANGED = """SELECT trial_id, number, state, datetime_start, datetime_complete 
     UNION ALL SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials
     WHERE study_id = ? AND trial_id > ? ORDER BY trial_id"""
 _PARAMS = """SELECT trial_id, param_name, param_value, distribution_json FROM trial_params
-    WHERE trial_id IN (SELECT value FROM json_each(?)) ORDER BY param_id"""
+    WHERE trial_id IN {ids} ORDER BY param_id"""
 _VALUES = """SELECT trial_id, objective, value, value_type FROM trial_values
-    WHERE trial_id IN (SELECT value FROM json_each(?)) ORDER BY objective"""
+    WHERE trial_id IN {ids} ORDER BY objective"""
 _STEPS = """SELECT trial_id, step, intermediate_value, intermediate_value_type FROM trial_intermediate_values
-    WHERE trial_id IN (SELECT value FROM json_each(?))"""
+    WHERE trial_id IN {ids}"""
 _ATTRIBUTES = """SELECT trial_id, key, value_json FROM trial_%s_attributes
-    WHERE trial_id IN (SELECT value FROM json_each(?))"""
+    WHERE trial_id IN {ids}"""
 
 
 class SqliteStorage(RDBStorage):
@@ -108,7 +108,7 @@ class SqliteStorage(RDBStorage):
                 models.TrialValueModel.value_to_stored_repr(value) for value in (() if values is None else values)
             ]
             rows = [(trial_id, i, value, kind.name) for i, (value, kind) in enumerate(stored)]
-            if _change(self.engine, _END, (state.name, _to_text(datetime.datetime.now()), trial_id), rows):
+            if _change(self.engine, _END, (state.name, utc_text(datetime.datetime.now()), trial_id), rows):
                 return True
         return super().set_trial_state_values(trial_id, state, values)
 
@@ -119,7 +119,7 @@ class SqliteStorage(RDBStorage):
             system = template_trial.system_attrs if template_trial else {}
             try:
                 with transaction(self.engine, "BEGIN IMMEDIATE") as connection:
-                    rows = connection.execute(_CREATE, (_to_text(start), study_id)).fetchall()
+                    rows = connection.execute(_CREATE, (utc_text(start), study_id)).fetchall()
                     for attributes, whose in ((user, "user"), (system, "system")) if rows else ():
                         values = [(rows[0][0], key, json.dumps(value)) for key, value in attributes.items()]
                         connection.executemany(_ATTRIBUTE % whose, values)
@@ -213,7 +213,9 @@ def _read(
             rows = connection.execute(statement, values).fetchall()
             if not rows and not connection.execute(_STUDY, (study_id,)).fetchall():
                 return None
-            return _frozen(connection, [row for row in rows if states is None or TrialState[row[2]] in states])
+            return frozen_trials(
+                _belonging(connection), [row for row in rows if states is None or TrialState[row[2]] in states]
+            )
     except failures():
         return None
     except (
@@ -237,27 +239,41 @@ class WritingAhead(sqlite3.Connection):
         self.execute("PRAGMA synchronous=NORMAL").close()
 
 
-def _frozen(connection: sqlite3.Connection, trials: list[tuple[Any, ...]]) -> list[FrozenTrial]:
-    """Trials with all that belongs to them, from their own rows."""
+Rows = Callable[[str, list[int]], Iterable[tuple[Any, ...]]]
+
+
+def _belonging(connection: sqlite3.Connection) -> Rows:
+    """What reads the rows of some trials, by a statement with a place for their ids."""
+    listed = "(SELECT value FROM json_each(?))"
+    return lambda statement, ids: connection.execute(statement.format(ids=listed), (json.dumps(ids),))
+
+
+def frozen_trials(rows: Rows, trials: list[tuple[Any, ...]]) -> list[FrozenTrial]:
+    """Trials with all that belongs to them.
+
+    Args:
+        rows: reads the rows of trials by a statement with a place for their ids, `{ids}`.
+        trials: their own rows.
+    """
     from optuna.storages._rdb import models
 
-    ids = (json.dumps([row[0] for row in trials]),)
+    ids = [row[0] for row in trials]
 
     def column() -> dict[int, dict[Any, Any]]:
         return defaultdict(dict)
 
     params, distributions, values, steps, user, system = column(), column(), column(), column(), column(), column()
-    for trial_id, name, value, text in connection.execute(_PARAMS, ids):
+    for trial_id, name, value, text in rows(_PARAMS, ids):
         distributions[trial_id][name] = distribution = _distribution(text)
         params[trial_id][name] = distribution.to_external_repr(value)
     number, step_number = models.TrialValueModel, models.TrialIntermediateValueModel
-    for trial_id, objective, value, kind in connection.execute(_VALUES, ids):
+    for trial_id, objective, value, kind in rows(_VALUES, ids):
         values[trial_id][objective] = number.stored_repr_to_value(value, number.TrialValueType[kind])
-    for trial_id, step, value, kind in connection.execute(_STEPS, ids):
+    for trial_id, step, value, kind in rows(_STEPS, ids):
         kind = step_number.TrialIntermediateValueType[kind]
         steps[trial_id][step] = step_number.stored_repr_to_intermediate_value(value, kind)
     for attributes, owner in ((user, "user"), (system, "system")):
-        for trial_id, key, text in connection.execute(_ATTRIBUTES % owner, ids):
+        for trial_id, key, text in rows(_ATTRIBUTES % owner, ids):
             attributes[trial_id][key] = json.loads(text)
     return [
         FrozenTrial(
@@ -283,7 +299,8 @@ def _distribution(text: str) -> BaseDistribution:
     return json_to_distribution(text)
 
 
-def _to_text(local: datetime.datetime) -> str:
+def utc_text(local: datetime.datetime) -> str:
+    """A local time as databases keep it."""
     return local.astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 

@@ -16,6 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from surrogate_ax.errors import ArgumentError, StorageError
 from surrogate_ax_optuna.lease import GRACE, INTERVAL
+from surrogate_ax_optuna.mounts import refuse_network
 from surrogate_ax_optuna.sqlite_storage import SqliteStorage, WritingAhead, failures, is_tested, transaction
 
 WAIT = 60.0  # seconds for another writer to finish
@@ -26,7 +27,8 @@ def sqlite(path: Path | str, *, heartbeat: int | None = INTERVAL, **engine: Any)
     """An SQLite storage with a write-ahead log and heartbeats.
 
     Readers (a dashboard) do not block the writer. What was told survives a crash of the process; a power cut can take
-    the last moments. Not for a folder that several machines share over a network: a write-ahead log needs one machine.
+    the last moments. A folder that several machines share over a network is refused: a write-ahead log needs one
+    machine.
     Trials of a process that was killed are known by their missing heartbeat, and `optimize` runs them again.
 
     Args:
@@ -39,10 +41,12 @@ def sqlite(path: Path | str, *, heartbeat: int | None = INTERVAL, **engine: Any)
         A storage for `optuna.create_study(storage=...)`.
 
     Raises:
-        ArgumentError: the path is a folder, a database in memory, or not a database that can be written.
+        ArgumentError: the path is a folder, a database in memory, on a network's file system, or not a database that
+            can be written.
     """
     check_file(path)
     path = Path(path)
+    refuse_network(path)
     if path.is_dir():
         raise ArgumentError(f"path: expected a database file, got the folder {path}. Name a file in it, as study.db.")
     connect = {"timeout": WAIT, "factory": WritingAhead, **engine.pop("connect_args", {})}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Iterable
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -21,6 +22,7 @@ from surrogate_ax.checks import show, whole
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.generation.recipe import Recipe
+from surrogate_ax.policies.history import Proposal
 from surrogate_ax_optuna.attributes import (
     BOX_ATTR,
     LEASE_ATTR,
@@ -62,6 +64,12 @@ def read_recipe(trial: FrozenTrial) -> Recipe:
         return Recipe.from_json(recorded)
     except ArgumentError as error:
         raise ArgumentError(f"study: trial {trial.number} has a recipe that was altered. {error}") from error
+
+
+def points_of(running: Iterable[FrozenTrial]) -> list[Proposal]:
+    """What running trials evaluate, of those that have a recipe by now."""
+    recipes = (read_recipe(trial) for trial in running if RECIPE_ATTR in attributes(trial))
+    return [Proposal(recipe.terms, recipe.condition) for recipe in recipes]
 
 
 def is_told(trial: FrozenTrial) -> bool:

@@ -21,7 +21,7 @@ from surrogate_ax.errors import check_counts
 from surrogate_ax.execution.executor import Candidate, Executor
 from surrogate_ax.execution.stops import check_stop
 from surrogate_ax.execution.streak import FailureStreak
-from surrogate_ax.policies.history import History, Round
+from surrogate_ax.policies.history import History, Proposal, Round
 from surrogate_ax.policies.proposer import Proposer
 from surrogate_ax.scoring.evaluator import Evaluations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 INTERRUPTED = "interrupted"  # the reason of a trial that was given back
 PATIENCE = 8  # at least this many failures in a row, or all trials, before the run is given up
-POLL = 1.0  # seconds between looks when other workers hold the rest of a round
+POLL = 0.05, 1.0  # seconds between looks when other workers hold what is left, at first and at most
 
 
 class Host(Protocol[T]):
@@ -143,24 +143,26 @@ def run(
     end, streak = time.monotonic() + (math.inf if timeout is None else timeout), FailureStreak(patience)
     round: Round | None = None
     pending: list[Candidate[Any]] = []  # asked, not told
-    stopping = False
+    stopping, patient, workers = False, POLL[0], 1
     try:
         while not stopping or pending:
             check_stop()
-            history = _with_pending(host.history(), pending)
+            history = _with_pending(host.history(), pending, batch_size)
             ended = len(history.terms)
             stopping = stopping or ended >= total or time.monotonic() >= end
             if not stopping:
-                round = proposer.round(history, round)
+                round = proposer.round(history, round if history.sharing.workers == workers else None)
+                workers = history.sharing.workers
                 stopping = round is None
             wanted = 0 if stopping or round is None else min(batch_size, proposer.open(history, round))
             asked = host.ask(wanted, round) if round is not None and wanted >= 1 else []
             if round is not None and asked:
-                pending = [*pending, *asked]
+                pending, patient = [*pending, *asked], POLL[0]
                 check_stop()
                 executor.submit(asked, round.space.bank)
             elif not pending and not stopping:  # other workers hold what is left of the round
-                time.sleep(POLL)
+                time.sleep(patient)
+                patient = min(2 * patient, POLL[1])
                 host.reclaim()
             completed = executor.collect(wait=not asked) if pending else []
             for candidates, evaluations in streak.release(completed, all=not asked):
@@ -185,6 +187,11 @@ def _give_back(host: Host[Any], pending: Sequence[Candidate[Any]]) -> None:
         _logger.warning("%d trials could not be given back: %s. The next run takes them back.", len(pending), error)
 
 
-def _with_pending(history: History, pending: Sequence[Candidate[Any]]) -> History:
+def _with_pending(history: History, pending: Sequence[Candidate[Any]], batch_size: int) -> History:
     """The history, with this run's own trials among the running."""
-    return dataclasses.replace(history, running=[*history.running, *(candidate.round for candidate in pending)])
+    return dataclasses.replace(
+        history,
+        running=[*history.running, *(candidate.round for candidate in pending)],
+        pending=[*history.pending, *(Proposal(candidate.terms, candidate.condition) for candidate in pending)],
+        sharing=dataclasses.replace(history.sharing, batch=batch_size),
+    )

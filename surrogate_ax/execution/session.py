@@ -64,6 +64,7 @@ class Session:
         axes: K, where the host's parameters are fixed already.
         host_proposes: whether the host's optimiser is to propose in a planned search, which then gives it boxes.
         planned_trials: trials over which a planned search goes from exploring to refining; `total_trials` if left out.
+        workers: how many work on the study at once.
 
     Raises:
         ArgumentError: space and policy together, both or neither of total_trials and budget, a count below 1, a budget
@@ -92,9 +93,10 @@ class Session:
         axes: int | None = None,
         host_proposes: bool = False,
         planned_trials: int | None = None,
+        workers: int = 1,
     ) -> None:
         self.evaluator = Evaluator(generator, objective, catch=catch)
-        check_counts(batch_size=batch_size)
+        check_counts(batch_size=batch_size, workers=workers)
         whole(rng, "rng")
         parts = {"space": space, "policy": policy, "checkpoints": tuple(checkpoints), "keep_fraction": keep_fraction}
         check_extent(total_trials, budget, **parts)
@@ -116,6 +118,7 @@ class Session:
             dim=generator.prior.dim,
             axes=axes,
             proposes=host_proposes,
+            workers=workers,
             steps=None if budget is None or overlap else stoppable_steps(generator, objective, self.conditions),
         )
 

@@ -94,6 +94,11 @@ def o3(prior: Prior, n: int, *, seeds: int, chart: Chart | None = None, device: 
     return policy
 
 
+def claimed(history: History, number: int) -> int:
+    """How many trials of a round have ended or are running."""
+    return history.ended(number) + history.running.count(number)
+
+
 def chain(first: Policy, second: Policy) -> Policy:
     """One policy until it has nothing more to propose, then another, which sees the whole history.
 

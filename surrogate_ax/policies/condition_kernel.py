@@ -27,6 +27,7 @@ from surrogate_ax.policies.gaussian_process import (
     Posterior,
     condition_on,
     evidence,
+    fit,
     judged,
     log_improvement,
 )
@@ -177,6 +178,24 @@ def fit_product(gram: Array, y: Array, t: Array, rows: ConditionRows) -> Product
     kernel, level, *scales = chosen
     beside = ConditionKernel(choices, tuple(scales))
     return Product(condition_on(_raised(kernel, level), noise, gram, y, beside(t, t)), beside, rows, t)
+
+
+def expected(gram: Array, scores: Array, t: Array, searched: ConditionRows) -> Array:
+    """Scores (p,) that the process expects of the last rows, of which none are known.
+
+    Args:
+        gram: (n + p, n + p) cosines.
+        scores: (n,) of the first rows.
+        t: (n + p, q) conditions of all rows.
+        searched: what t means.
+    """
+    n = len(scores)
+    if len(searched):
+        product = fit_product(gram[:n, :n], scores, t[:n], searched)
+        posterior, r = product.posterior, product.correlations(t[n:])
+    else:
+        posterior, r = fit(gram[:n, :n], scores), np.ones((len(gram) - n, n))
+    return posterior.moments(posterior.kernel(gram[n:, :n]) * r)[0]
 
 
 def _raised(kernel: Kernel, level: float) -> Kernel:

@@ -36,6 +36,21 @@ SAME = 1e-9  # a row this near to an axis is that axis
 
 
 @dataclass(frozen=True)
+class Sharing:
+    """How the work on a study is shared, as one worker sees it.
+
+    Args:
+        workers: how many there are, this one included.
+        name: what tells this worker from the others.
+        batch: trials that it runs at once, at most.
+    """
+
+    workers: int = 1
+    name: str = ""
+    batch: int = 1
+
+
+@dataclass(frozen=True)
 class History:
     """What a search has found: ended trials in the order of ending, n rows; values of failed and stopped ones are NaN.
 
@@ -54,6 +69,8 @@ class History:
             trials included; NaN where a trial did not come by.
         conditions: n mappings of searched call arguments; empty where nothing is searched.
         preferences: which rows a person likes better than others, where a person is asked.
+        pending: points that are being evaluated, here or elsewhere, as far as they are known.
+        sharing: with whom the study is shared.
     """
 
     objective: Objective
@@ -67,6 +84,8 @@ class History:
     checkpoint_estimates: Mapping[int, Array] = dataclasses.field(default_factory=dict)
     conditions: Sequence[Mapping[str, Any]] = ()
     preferences: Sequence[Preference] = ()
+    pending: Sequence[Proposal] = ()
+    sharing: Sharing = Sharing()
 
     def __repr__(self) -> str:
         rounds, names = len(np.unique(self.round)), [metric.name for metric in self.objective.metrics]
@@ -86,6 +105,8 @@ class History:
         Args:
             round: with its number and size.
         """
+        if not round.shared:
+            return len(round.proposals)
         return round.size - self.ended(round.number) - self.running.count(round.number)
 
     def first(self, number: int, size: int) -> History:
@@ -144,6 +165,7 @@ class History:
             values=values,
             round=self.round[numbers],
             running=(),
+            pending=(),
             estimates=estimates,
             checkpoint_estimates={step: column[numbers] for step, column in self.checkpoint_estimates.items()},
             conditions=[self.conditions[i] for i in numbers] if self.conditions else (),
@@ -192,6 +214,8 @@ class Round:
         number: a host shows its sampler the trials of the round of this number only.
         size: the round closes when this many trials of it have ended.
         proposals: points to evaluate before the host proposes in the box, hidden from its sampler.
+        shared: whether all workers have the same round; else its proposals are for the worker that asked for it, and
+            trials of other workers may be of a round of the same number.
 
     Every point of a round is a point of one of its boxes, so that a host can name it by its own parameters: a
     proposal is a corner, of the box itself where it is one of its axes, else of a box over proposals.
@@ -201,6 +225,7 @@ class Round:
     number: int
     size: int
     proposals: Sequence[Proposal] = ()
+    shared: bool = True
 
     @property
     def terms(self) -> list[Terms]:

@@ -20,6 +20,7 @@ from surrogate_ax.latents.priors import Prior
 from surrogate_ax.policies.basic import chain, draws, o3
 from surrogate_ax.policies.history import Policy
 from surrogate_ax.policies.moving_boxes import moving_boxes
+from surrogate_ax.policies.one_by_one import AT_ONCE, by_workers, one_by_one
 from surrogate_ax.policies.spherical_bo import spherical_bo
 
 AXES = 8  # K, for budgets that allow it
@@ -102,6 +103,8 @@ class Plan:
     def policy(self, prior: Prior, *, conditions: Searched | None = None, device: torch.device | str = "cpu") -> Policy:
         """Plain draws, then what the kind says: proposals of a Gaussian process, boxes over them, or over the best.
 
+        Several workers have proposals one by one, without rounds that wait, where no round is compared at a checkpoint.
+
         Args:
             prior: the law of the latents.
             conditions: searched call arguments, of which proposals have values; in boxes the host's sampler has.
@@ -114,7 +117,10 @@ class Plan:
         options |= {"fresh": FRESH, "device": device}
         if self.kind == "boxes":
             return chain(first, moving_boxes(prior, **options))
-        return chain(first, spherical_bo(prior, sampled=self.sampled, conditions=conditions, **options))
+        rounds = chain(first, spherical_bo(prior, sampled=self.sampled, conditions=conditions, **options))
+        if self.checkpoint or self.sampled:  # a round is compared at the checkpoint
+            return rounds
+        return by_workers(rounds, one_by_one(prior, draws=self.draws, conditions=conditions, **options), size=self.size)
 
     def to_json(self) -> dict[str, Any]:
         """What a study records, so that it goes on as it was begun."""
@@ -139,6 +145,7 @@ def plan(
     steps: int | None = None,
     proposes: bool = False,
     endless: bool = False,
+    workers: int = 1,
 ) -> Plan:
     """Draws, seeds and rounds for a budget.
 
@@ -153,6 +160,7 @@ def plan(
             are stopped, so that there are more trials (`Plan.trials`).
         proposes: whether the host's sampler is to propose, behind the draws every point: in boxes that move.
         endless: whether the search may go on for ever: the budget sizes draws and rounds only.
+        workers: trials that run at once; more than lose nothing one by one get rounds with places for them all.
 
     Raises:
         ArgumentError: a budget below 1, or fewer than two axes.
@@ -163,6 +171,8 @@ def plan(
         raise ArgumentError(f"axes: expected K of at least 2, got {axes}.")
     first = max(2, axes or 2, min(DRAWS, budget // 3))
     size = max(4, min(8, budget // 6))
+    if workers > AT_ONCE:
+        first, size = max(first, min(workers, budget // 3)), max(size, min(workers, budget // 3))
     axes = axes or max(2, min(AXES, first, dim))
     whole = Plan(
         "boxes" if proposes else "sphere", first, axes, size, size if proposes else 0, None if endless else budget

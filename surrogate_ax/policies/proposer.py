@@ -70,9 +70,9 @@ class Proposer:
 
         Args:
             history: ended trials, and the rounds of all that are running.
-            current: the round that this worker ran last.
+            current: the round that this worker ran last; one that is shared goes on until it closes.
         """
-        if current is not None and history.ended(current.number) < current.size:
+        if current is not None and current.shared and history.ended(current.number) < current.size:
             return current
         return self.policy(history, self.remaining(history), self.rng)
 

@@ -25,7 +25,7 @@ from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.priors import Prior
 from surrogate_ax.latents.seeds import Draw, draw_entropy
 from surrogate_ax.latents.space import SurrogateSpace
-from surrogate_ax.policies.condition_kernel import ConditionRows, fit_product
+from surrogate_ax.policies.condition_kernel import ConditionRows, expected, fit_product
 from surrogate_ax.policies.evolution import (
     PARENTS,
     best_axes,
@@ -137,6 +137,8 @@ def combinations(
     rng: np.random.Generator,
     *,
     draws: Sequence[Draw] = (),
+    pending: Sequence[Proposal] = (),
+    learnt: int | None = None,
     searched: ConditionRows = NOTHING,
     parents: Sequence[int] = (PARENTS,),
     device: torch.device | str = "cpu",
@@ -149,16 +151,22 @@ def combinations(
         count: how many combinations.
         rng: draws where the moves begin.
         draws: seeds that the bank holds as well.
+        pending: points that are being evaluated: the process takes them for evaluated, with the values that it expects.
+        learnt: how many combinations are the process's; by how much is known if left out.
         searched: conditions, which all trials have.
         parents: how many of the best rows make a combination of their own, taken in turn.
         device: where latents are made.
     """
     used, scores = _known(history)
-    bank = used.bank(prior, device).extend(draws)
-    known = bank.rows(used.terms)
+    bank = used.bank(prior, device).extend([seed for point in pending for seed, _ in point.terms]).extend(draws)
+    known = bank.rows([*used.terms, *(point.terms for point in pending)])
     gram = bank.gram(known)
-    learnt = count - count * sum(len(history.terms) >= enough for enough in RECOMBINED) // 2
-    t = searched.encode(used.conditions) if len(searched) else np.zeros((len(gram), 0))
+    if learnt is None:
+        learnt = count - count * recombined(len(history.terms)) // 2
+    conditions = [*used.conditions, *(point.condition for point in pending)]
+    t = searched.encode(conditions) if len(searched) else np.zeros((len(gram), 0))
+    if learnt and pending:
+        scores = np.append(scores, expected(gram, scores, t, searched))
     c, chosen = np.zeros((0, len(gram))), t[:0]
     if learnt and len(searched):
         c, chosen = conditioned_proposals(gram, scores, t, learnt, rng, searched)
@@ -167,6 +175,11 @@ def combinations(
     c = np.vstack([c, *(_centre(used, gram, parents[i % len(parents)]) for i in range(count - learnt))])
     t = np.vstack([chosen, t[_parents(used, count - learnt, rng)]]) if len(searched) else np.zeros((count, 0))
     return Combinations(used, bank, bank.normalise(c @ known.toarray()).toarray(), t)
+
+
+def recombined(known: int) -> int:
+    """How many halves of a round recombine the best rows, of so many that are known."""
+    return sum(known >= enough for enough in RECOMBINED)
 
 
 def proposals(gram: Array, scores: Array, count: int, rng: np.random.Generator) -> Array:

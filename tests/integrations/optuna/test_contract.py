@@ -28,6 +28,7 @@ from surrogate_ax.policies.history import History
 from surrogate_ax_optuna import OptunaHost, read_record, sqlite
 from surrogate_ax_optuna import lease as lease_module
 from surrogate_ax_optuna.attributes import LEASE_ATTR, PREVIEW_ATTR, attributes
+from surrogate_ax_optuna.patient import server_storage
 from surrogate_ax_optuna.seeds import study_seeds
 from surrogate_ax_optuna.trials import read_recipe
 from tests.contracts.host_case import CONDITIONS, GENERATOR, OBJECTIVE, Asked, Conditions
@@ -150,7 +151,7 @@ def port(folder: Path) -> Iterator[int]:
             server.terminate()
 
 
-@pytest.fixture(scope="module", params=["memory", "sqlite", "rdb", "journal", "proxy"])
+@pytest.fixture(scope="module", params=["memory", "sqlite", "rdb", "journal", "proxy", "postgres"])
 def storages(request: pytest.FixtureRequest, folder: Path) -> Iterator[Sequence[BaseStorage]]:
     """A storage as two workers and a reader open it; what is in memory is the same for all."""
     memory = InMemoryStorage()
@@ -161,6 +162,7 @@ def storages(request: pytest.FixtureRequest, folder: Path) -> Iterator[Sequence[
         "rdb": lambda: RDBStorage(f"sqlite:///{folder / 'theirs.db'}"),
         "journal": lambda: JournalStorage(JournalFileBackend(str(folder / "study.journal"))),
         "proxy": lambda: GrpcStorageProxy(host="127.0.0.1", port=port),
+        "postgres": lambda: server_storage(request.getfixturevalue("postgres").url),
     }
     opened = [make[request.param]() for _ in range(3)]
     yield opened
