@@ -27,6 +27,7 @@ COMING_UP = (
     "duplicate key",
     "refused",
     "starting up",
+    "not yet accepting",
     "shutting down",
     "closed the connection",
 )

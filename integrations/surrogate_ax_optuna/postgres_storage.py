@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from surrogate_ax_optuna.sqlite_storage import SCHEMA, failures, frozen_trials, utc_text
 
+ACTIVE = 1  # of a connection of libpq's: a command is under way
 _SET_ATTRIBUTE = """INSERT INTO trial_{}_attributes (key, value_json, trial_id)
     SELECT %s::text, %s::text, trial_id FROM trials WHERE trial_id = %s AND state IN ('RUNNING', 'WAITING')
     ON CONFLICT (trial_id, key) DO UPDATE SET value_json = excluded.value_json"""
@@ -116,9 +117,11 @@ class PostgresStorage(RDBStorage):
             try:
                 yield connection
                 connection.commit()
-            finally:
-                if connection.closed:  # the server has gone: nothing to roll back, nor to keep in the pool
+            except BaseException:
+                # The server has gone, or a signal broke in while it was asked: nothing to roll back, nor to keep.
+                if connection.closed or connection.info.transaction_status == ACTIVE:
                     pooled.invalidate()
+                raise
 
     def _change(self, statement: str, values: tuple[Any, ...], then: Sequence[tuple[Any, ...]] = ()) -> bool:
         """Change one row, and the values of its objectives; False if nothing was changed, for RDBStorage to try."""
