@@ -2,7 +2,7 @@
 
     python ax_drives.py [--methods ...] [--tasks ...] [--budgets 50 100] [--repeats 2]
 
-Rows go to results.csv beside those of `run.py`; cells that are there are passed over. Every cell is a client of its own
+Rows go to ax_drives.csv; cells that are there are passed over. Every cell is a client of its own
 and makes its images with the stock generator, so no cells run in lockstep here. "Ax drives" is Ax's own choice of model
 in boxes that move, "Ax coefficients drives" the model that knows where points of every round lie.
 """
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", default=list(NAMES))
     parser.add_argument("--budgets", nargs="*", type=int, default=[50, 100])
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=RESULTS.with_name("ax_drives.csv"))
     arguments = parser.parse_args()
     os.nice(5)
     logging.disable(logging.WARNING)
