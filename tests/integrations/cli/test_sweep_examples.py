@@ -68,7 +68,7 @@ def test_the_file_in_the_docs(sweep: Sweep) -> None:
 
 def test_the_commands_in_the_docs_are_there() -> None:
     shown = re.findall(r"^    surrogate-ax (\w+) (examples/\S+)(.*)$", PAGE, re.MULTILINE)
-    assert {command for command, _, _ in shown} == {"sweep", "gallery", "dashboard", "report", "best"}
+    assert {command for command, _, _ in shown} == {"sweep", "worker", "gallery", "dashboard", "report", "best"}
     for command, file, rest in shown:
         assert (ROOT / file).is_file()
         text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).stdout
