@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import signal
@@ -31,6 +32,7 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, data
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 torch.set_num_threads(1)
+gc.set_threshold(50_000, 20, 50)  # what the libraries hold is gone through less often: a tenth of the time of all tests
 
 # A shell that starts tests in the background has them, and every process that they start, ignore Ctrl-C; nohup has them
 # ignore that the terminal is gone.

@@ -32,7 +32,7 @@ from PIL import Image
 from surrogate_ax.analysis.looks import looks
 from surrogate_ax.analysis.portfolio import MIN_DISTANCE
 from surrogate_ax_optuna import sqlite, study_source
-from surrogate_ax_web.distinct import distinct_best
+from surrogate_ax_web.distinct import Compared
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
 COMMAND = [sys.executable, "-c", "from surrogate_ax_cli.main import app; app()"]
@@ -50,7 +50,7 @@ def measure(name: str, database: Path, study_name: str, previews: Path, sheet: P
     shown = source.read()
     metric = shown.objective.optimised[0]
     losses = shown.values[metric.name] * (-1 if metric.goal == "maximize" else 1)
-    top, chosen = shown.ranking[:ITEMS], distinct_best(shown, source, ITEMS)[0]
+    top, chosen = shown.ranking[:ITEMS], Compared(source, ITEMS).best(shown)[0]
     draws = [i for i in shown.ranking if shown.trials[i].plain]
     pictures = {i: picture(source, shown.trials[i].number) for i in {*top, *chosen, *draws}}
     features = dict(zip(pictures, looks(list(pictures.values())), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import threading
 from collections.abc import Callable
@@ -33,6 +34,7 @@ def write(searched: Searched, path: Path, *, items: int, spec: str | None = None
     Raises:
         SurrogateError: as `source_of` and `write_report`.
     """
+    _collect_rarely()
     pictures = pictures_of(searched, spec) if inspected else []
     return write_report(source_of(searched, spec), path, items=items, pictures=pictures)
 
@@ -50,6 +52,7 @@ def serve(searched: Searched, port: int, *, items: int, spec: str | None = None,
     Raises:
         SurrogateError: as `source_of`, or a taken port.
     """
+    _collect_rarely()
     shown = gallery(source_of(searched, spec), pictures=pictures_of(searched, spec), items=items)
     serve_page(shown, port, say=lambda address: say(f"{address} shows {searched.name!r}; Ctrl-C ends it"))
 
@@ -85,6 +88,15 @@ def pictures_of(searched: Searched, spec: str | None = None) -> list[Picture]:
         Picture("map", "The box over the three seeds that add most", "The best trials are framed.", examined.map),
         Picture("seeds", "What each seed adds to the score", "Drawn by the generator, the best first.", examined.seeds),
     ]
+
+
+def _collect_rarely() -> None:
+    """Have Python's collector go through memory less often.
+
+    A study of 10,000 trials is a million objects that stay, and reading it would take twice as long.
+    """
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
 
 
 class _Examined:

@@ -17,11 +17,12 @@ from surrogate_ax.report.figures import study_figures
 from surrogate_ax.report.remade import Remade
 from surrogate_ax.report.shown_study import Figure, ShownStudy, StudySource
 from surrogate_ax_web.application import application, templates
-from surrogate_ax_web.distinct import distinct_best
+from surrogate_ax_web.distinct import Compared
 from surrogate_ax_web.plotly_script import plotly_script
 from surrogate_ax_web.previews import preview_routes
 from surrogate_ax_web.study_json import study_document, trial_document
 
+FIRST = 128  # outputs that are compared before the page is shown; the others are while it is looked at
 MONTH = {"Cache-Control": "private, max-age=2592000"}
 
 
@@ -59,10 +60,10 @@ def gallery_routes(source: StudySource, *, pictures: Sequence[Picture] = (), ite
     threading.Thread(target=shown.read_ahead, daemon=True).start()
 
     def page(request: Request) -> Response:
-        return templates.TemplateResponse(request, "gallery.html", {"name": shown.study().name, "embedded": None})
+        return templates.TemplateResponse(request, "gallery.html", {"name": shown.name, "embedded": None})
 
     def state(request: Request) -> Response:
-        return PlainTextResponse(source.state())
+        return PlainTextResponse(shown.state())
 
     def study(request: Request) -> Response:
         listed = [{"name": one.name, "title": one.title, "note": one.note} for one in pictures]
@@ -108,17 +109,28 @@ class _Latest:
     """A study, read again when it has changed, once for all requests that wait for it."""
 
     def __init__(self, source: StudySource, items: int) -> None:
-        self._source, self._items = source, items
+        self._source, self._compared = source, Compared(source, items)
         self._lock = threading.Lock()
         self._state: str | None = None
         self._study: ShownStudy | None = None
         self._document: dict[str, Any] | None = None
         self._places: dict[int, int] = {}
+        self._comparing = False
 
     def read_ahead(self) -> None:
         """Read it before anybody asks; what fails then fails again, and is shown, when somebody does."""
         with contextlib.suppress(Exception):
             self.document()
+
+    @property
+    def name(self) -> str:
+        """Of the study, empty until it was read."""
+        return self._study.name if self._study is not None else ""
+
+    def state(self) -> str:
+        """A text that changes whenever the document does."""
+        state, document = self._source.state(), self._document
+        return str(document["state_text"]) if document is not None and state == self._state else state
 
     def study(self) -> ShownStudy:
         with self._lock:
@@ -131,13 +143,37 @@ class _Latest:
             return self._places
 
     def document(self) -> dict[str, Any]:
+        """What the page shows; the best are as far as the first `FIRST` outputs tell, until more are compared."""
         with self._lock:
             study = self._read()
             if self._document is None:
-                remade = isinstance(self._source, Remade)
-                best, apart = distinct_best(study, self._source, self._items)
-                self._document = study_document(study, best, apart=apart, remade=remade) | {"state_text": self._state}
+                best, apart = self._compared.best(study, new=FIRST)
+                unfinished = apart and len(best) < self._compared.items
+                self._document = self._written(study, best, apart, comparing=unfinished)
+                if unfinished and not self._comparing:
+                    self._comparing = True
+                    threading.Thread(target=self._compare, daemon=True).start()
             return self._document
+
+    def _compare(self) -> None:
+        """Compare all outputs, of what the study has become meanwhile too."""
+        compared = False
+        try:
+            while not compared:
+                study = self.study()
+                best, apart = self._compared.best(study)
+                with self._lock:
+                    compared = study is self._study
+                    if compared:
+                        self._document = self._written(study, best, apart, comparing=False)
+                        self._document["state_text"] += ", compared"
+                        self._comparing = False
+        finally:
+            self._comparing = False
+
+    def _written(self, study: ShownStudy, best: list[int], apart: bool, *, comparing: bool) -> dict[str, Any]:
+        document = study_document(study, best, apart=apart, remade=isinstance(self._source, Remade))
+        return document | {"comparing": comparing, "state_text": self._state}
 
     def _read(self) -> ShownStudy:
         state = self._source.state()

@@ -21,7 +21,7 @@ from surrogate_ax.report.figures import study_figures
 from surrogate_ax.report.remade import Remade
 from surrogate_ax.report.shown_study import ShownStudy, StudySource
 from surrogate_ax_web.application import STATIC, templates
-from surrogate_ax_web.distinct import distinct_best
+from surrogate_ax_web.distinct import Compared
 from surrogate_ax_web.gallery import Picture, figure_documents
 from surrogate_ax_web.plotly_script import plotly_script
 from surrogate_ax_web.previews import mime_of
@@ -68,7 +68,7 @@ def write_report(
         GenerationError: the generator failed for an output that has to be made.
     """
     path, study = Path(path), source.read()
-    best, apart = distinct_best(study, source, items)
+    best, apart = Compared(source, items).best(study)
     document = study_document(study, best, apart=apart, remade=isinstance(source, Remade))
     first = list(dict.fromkeys([*best, *document["draws"], *_seed_places(study, document)]))
     media = _media(study, source, first)

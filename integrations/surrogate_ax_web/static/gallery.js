@@ -46,6 +46,7 @@ function showBest() {
   at("best").replaceChildren(...[
     study.gain ? element("p", { class: "gain" }, study.gain) : null,
     strip("The best", study.apart ? "Chosen from the best three quarters of the trials so that no two look alike."
+      + (study.comparing ? " More of them are being compared." : "")
       : "In the order of their ranks; outputs without files cannot be told apart by how they look.", study.best),
     strip("The best plain draws", "What the model makes without a search.", study.draws),
     strip("Seeds of the best", "Outputs of the latents that the best are combined from, with their mean share.", places,
@@ -127,6 +128,7 @@ function tabs() {
 
 async function load() {
   page.study = await source.study();
+  document.title = document.querySelector("h1").textContent = page.study.name;
   page.rows = toRows(page.study);
   page.byNumber = new Map(page.rows.map((row) => [row.number, row]));
   const running = page.rows.filter(({ state }) => state === "running").length;
@@ -145,7 +147,10 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   views[shown]();
 });
 tabs();
-await load();
+await load().catch((error) => {
+  document.querySelector("h1").textContent = "The study could not be read; the terminal says why";
+  throw error;
+});
 document.body.dataset.ready = "true";
 source.watch(page.study.state_text, async () => {
   await load();

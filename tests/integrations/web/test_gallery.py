@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +16,12 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from surrogate_ax import Metric
+from surrogate_ax.arrays import Array
 from surrogate_ax.latents.seeds import Draw
-from surrogate_ax.report import Figure, ShownTrial
-from surrogate_ax_web import Picture, gallery
+from surrogate_ax.media.preview_files import Preview
+from surrogate_ax.report import Figure, ShownStudy, ShownTrial
+from surrogate_ax_web import Picture, distinct, gallery
+from surrogate_ax_web.distinct import Compared
 from tests.core.report.shown import EVIL, ListSource, objective, png, study, trials
 
 if TYPE_CHECKING:
@@ -77,6 +82,50 @@ def test_the_study_is_read_again_when_something_was_told(source: ListSource, cli
     assert asked.get("/state").text == "1"
     assert len(asked.get("/study.json").json()["number"]) == 30
     assert asked.get("/trials/29.json").status_code == 200
+
+
+def test_the_best_of_many_are_compared_behind_the_first_page(
+    client: Client, monkeypatch: pytest.MonkeyPatch, served: Served, browser_page: Page
+) -> None:
+    """The best forty look the same: a first look at eight finds one, all are looked at afterwards, each once."""
+    monkeypatch.setattr(import_module("surrogate_ax_web.gallery"), "FIRST", 8)
+    looked = list[str]()
+    look = distinct.looks_of_files
+
+    def noted(files: Sequence[Preview | None]) -> Array:
+        looked.extend(file.name for file in files if file)
+        return look(files)
+
+    monkeypatch.setattr(distinct, "looks_of_files", noted)
+    alike = {f"trial{i}.png": png(0) for i in range(60, 100)}
+
+    class Alike(ListSource):
+        def preview(self, number: int) -> Preview | None:
+            found = super().preview(number)
+            return found and Preview(found.name, alike.get(found.name, found.content))
+
+    source, go_on = Alike(study(trials(102))), threading.Event()
+    whole = Compared.best
+
+    def held(compared: Compared, study: ShownStudy, *, new: int | None = None) -> tuple[list[int], bool]:
+        assert new is not None or go_on.wait(30)
+        return whole(compared, study, new=new)
+
+    monkeypatch.setattr(Compared, "best", held)
+    app = gallery(source, items=4)
+    asked = client(app)
+    first = asked.get("/study.json").json()
+    assert (first["best"], first["comparing"], first["apart"]) == ([99], True, True)
+    assert asked.get("/state").text == first["state_text"] == "0"
+    browser_page.goto(served(app))
+    browser_page.wait_for_selector("body[data-ready]")
+    assert "More of them are being compared" in browser_page.inner_text("#best")
+    go_on.set()
+    browser_page.wait_for_selector(".strip:first-of-type .card:nth-child(4)")  # the page sees it by itself
+    then = asked.get("/study.json").json()
+    assert (then["best"], then["comparing"]) == ([99, 59, 58, 57], False)
+    assert asked.get("/state").text == then["state_text"] != "0"
+    assert len(looked) == len(set(looked)) > 43
 
 
 def test_pictures_are_made_when_they_are_asked_for(source: ListSource, client: Client) -> None:
