@@ -77,7 +77,7 @@ def _only_loopback() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _migrations_read_once() -> Iterator[None]:
-    """Optuna has Alembic read its migrations three times for each database that is opened, .25 s of .3: once will do."""
+    """Optuna has Alembic read its migrations three times for each new database, .25 s of .3: once will do."""
     read, known = ScriptDirectory.from_config, dict[str | None, ScriptDirectory]()
 
     def from_config(config: Config) -> ScriptDirectory:

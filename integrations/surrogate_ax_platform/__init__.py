@@ -10,6 +10,7 @@ except ImportError as error:
 from surrogate_ax.analysis.picks import Pick, Portfolio
 from surrogate_ax_platform.by_hand import trial_function
 from surrogate_ax_platform.copies import trial_copies
+from surrogate_ax_platform.database import database
 from surrogate_ax_platform.drive import configure_runner
 from surrogate_ax_platform.host import AxHost
 from surrogate_ax_platform.optimize import configure_experiment, optimize
@@ -28,6 +29,7 @@ __all__ = [
     "configure_experiment",
     "configure_runner",
     "contact_sheet",
+    "database",
     "generation_strategy",
     "load_client",
     "optimize",
