@@ -23,7 +23,7 @@ from surrogate_ax.latents.seed_store import FolderSeedStore
 from surrogate_ax.latents.seeds import Stored
 from surrogate_ax.media.preview_files import Preview
 from surrogate_ax.report.shown_study import ShownStudy, ShownTrial, StudySource
-from surrogate_ax.report.trial_table import Columns, trial_table
+from surrogate_ax.report.trial_table import OWN, Columns, trial_table
 from surrogate_ax.report.where import read_where
 from surrogate_ax_cli.best import save_output
 from surrogate_ax_cli.export_card import INDEX, Facts, write_card
@@ -153,8 +153,11 @@ def export(
     maker = maker_of(selection.searched, request.spec) if request.remake else None
     if maker is None:
         _check_kept(selection)
+    metrics = [metric.name for metric in selection.study.objective.metrics]
     chosen: Columns = {name: [column[i] for i in selection.places] for name, column in selection.table.items()}
     del chosen["kept"]
+    for name, value in request.overrides.items():  # what it was made with, though it was measured before
+        chosen[f"argument {name}" if name in metrics or name in OWN else name] = [value] * len(selection.places)
     chosen |= {"version": [__version__] * len(selection.places), "licence": [request.licence] * len(selection.places)}
     columns, types = tidy(chosen)
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -301,6 +301,17 @@ def test_in_batches_of_the_size_that_they_were_made_in(skies: Sweep) -> None:
     assert sys.modules["skies_of"].CALLS[before:] == [4, 4, 4]
 
 
+def test_call_arguments_that_are_changed_are_put_down(skies: Sweep) -> None:
+    folder, told = export(skies, "--remake", "--set", "sky=at night", "--set", "seconds=3", "--top", "4")
+    assert told["overrides"] == {"sky": "at night", "seconds": 3}
+    for row in lines(folder):
+        assert (row["sky"], row["argument seconds"]) == ("at night", 3)
+        recipe = Recipe.from_json(json.loads(row["recipe"]))
+        assert recipe.overrides == {"sky": "at night", "seconds": 3}
+        assert pixels(folder / row["file_name"]).max() < 128  # half of the light
+    assert '| changed when made again | `{"sky": "at night", "seconds": 3}` |' in (folder / "README.md").read_text()
+
+
 def test_pictures_that_were_not_kept_have_to_be_made_again(skies: Sweep) -> None:
     ran = skies("sweep", file="n.yaml", **{**SKIES, "previews": "false"})
     assert ran.exit_code == 0, ran.output
