@@ -81,6 +81,60 @@ WEB = """
 from surrogate_ax_web import application
 application([])
 """
+POSTGRES = """
+import psycopg
+from surrogate_ax_optuna.patient import server_storage
+from surrogate_ax_optuna.postgres_storage import PostgresStorage
+try:
+    server_storage("postgresql+psycopg://nobody:secret@127.0.0.1:1/none")  # it waits a while for one that comes up
+except Exception as error:
+    said = f"{error} {error.__cause__}"
+    assert "refused" in said and "secret" not in said, said
+else:
+    raise SystemExit("a server answered")
+"""
+GRPC = """
+import socket
+import optuna
+from optuna.storages import get_storage
+from optuna.storages._grpc.server import make_server
+from surrogate_ax_optuna import sqlite
+from surrogate_ax_optuna.patient import proxy_storage
+with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    port = probe.getsockname()[1]
+server = make_server(get_storage(sqlite("behind.db")), "127.0.0.1", port)
+server.start()
+study = optuna.create_study(storage=proxy_storage("127.0.0.1", port), study_name="proxied")
+study.tell(study.ask({"u0": optuna.distributions.FloatDistribution(0, 1)}), 0.5)
+server.stop(grace=1.0).wait()
+(trial,) = optuna.load_study(study_name="proxied", storage=sqlite("behind.db")).trials
+assert trial.value == 0.5 and 0 <= trial.params["u0"] <= 1
+"""
+PARQUET = """
+import pathlib, subprocess, sys
+import pyarrow.parquet
+from optuna.artifacts import FileSystemArtifactStore
+from surrogate_ax import FunctionGenerator, Metric, Objective
+from surrogate_ax_optuna import create_study, optimize, sqlite
+pathlib.Path("s-previews").mkdir()
+generator = FunctionGenerator(lambda z: z.sigmoid(), (4, 4))
+objective = Objective(Metric("mean"), score=lambda outputs, conditions: outputs.mean(dim=(1, 2)))
+study = create_study(objective, storage=sqlite("s.db"))
+optimize(study, generator, objective, total_trials=8, rng=0, previews=FileSystemArtifactStore("s-previews"))
+program = pathlib.Path(sys.executable).with_name("surrogate-ax")
+subprocess.run([program, "export", "s.db", "--where", "mean > 0", "--to", "parquet", "--out", "data"], check=True)
+table = pyarrow.parquet.read_table("data/data-00000.parquet")
+assert table.num_rows == 8 and table["image"][0]["bytes"].as_py().startswith(b"\\x89PNG")
+"""
+UNREACHABLE = """
+import pathlib, subprocess, sys
+program = pathlib.Path(sys.executable).with_name("surrogate-ax")
+url = "postgresql+psycopg://nobody:secret@127.0.0.1:1/none"
+said = subprocess.run([program, "status", url], capture_output=True, text=True)
+assert said.returncode == 2 and "error: STUDY: " in said.stderr and "cannot be read" in said.stderr, said
+assert "secret" not in said.stderr, said.stderr
+"""
 TRIES = {  # what each extra is for, as a program that works with it alone
     "": CORE,
     "optuna": OPTUNA,
@@ -92,7 +146,10 @@ TRIES = {  # what each extra is for, as a program that works with it alone
     "proteins": PROTEINS,
     "cli": CLI,
     "web": WEB,
-    "all": OPTUNA + AX + DIFFUSERS + WEB + CLI,
+    "postgres": POSTGRES,
+    "grpc": GRPC,
+    "parquet": PARQUET,
+    "all": OPTUNA + AX + DIFFUSERS + WEB + CLI + GRPC + PARQUET + UNREACHABLE,
 }
 MISSING = {  # an import that fails with the name of its extra where only the core is installed
     "surrogate_ax_optuna": "optuna",

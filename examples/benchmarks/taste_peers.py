@@ -150,11 +150,11 @@ def stock(one: Person, choices: int, seed: int) -> tuple[float, float]:
     space = SurrogateSpace.sample(PRIOR, seeds=AXES, rng=seed)
     study = create_study(n_generate=SHOWN, sampler=PreferentialGPSampler(seed=seed))
     unit = {f"u{k}": optuna.distributions.FloatDistribution(0, 1) for k in range(AXES - 1)}
-    values, active, wait = dict[int, float](), list[Any](), 0.0
+    values, active, wait, rng = dict[int, float](), list[Any](), 0.0, np.random.default_rng(seed)
     for _ in range(choices):
         clock = time.monotonic()
         while study.should_generate():
-            trial = study.ask(unit)
+            trial = asked(study, unit, rng)
             u = np.array([[trial.params[name] for name in unit]])
             values[trial.number] = one.values(space.terms(u))[0]
             active.append(trial)
@@ -163,6 +163,19 @@ def stock(one: Person, choices: int, seed: int) -> tuple[float, float]:
         study.report_preference(winner, [trial for trial in active if trial is not winner])
         active = [winner]
     return values[active[0].number], wait
+
+
+def asked(study: Any, unit: dict[str, Any], rng: np.random.Generator) -> Any:
+    """A trial of the stock sampler; a random one where that fails, as it does on a matrix that is barely singular."""
+    try:
+        return study.ask(unit)
+    except torch.linalg.LinAlgError:
+        print("stock: its sampler failed (LinAlgError); a random point stands in", file=sys.stderr, flush=True)
+        for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+            if set(trial.params) != set(unit):
+                study._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        study.enqueue_trial({name: rng.uniform() for name in unit})
+        return study.ask(unit)
 
 
 METHODS = {"explore": explore, "kept": kept, "random pairs": random_pairs, "stock": stock}

@@ -11,5 +11,6 @@ from surrogate_ax_botorch.candidates import CoefficientCandidates
 from surrogate_ax_botorch.charts import weights
 from surrogate_ax_botorch.geometry import Box, Geometry, Placed
 from surrogate_ax_botorch.kernel import CoefficientKernel
+from surrogate_ax_botorch.liking import liking_model
 
-__all__ = ["Box", "CoefficientCandidates", "CoefficientKernel", "Geometry", "Placed", "weights"]
+__all__ = ["Box", "CoefficientCandidates", "CoefficientKernel", "Geometry", "Placed", "liking_model", "weights"]

@@ -9,11 +9,10 @@ frame but the present one is needed. n rows, K axes, p columns, m objectives, b 
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,11 +34,11 @@ from torch import Tensor
 
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
-from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.space import SurrogateSpace, coordinate_names
 from surrogate_ax.policies.history import History
-from surrogate_ax_botorch.geometry import Box, Geometry, Placed
+from surrogate_ax_botorch.geometry import Geometry
 from surrogate_ax_botorch.kernel import CoefficientKernel
+from surrogate_ax_botorch.placed_trials import box_geometry, placed_trials
 
 BEGIN = 3  # rows below which a point is drawn at random
 RESTARTS, RAW, STEPS = 8, 256, 60  # of the acquisition's optimiser
@@ -130,7 +129,9 @@ class CoefficientCandidates:
         if self._told is not None:
             return self._propose(_of_all_rounds(self._space, columns, *self._told()), columns, pending_x)
         y = train_obj if train_con is None else torch.cat([train_obj, train_con], dim=1)
-        known = Known(columns.rows(normalize(train_x, bounds)), y, train_obj.shape[1], _geometry(self._space, (), {}))
+        known = Known(
+            columns.rows(normalize(train_x, bounds)), y, train_obj.shape[1], box_geometry(self._space, (), {})
+        )
         return self._propose(known, columns, pending_x)
 
     def _propose(self, known: Known, columns: _Columns, pending: Tensor | None) -> Tensor:
@@ -242,24 +243,11 @@ def _of_all_rounds(
     losses = history.objective.losses(history.values)
     y = np.column_stack([-losses, *bounded])
     finished = np.flatnonzero(np.isfinite(y).all(axis=1)).tolist()
-    placed, x = [], []
-    for i, row in enumerate(finished, 1):
-        u = [i / (len(finished) + 1)] * (space.axes - 1)
-        placed.append(Placed(-1, u, history.terms[row]))
-        x.append([*u, -1.0, *columns.beside(conditions[row])])
-    geometry = _geometry(space, placed, history.tensors)
+    geometry, placed = placed_trials(space, [history.terms[row] for row in finished], history.tensors)
+    x = [[*at, *columns.beside(conditions[row])] for at, row in zip(placed, finished, strict=True)]
     width = space.axes + len(columns.beside(conditions[0])) if conditions else space.axes
     rows = torch.tensor(x, dtype=torch.float64).reshape(len(x), width)
     return Known(rows, torch.tensor(y[finished]), losses.shape[1], geometry)
-
-
-def _geometry(space: SurrogateSpace, placed: Sequence[Placed], tensors: Mapping[str, Tensor]) -> Geometry:
-    known: Mapping[str, Tensor] = ChainMap(cast(Any, tensors), cast(Any, space.bank.tensors))  # read when needed
-    return Geometry(
-        {0: Box(space.bank.terms(space.frame), space.chart.name, space.fresh)},
-        placed,
-        gram=lambda seeds: Bank(space.bank.prior, list(seeds), tensors=known).gram(np.eye(len(seeds))),
-    )
 
 
 def _fitted(known: Known, columns: _Columns, outcome: int) -> SingleTaskGP:

@@ -148,7 +148,7 @@ def save(portfolio: list[Rendered], out: Path, *, title: str, rate: float | None
     _remove_earlier(out)
     rows: list[dict[str, Any]] = []
     for rank, item in enumerate(portfolio, start=1):
-        file = _save_output(item, out / f"{rank}-trial{item.trial}", rate)
+        file = save_output(item.output, out / f"{rank}-trial{item.trial}", SavedPicture(item.recipe), rate=rate)
         values = {"searched": dict(item.searched), "rendered": dict(item.rendered)}
         row = {"trial": item.trial, "values": values, "recipe": item.recipe.to_json()}
         file.with_suffix(".json").write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
@@ -182,10 +182,23 @@ def _sheet(portfolio: Sequence[Rendered], title: str) -> Image.Image:
     return contact_sheet(title, {"Numbers": ", ".join(shown[0])}, wrapped([i.output for i in portfolio], captions))
 
 
-def _save_output(item: Rendered, path: Path, rate: float | None) -> Path:
-    output = item.output
+def save_output(output: Any, path: Path, saved: SavedPicture, *, rate: float | None = None) -> Path:
+    """Write an output at its own size; arrays that show nothing are kept as they are.
+
+    Args:
+        output: of a generator.
+        path: without the suffix.
+        saved: what a PNG is to carry.
+        rate: of sound and clips.
+
+    Returns:
+        The file.
+
+    Raises:
+        UnsupportedError: neither to be shown nor an array of numbers.
+    """
     try:
-        return save_preview(output, path, rate=rate, full=True, note=SavedPicture(item.recipe).note)
+        return save_preview(output, path, rate=rate, full=True, note=saved.note)
     except UnsupportedError:
         array = output.detach().cpu().numpy() if isinstance(output, torch.Tensor) else np.asarray(output)
         if array.dtype.kind not in "biufc":

@@ -89,7 +89,7 @@ def prefer(
 
 def is_picture(target: str) -> bool:
     """Whether a command is given a saved picture in place of a study."""
-    return "://" not in target and Path(target).suffix.lower() in (".png", ".mp4", ".wav", ".pdb", ".cif")
+    return "://" not in target and Path(target).suffix.lower() in (".png", ".webp", ".mp4", ".wav", ".pdb", ".cif")
 
 
 def remade(picture: Path, out: Path | None, generator: str | None, overrides: dict[str, Any], *, replace: bool) -> str:

@@ -12,6 +12,7 @@ import typer
 
 from surrogate_ax_cli import embedded
 from surrogate_ax_cli.explore_command import explore, is_picture, prefer, remade
+from surrogate_ax_cli.export_command import export
 from surrogate_ax_cli.interrupts import interruptible
 from surrogate_ax_cli.options import AsJson, Force, Items, Out, Overrides, Spec, Study, StudyName, Verbose
 from surrogate_ax_cli.terminal import FAILED, log_beside, running, say
@@ -26,6 +27,7 @@ app = typer.Typer(
 
 app.command()(explore)
 app.command()(prefer)
+app.command()(export)
 app.command()(worker)
 app.command()(serve)
 

@@ -65,8 +65,8 @@ def opened(sweep: SweepFile, mode: Mode, *, say: Callable[[str], None]) -> Itera
         )
     except MismatchError as error:
         raise MismatchError(f"{error} Another `name:` in {sweep.path} begins another one.") from error
-    prompt = str(sweep.call.get("prompt", ""))
-    with on_a_page(exploration, name, _saved(sweep, components), out=home_of(sweep), prompt=prompt) as one:
+    shown = str(sweep.call.get("prompt") or sweep.name)
+    with on_a_page(exploration, name, _saved(sweep, components), out=home_of(sweep), prompt=shown) as one:
         yield one
 
 

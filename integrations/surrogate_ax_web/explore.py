@@ -143,7 +143,9 @@ def explore_page(
         )
 
     def index(request: Request) -> Response:
-        return templates.TemplateResponse(request, "explore.html", {"prompt": prompt, "kept": str(kept or "")})
+        measures = len(exploration.objective.metrics) > 1  # something beside what is liked
+        shown = {"prompt": prompt, "kept": str(kept or ""), "measures": measures}
+        return templates.TemplateResponse(request, "explore.html", shown)
 
     def answer(given: Mapping[str, Any]) -> Page:
         more = given.get("more")

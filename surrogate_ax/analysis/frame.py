@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from surrogate_ax.errors import MissingExtraError
@@ -37,11 +37,11 @@ def trials_frame(record: SearchRecord, pictures: Mapping[int, str] | None = None
         raise MissingExtraError("A table needs pandas: pip install 'surrogate-ax[optuna]' or pandas.") from error
     metrics = [metric.name for metric in record.history.objective.metrics]
     arguments = list(dict.fromkeys(name for trial in record.trials for name in trial.recipe.condition))
+    of_metrics, of_arguments = column_names(metrics, arguments, OWN)
     columns: dict[str, list[Any]] = {}
-    for kind, names, read in (("metric", metrics, _metric), ("argument", arguments, _argument)):
-        for name in names:
-            taken = name in OWN or name in (arguments if kind == "metric" else metrics)
-            columns[f"{kind} {name}" if taken else name] = [read(trial, name) for trial in record.trials]
+    for named, read in ((of_metrics, _metric), (of_arguments, _argument)):
+        for name, column in named.items():
+            columns[column] = [read(trial, name) for trial in record.trials]
     files = pictures or {}
     for trial in record.trials:
         state = "stopped" if trial.stopped else "done" if trial.result else "failed"
@@ -51,6 +51,23 @@ def trials_frame(record: SearchRecord, pictures: Mapping[int, str] | None = None
     index = pandas.Index([trial.number for trial in record.trials], name="trial", dtype="int64")
     frame = pandas.DataFrame({name: columns.get(name, []) for name in [*columns, *OWN]}, index=index)
     return frame.astype({"stopped_at": "Int64"})
+
+
+def column_names(
+    metrics: Sequence[str], arguments: Sequence[str], own: Collection[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What the columns of metrics and of call arguments are called, by their names.
+
+    Args:
+        metrics: names.
+        arguments: names.
+        own: columns that every table of this kind has: what is called like one of them, or like something of the other
+            kind, has its kind before its name.
+    """
+    return (
+        {name: f"metric {name}" if name in own or name in arguments else name for name in metrics},
+        {name: f"argument {name}" if name in own or name in metrics else name for name in arguments},
+    )
 
 
 def _metric(trial: EndedTrial, name: str) -> float:

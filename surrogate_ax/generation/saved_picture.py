@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import warnings
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +21,13 @@ from typing import Any
 from surrogate_ax.checks import is_storable, mapping, show, text
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax.generation.recipe import Recipe
-from surrogate_ax.media.previews import pillow, save_preview
+from surrogate_ax.media.previews import pillow, png_text, save_preview
 
 KEY = "surrogate-ax"  # of the text chunk
 LARGEST, LONGEST = 64 << 20, 1 << 20  # bytes of a file, characters of a record
 MOST_TERMS, MOST_CALL, LONGEST_TEXT = 20_000, 64, 20_000
 PNG = b"\x89PNG\r\n\x1a\n"
+HEADER = len(PNG) + 4 + 4 + 13 + 4  # bytes up to the end of the first chunk, which gives the size
 _ADVICE = "Expected a picture that surrogate-ax saved, or the JSON file beside it"
 
 
@@ -53,13 +56,16 @@ class SavedPicture:
 
     @classmethod
     def from_json(cls, record: Any) -> SavedPicture:
-        """The inverse of `to_json`; further keys are passed over.
+        """The inverse of `to_json`; further keys are passed over, and the recipe may be a JSON text, as in tables.
 
         Raises:
             ArgumentError: something else.
         """
         given = mapping(record, "picture: its record")
-        recipe = mapping(given.get("recipe"), "picture: its recipe")
+        found = given.get("recipe")
+        recipe = mapping(
+            _parsed(found, "it carries a recipe") if isinstance(found, str) else found, "picture: its recipe"
+        )
         terms = recipe.get("terms")
         if isinstance(terms, list) and len(terms) > MOST_TERMS:
             raise ArgumentError(f"picture: expected a recipe of at most {MOST_TERMS:,} seeds, got {len(terms):,}.")
@@ -97,6 +103,27 @@ def save_picture(output: Any, path: Path | str, saved: SavedPicture, *, rate: fl
     return file
 
 
+def carrying(content: bytes, saved: SavedPicture) -> bytes:
+    """A PNG with what remakes it: its pixels stay as they are.
+
+    Args:
+        content: of a PNG file that carries nothing of ours yet.
+        saved: what remakes it.
+
+    Raises:
+        ArgumentError: not a PNG.
+    """
+    if not content.startswith(PNG) or content[12:16] != b"IHDR":
+        raise ArgumentError(f"picture: expected a PNG file, got {show(content[:16])}.")
+    chunks = b"".join(_chunk(*chunk[:2]) for chunk in png_text(*saved.note).chunks)
+    return content[:HEADER] + chunks + content[HEADER:]
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    """Length, kind, content and check sum."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
 def read_saved(path: Path | str) -> SavedPicture:
     """What a file carries, or the JSON file beside it.
 
@@ -130,11 +157,7 @@ def saved_in(content: bytes, name: str) -> SavedPicture:
     record = _record_of(content)
     if not record:
         raise ArgumentError(f"picture: {name} carries no recipe. {_ADVICE}.")
-    try:
-        read = json.loads(record, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise ArgumentError(f"picture: {name} carries a record that was altered ({error}). {_ADVICE}.") from error
-    return SavedPicture.from_json(read)
+    return SavedPicture.from_json(_parsed(record, f"{name} carries a record"))
 
 
 def _record_of(content: bytes) -> str:
@@ -161,6 +184,13 @@ def _chunks(content: bytes) -> Mapping[str, Any]:
                 return dict(image.info)  # `text` would decode the pixels
         except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as error:
             raise ArgumentError(f"picture: the PNG file cannot be read ({error}). {_ADVICE}.") from error
+
+
+def _parsed(record: str, what: str) -> Any:
+    try:
+        return json.loads(record, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise ArgumentError(f"picture: {what} that was altered ({error}). {_ADVICE}.") from error
 
 
 def _refuse(name: str) -> float:

@@ -73,10 +73,13 @@ function card(item, i) {
   const making = element("span", { class: "making" }, "being made…");
   const lessen = page.mode === "eight" ? tool("Less", `Less like picture ${i + 1}`, "lessen", () => less(trial)) : null;
   const best = trial === page.favourite ? element("span", { class: "badge best" }, "best so far") : null;
+  const measures = byId("grid").hasAttribute("data-measures"); // its line is kept free, so that no button moves
+  const note = measures ? element("p", { class: "measured quiet" }, "\u00a0") : null;
   return element("li", { class: "card", "data-trial": trial },
     element("button", { type: "button", class: "choose", "aria-label": label, onclick: () => pick(trial) }, making),
     element("span", { class: "badge", "aria-hidden": "true" }, String(i + 1)),
     best,
+    note,
     element("div", { class: "tools" },
       tool("More", `More like picture ${i + 1}`, "more", () => more(trial)),
       lessen,
@@ -102,7 +105,8 @@ function fill(item) {
     choose.disabled = true;
   } else if (item.kind !== null) {
     choose.replaceChildren(medium(item, choose.getAttribute("aria-label")));
-    if (item.note) choose.after(element("p", { class: "measured quiet" }, item.note));
+    const note = cardOf(item.trial).querySelector(".measured");
+    if (note !== null) note.textContent = item.note;
   }
 }
 

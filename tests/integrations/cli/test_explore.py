@@ -115,6 +115,9 @@ def test_a_sweep_is_searched_by_choices_within_its_bounds(folder: Path) -> None:
             one.exploration.made(trial, 60)
         state = client.get("/page").json()
         assert state["number"] == 1
+        page = client.get("/").text
+        assert '<ul id="grid" data-measures></ul>' in page  # room for what was measured, before it was
+        assert re.search(r"<h1[^>]*>\s*toys\s*</h1>", page)
         assert all(re.fullmatch(r"light \S+, blue \S+( \(below 0.5\))?", item["note"]) for item in state["items"])
     assert said == ["a person decides: of toys.yaml, this has no effect here: budget, policy"]
     with preferring(sweep, "eight", say=said.append) as one:

@@ -65,6 +65,7 @@ def test_the_page_says_what_is_shown_and_escapes_the_prompt(app, exploration, cl
     state = client(app).get("/page").json()
     assert (state["number"], state["mode"], state["favourite"], state["kept"]) == (0, "eight", None, [])
     assert state["items"] == [{"trial": trial, "kind": "image", "reason": None, "note": ""} for trial in trials]
+    assert '<ul id="grid"></ul>' in page.text  # nothing is measured
 
 
 def test_a_picture_carries_its_recipe(app, exploration, client: Client) -> None:
