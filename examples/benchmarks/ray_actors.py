@@ -35,7 +35,7 @@ from surrogate_ax_optuna import create_study, optimize
 from surrogate_ax_ray import RayGenerator
 
 GAIN, COST, DIFFERENCE = 1.6, 0.85, 1e-4
-STEPS, BATCH, BATCHES = 8, 16, 4
+STEPS, BATCH, BATCHES = 8, 16, 3
 CALL = {"prompt": "happy mouth", "steps": STEPS}
 
 
