@@ -72,6 +72,17 @@ from surrogate_ax.media import Structure
 from surrogate_ax.media.structure_files import to_pdb
 assert "CA" in to_pdb(Structure(np.arange(6.0).reshape(2, 1, 3), np.ones((2, 1), dtype=bool)))
 """
+RAY = """
+import pathlib
+pathlib.Path("models.py").write_text(
+    "from surrogate_ax import FunctionGenerator\\n"
+    "def make():\\n    return FunctionGenerator(lambda z: z.mean(dim=(1, 2)), (4, 4))\\n"
+)
+import torch
+from surrogate_ax_ray import RayGenerator
+with RayGenerator("models:make", folder=".") as generator:
+    assert len(generator.generate({"latents": torch.randn(3, 4, 4)}, [{}] * 3).outputs) == 3
+"""
 CLI = """
 import pathlib, subprocess, sys
 program = pathlib.Path(sys.executable).with_name("surrogate-ax")
@@ -144,6 +155,7 @@ TRIES = {  # what each extra is for, as a program that works with it alone
     "diffusers": DIFFUSERS,
     "video": VIDEO,
     "proteins": PROTEINS,
+    "ray": RAY,
     "cli": CLI,
     "web": WEB,
     "postgres": POSTGRES,
@@ -156,6 +168,7 @@ MISSING = {  # an import that fails with the name of its extra where only the co
     "surrogate_ax_platform": "ax",
     "surrogate_ax_diffusers": "diffusers",
     "surrogate_ax_botorch": "botorch",
+    "surrogate_ax_ray": "ray",
     "surrogate_ax_web": "web",
 }
 

@@ -72,7 +72,8 @@ def test_integrations_name_their_missing_extra() -> None:
         """
 import importlib
 from surrogate_ax.errors import CHECKOUT, MissingExtraError
-extras = {"optuna": "optuna", "diffusers": "diffusers", "botorch": "botorch", "platform": "ax", "web": "web"}
+extras = {"optuna": "optuna", "diffusers": "diffusers", "botorch": "botorch", "platform": "ax"}
+extras |= {"ray": "ray", "web": "web"}
 for package, extra in extras.items():
     try:
         importlib.import_module(f"surrogate_ax_{package}")

@@ -101,6 +101,8 @@ def test_arrows_point_inward() -> None:
         ("integrations/surrogate_ax_a/x.py", "def f():\n    import surrogate_ax_b", "a imports surrogate_ax_b"),
         ("integrations/surrogate_ax_botorch/x.py", "import surrogate_ax_platform", "imports surrogate_ax_platform"),
         ("integrations/surrogate_ax_a/x.py", "import surrogate_ax_cli.main", "a imports surrogate_ax_cli"),
+        ("surrogate_ax/execution/loop.py", "def f():\n    import ray", "the core imports ray"),
+        ("integrations/surrogate_ax_ray/x.py", "import surrogate_ax_diffusers", "ray imports surrogate_ax_diffusers"),
     ],
 )
 def test_seeded_violation_is_found(tmp_path: Path, file: str, code: str, expected: str) -> None:

@@ -14,7 +14,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("latents", "generation", "scoring", "policies", "editing", "execution", "analysis", "report", "media")
-INTEGRATIONS = ("optuna", "platform", "diffusers", "botorch", "web")
+INTEGRATIONS = ("optuna", "platform", "diffusers", "botorch", "ray", "web")
 PACKAGES = (
     "surrogate_ax",
     *(f"surrogate_ax_{name}" for name in INTEGRATIONS),

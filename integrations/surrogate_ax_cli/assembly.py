@@ -14,7 +14,6 @@ from typing import Any
 from surrogate_ax.errors import GenerationError, SurrogateError
 from surrogate_ax.execution.budget import check_overlap, stoppable_steps
 from surrogate_ax.execution.early_stopping import check_checkpoints
-from surrogate_ax.generation.conditions import Choice
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.policies.history import Policy
 from surrogate_ax.policies.plan import Plan, plan
@@ -24,7 +23,9 @@ from surrogate_ax.scoring.process import SubprocessScore
 from surrogate_ax_cli import embedded
 from surrogate_ax_cli.clip_call import is_clip_call, read_clip_call
 from surrogate_ax_cli.components import axes_of, make_policy
-from surrogate_ax_cli.sweep_file import Source, SweepFile
+from surrogate_ax_cli.generator_source import Source
+from surrogate_ax_cli.pooled import pipeline, pooled, searched_texts
+from surrogate_ax_cli.sweep_file import SweepFile
 from surrogate_ax_cli.yaml_node import did_you_mean
 
 
@@ -73,6 +74,7 @@ def assemble(sweep: SweepFile) -> SweepComponents:
     with error_context(sweep, "score"):
         objective = Objective(*sweep.metrics, score=score)
     generator = make_generator(sweep)
+    objective = generator.objective if sweep.generator.scores_there else objective  # type: ignore[attr-defined]
     if sweep.overlap:
         with error_context(sweep, "overlap"):
             check_overlap(sweep.checkpoints or ())
@@ -144,11 +146,18 @@ def load_score(sweep: SweepFile) -> Score:
 def make_generator(sweep: SweepFile) -> Generator:
     """The generator that a file names."""
     source = sweep.generator
+    if source.ray is not None:
+        import_module("surrogate_ax_ray")  # names the extra to install where it is missing
+        with error_context(sweep, "generator"):
+            return pooled(sweep)
     if source.kind == "function":
         return _call_factory(sweep, source)
     import_module("surrogate_ax_diffusers")  # names the extra to install where it is missing
     with error_context(sweep, "generator"):
-        return _embedded(sweep, source.where) if source.kind == "embedded" else _pipeline(sweep, source)
+        if source.kind == "embedded":
+            return embedded.generator(source.where, sweep.call, searched_texts(sweep))
+        folder = source.where if "://" in source.where else sweep.path.parent / source.where
+        return pipeline(str(folder), source.options, sweep.call)
 
 
 def _call_factory(sweep: SweepFile, source: Source) -> Generator:
@@ -171,30 +180,6 @@ def _call_factory(sweep: SweepFile, source: Source) -> Generator:
     if not isinstance(made, Generator):
         raise sweep.error("generator", f"expected {source.where} to return a Generator, got {type(made).__name__}.")
     return made
-
-
-def _embedded(sweep: SweepFile, name: str) -> Generator:
-    searched = [
-        {key: value}
-        for key, condition in sweep.conditions.items()
-        for value in (condition.values if isinstance(condition, Choice) else ())
-    ]
-    return embedded.generator(name, sweep.call, searched)
-
-
-def _pipeline(sweep: SweepFile, source: Source) -> Generator:
-    import torch
-
-    from surrogate_ax_diffusers import load_pipeline, pipeline_generator
-
-    options = dict(source.options)
-    device, offload = options.pop("device", None), options.pop("offload", False)
-    dtype = getattr(torch, options.pop("dtype", "float32"))
-    folder = source.where if "://" in source.where else sweep.path.parent / source.where
-    pipe = load_pipeline(folder, dtype=dtype, variant=options.pop("variant", None))
-    if offload:
-        pipe.enable_model_cpu_offload(device=device)
-    return pipeline_generator(pipe, device=None if offload else device, **options, **sweep.call)
 
 
 @contextmanager

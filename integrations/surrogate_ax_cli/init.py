@@ -21,8 +21,9 @@ import yaml
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax_cli import embedded
 from surrogate_ax_cli.assembly import load_function
+from surrogate_ax_cli.generator_source import FUNCTION, Source
 from surrogate_ax_cli.outputs import place
-from surrogate_ax_cli.sweep_file import FUNCTION, Source, SweepFile, read_sweep
+from surrogate_ax_cli.sweep_file import SweepFile, read_sweep
 
 STEPS, BUDGET, BATCH = 12, 64, 8
 PROMPTS = {

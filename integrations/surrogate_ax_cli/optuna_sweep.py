@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import optuna
 from optuna.study import StudyDirection
 
@@ -23,15 +25,18 @@ class OptunaSweep:
         sweep: the file.
         components: what it names, built.
         workers: how many work on it at once, if more than are seen.
+        unscored: a folder where outputs are kept for others to score; None scores them here.
 
     Raises:
         ArgumentError: an unknown sampler or pruner, or arguments that they do not take.
     """
 
-    def __init__(self, sweep: SweepFile, components: SweepComponents, *, workers: int = 1) -> None:
+    def __init__(
+        self, sweep: SweepFile, components: SweepComponents, *, workers: int = 1, unscored: Path | None = None
+    ) -> None:
         self._sweep = sweep
         self._components = components
-        self._workers = workers
+        self._workers, self._unscored = workers, unscored
         self._sampler = make_sampler(sweep.sampler, sweep.seed, planned=components.planned)
         self._pruner = make_pruner(sweep.pruner)
 
@@ -74,6 +79,7 @@ class OptunaSweep:
             previews=storages.make_previews(sweep),
             device=components.device,
             workers=self._workers,
+            unscored=self._unscored,
         )
 
     def _begin(self) -> optuna.Study:

@@ -31,7 +31,12 @@ FILE_ATTR = "surrogate:file"  # where the sweep file was when the search last ra
 RECORD_VERSION = 1
 OTHERS = 4  # outputs that are tried where the first one fails: some scores fail for some outputs
 SHOWN = 5  # best trials in a summary
-COUNTED = {"failed": "failed", "running": "running", "again": "of killed processes, to be run again"}
+COUNTED = {
+    "failed": "failed",
+    "running": "running",
+    "again": "of killed processes, to be run again",
+    "waiting": "waiting for their scores",
+}
 
 
 class SweepHost(Protocol):
@@ -162,7 +167,7 @@ def describe_record(name: str, record: SearchRecord) -> dict[str, Any]:
         }
         for row in history.order[: min(n, SHOWN)].tolist()
     ]
-    counts = {"ended": status.ended, "scored": n, **{k: getattr(status, k) for k in ("failed", "running", "again")}}
+    counts = {"ended": status.ended, "scored": n, **{k: getattr(status, k) for k in COUNTED}}
     return {"study": name, "trials": counts, "nfe": record.nfe, "best": best}
 
 

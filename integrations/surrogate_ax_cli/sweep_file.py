@@ -15,40 +15,23 @@ Only the file itself is opened here, nothing is imported: `assembly` builds what
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from surrogate_ax.checks import is_storable
 from surrogate_ax.errors import MOST, ArgumentError
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
 from surrogate_ax.scoring.objective import Metric
-from surrogate_ax_cli import embedded, yaml_node
+from surrogate_ax_cli import yaml_node
 from surrogate_ax_cli.clip_call import is_clip_call, read_clip_call
+from surrogate_ax_cli.generator_source import FUNCTION, Source, read_source
 from surrogate_ax_cli.yaml_node import Reader, YamlNode
 
 T = TypeVar("T")
 VERSION = 1
 AUTO = "auto"
-Kind = Literal["embedded", "folder", "function"]
-FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the generator comes from.
-
-    Args:
-        kind: an embedded model, a folder of a diffusers pipeline, or a function that makes one.
-        where: the embedded model's name, the folder, or "package.module:factory".
-        options: how a pipeline is loaded: device, dtype, variant, offload, step_noise.
-    """
-
-    kind: Kind
-    where: str
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -168,23 +151,11 @@ def _check_together(sweep: SweepFile) -> None:
         beside = [key for key in ("policy", "pruner", "overlap") if getattr(sweep, key)]
         if beside:
             raise sweep.error("checkpoints", f"auto plans the search, so it does not go with {' and '.join(beside)}.")
+    if sweep.generator.scores_there and (sweep.timeout is not None or is_clip_call(sweep.score)):
+        raise sweep.error("score", "actors score by a function, package.module:function, without a timeout of its own.")
     if sweep.backend == "ax" and (sweep.checkpoints or sweep.pruner):
         key = "checkpoints" if sweep.checkpoints else "pruner"
         raise sweep.error(key, "needs `backend: optuna`, or `checkpoints: auto`.")
-
-
-def _source(node: YamlNode) -> Source:
-    value = node.value()
-    if isinstance(value, str):
-        where = yaml_node.text(node)
-        if where in embedded.NAMES:
-            return Source("embedded", where)
-        return Source("function" if FUNCTION.fullmatch(where) else "folder", where)
-    if not isinstance(value, dict):
-        kinds = "a folder, package.module:function, or {folder: models/sd, device: cuda}"
-        raise node.expected(f"{embedded.LISTED}, {kinds}")
-    options = yaml_node.mapping(_PIPELINE, required=("folder",))(node)
-    return Source("folder", options.pop("folder"), options)
 
 
 def _function(node: YamlNode) -> str:
@@ -283,18 +254,10 @@ _RANGE: Mapping[str, Reader] = {
     "step": yaml_node.number,
     "log": yaml_node.boolean,
 }
-_PIPELINE: Mapping[str, Reader] = {
-    "folder": yaml_node.text,
-    "device": yaml_node.text,
-    "dtype": yaml_node.one_of("float32", "bfloat16", "float16"),
-    "variant": yaml_node.text,
-    "offload": yaml_node.boolean,
-    "step_noise": yaml_node.boolean,
-}
 _KEYS: Mapping[str, Reader] = {
     "version": yaml_node.whole_number(1, MOST),
     "name": yaml_node.text,
-    "generator": _source,
+    "generator": read_source,
     "call": yaml_node.arguments,
     "conditions": _conditions,
     "score": _score,

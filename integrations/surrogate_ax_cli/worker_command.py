@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,15 @@ from surrogate_ax_cli.options import Study, StudyName, Verbose
 from surrogate_ax_cli.terminal import FAILED, log_beside, running, say
 
 LOCAL = "127.0.0.1"
+
+
+class Part(StrEnum):
+    """Which half of a worker's work."""
+
+    GENERATE = "generate"
+    SCORE = "score"
+
+
 PORT = 13000
 
 
@@ -22,6 +32,10 @@ def worker(
     workers: Annotated[
         int, typer.Option(min=1, help="Workers in all; those that are seen if left out. Say it of more than eight.")
     ] = 1,
+    only: Annotated[
+        Part | None,
+        typer.Option(help="One half of the work: make outputs and leave them for others to score, or score them."),
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
     """Search as a sweep file says, beside any number of other workers, until the sweep's budget is spent.
@@ -30,12 +44,15 @@ def worker(
     what a killed one ran, another runs again. Where the storage's server is away, workers wait for it.
     """
     with running(verbose=verbose), interruptible(say):
+        if only is Part.SCORE:
+            _score(study, name)
+            return
         from surrogate_ax_cli.storages import display_name
         from surrogate_ax_cli.sweep import check_works, summary, summary_lines
         from surrogate_ax_cli.sweep_hosts import open_sweep
         from surrogate_ax_cli.targets import home_of, sweep_path
 
-        sweep, components, host = open_sweep(sweep_path(study, name), workers=workers)
+        sweep, components, host = open_sweep(sweep_path(study, name), workers=workers, unscored=only is Part.GENERATE)
         if host.load_record() is None:
             say("trying one output before anything is written")
             for failure in check_works(sweep, components):
@@ -47,6 +64,24 @@ def worker(
         if record is None:
             raise typer.Exit(FAILED)
         typer.echo("\n".join(summary_lines(summary(sweep, record))))
+
+
+def _score(study: str, name: str | None) -> None:
+    """Score what other workers make."""
+    from importlib import import_module
+
+    import_module("surrogate_ax_optuna")  # names the extra to install where it is missing
+    from surrogate_ax_cli.score_worker import score_sweep
+    from surrogate_ax_cli.storages import display_name
+    from surrogate_ax_cli.sweep import summary, summary_lines
+    from surrogate_ax_cli.sweep_file import read_sweep
+    from surrogate_ax_cli.targets import home_of, sweep_path
+
+    sweep = read_sweep(sweep_path(study, name))
+    say(f"study {sweep.name!r} in {display_name(sweep)}: scores what others make, up to {sweep.budget} trials")
+    with log_beside(home_of(sweep)):
+        record = score_sweep(sweep)
+    typer.echo("\n".join(summary_lines(summary(sweep, record))))
 
 
 def serve(

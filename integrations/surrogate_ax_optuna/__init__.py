@@ -13,6 +13,7 @@ from surrogate_ax_optuna.explore import explore
 from surrogate_ax_optuna.host import OptunaHost
 from surrogate_ax_optuna.mirror import mirror
 from surrogate_ax_optuna.optimize import optimize
+from surrogate_ax_optuna.output_folder import OutputFolder
 from surrogate_ax_optuna.portfolio import contact_sheet, portfolio, summary, trials_frame
 from surrogate_ax_optuna.pruning import CohortPruner
 from surrogate_ax_optuna.record import read_record, status
@@ -22,11 +23,13 @@ from surrogate_ax_optuna.search_space import distributions
 from surrogate_ax_optuna.source import study_source
 from surrogate_ax_optuna.storage import sqlite
 from surrogate_ax_optuna.studies import create_study
+from surrogate_ax_optuna.unscored import score_kept
 
 __all__ = [
     "CohortPruner",
     "MovingBoxSampler",
     "OptunaHost",
+    "OutputFolder",
     "Pick",
     "Portfolio",
     "RoundSampler",
@@ -40,6 +43,7 @@ __all__ = [
     "portfolio",
     "read_record",
     "record",
+    "score_kept",
     "sqlite",
     "status",
     "study_source",

@@ -8,7 +8,8 @@ the number of the box of the round that the point lies in, if it is not the firs
 proposal that the trial evaluates. `surrogate:result` has the values of every metric, NFE and seconds, and the step
 where the trial was stopped, if it was (its values are estimates then), `surrogate:reason` says why it failed,
 `surrogate:estimates` has estimates that were reported otherwise to the pruner, `preview` is the artifact id of a
-picture, `surrogate:lease` says whose a trial is while it runs.
+picture, `surrogate:lease` says whose a trial is while it runs, `surrogate:awaiting` that its output is made and kept,
+and what it has cost: it runs on without a process, until somebody scores it.
 Studies: `surrogate:study` is what `execution.session` records of the search, `surrogate:seeds` the folder of stored
 seeds where the user has named one, `surrogate:answers` what a person has said (`explore`); a mirror records its
 metrics.
@@ -35,6 +36,7 @@ RESULT_ATTR = "surrogate:result"
 REASON_ATTR = "surrogate:reason"
 ESTIMATES_ATTR = "surrogate:estimates"
 LEASE_ATTR = "surrogate:lease"
+AWAITING_ATTR = "surrogate:awaiting"
 PREVIEW_ATTR = "preview"
 TICKET_ATTR = "mirror:ticket"
 

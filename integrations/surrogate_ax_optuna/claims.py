@@ -34,7 +34,7 @@ from surrogate_ax_optuna.attributes import (
     ROUND_ATTR,
     attributes,
 )
-from surrogate_ax_optuna.trials import RETRIES, box_of, is_gone, is_leased, is_lost, parent_of, round_of
+from surrogate_ax_optuna.trials import RETRIES, box_of, is_awaiting, is_gone, is_leased, is_lost, parent_of, round_of
 
 FIXED = "fixed_params"  # of Optuna: values that its samplers are not asked for
 FIRST = "failed_trial"  # the first of the numbers in the history
@@ -195,6 +195,11 @@ class Ledger:
         count = max(0, int(min(places - len(found), free)))
         found += [exact(round, i) for i in waiting[:count]]
         return found + [Claim(round.number)] * (count - len(waiting[:count]))
+
+    @property
+    def all_made(self) -> bool:
+        """Whether every trial that is wanted has ended, or has an output that waits for its score."""
+        return self._places([trial for trial in self._open if is_awaiting(trial)]) <= 0
 
     def undisputed(self, claims: Sequence[Claim], round: Round, others: int) -> bool:
         """Whether claims stand whatever other workers claim at the same time.

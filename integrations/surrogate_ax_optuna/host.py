@@ -35,6 +35,7 @@ from surrogate_ax_optuna.adoption import Adoption
 from surrogate_ax_optuna.attributes import LEASE_ATTR, REASON_ATTR, RECIPE_ATTR, ROUND_ATTR, attributes, set_attribute
 from surrogate_ax_optuna.claims import Claim, Ledger
 from surrogate_ax_optuna.lease import Leases, fail_abandoned, owner_of
+from surrogate_ax_optuna.output_folder import OutputFolder
 from surrogate_ax_optuna.peers import Peers
 from surrogate_ax_optuna.points import Points
 from surrogate_ax_optuna.pruning import report_to_pruner
@@ -43,7 +44,8 @@ from surrogate_ax_optuna.results import tell_results
 from surrogate_ax_optuna.round_view import StudyWith
 from surrogate_ax_optuna.search_space import distributions
 from surrogate_ax_optuna.seeds import ADVICE, study_seeds
-from surrogate_ax_optuna.trials import is_gone, is_leased, points_of, round_of, study_trials
+from surrogate_ax_optuna.trials import is_awaiting, is_gone, is_leased, points_of, round_of, study_trials
+from surrogate_ax_optuna.unscored import keep_unscored
 
 Candidates = Sequence[Candidate[optuna.Trial]]
 
@@ -63,6 +65,7 @@ class OptunaHost:
         total_trials: trials wanted, which several workers must not exceed; they may if it is left out.
         space: the box, where it is fixed: a trial that somebody told by hand then lies in it.
         workers: how many work on the study, if more than are seen.
+        unscored: where outputs are kept in place of being told, for others to score.
     """
 
     def __init__(
@@ -79,8 +82,9 @@ class OptunaHost:
         total_trials: int | None = None,
         space: SurrogateSpace | None = None,
         workers: int = 1,
+        unscored: OutputFolder | None = None,
     ) -> None:
-        self.study = study
+        self.study, self._unscored = study, unscored
         self._generator = dict(generator.fingerprint)
         self._objective = objective
         self._conditions = dict(conditions or {})
@@ -110,9 +114,9 @@ class OptunaHost:
 
         An interrupt may come when a storage has made a trial and not yet said so.
         """
-        mine = [trial for trial in self._trials() if owner_of(trial) == self._leases.owner]
+        mine = [t for t in self._trials() if owner_of(t) == self._leases.owner and not is_awaiting(t)]
         try:
-            self._give_back([trial._trial_id for trial in mine if not trial.state.is_finished()])
+            self._give_back([t._trial_id for t in mine if not t.state.is_finished()])
         finally:
             self._leases.close()
 
@@ -165,6 +169,11 @@ class OptunaHost:
             self._give_back([candidate.ticket._trial_id for candidate in candidates])
             raise
         return candidates
+
+    @property
+    def all_made(self) -> bool:
+        """Whether no output is left to be made, as of the last `history` or `ask`."""
+        return self._ledger.all_made
 
     def _trials(self) -> list[FrozenTrial]:
         return study_trials(self.study)
@@ -289,6 +298,8 @@ class OptunaHost:
             StorageError: a preview could not be stored; the values of all candidates have been told.
         """
         trials = [candidate.ticket for candidate in candidates]
+        if self._unscored is not None:
+            trials, evaluations = keep_unscored(trials, evaluations, self._unscored, done=self._leases.release)
         tell_results(trials, evaluations, self._previews, told=self._leases.release)
 
     def reclaim(self) -> int:
@@ -297,7 +308,8 @@ class OptunaHost:
         Trials of its own that it does not know are given back: the storage's server made them and went away before it
         said so.
         """
-        mine = [t._trial_id for t in self._others(self._trials()) if owner_of(t) == self._leases.owner]
+        others = [trial for trial in self._others(self._trials()) if not is_awaiting(trial)]
+        mine = [trial._trial_id for trial in others if owner_of(trial) == self._leases.owner]
         if mine:
             self._give_back(mine)
         return fail_abandoned(self.study, self._others(self._trials()))

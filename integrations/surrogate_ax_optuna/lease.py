@@ -33,7 +33,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from surrogate_ax.checks import mapping, number
 from surrogate_ax_optuna.attributes import LEASE_ATTR, REASON_ATTR, attributes
-from surrogate_ax_optuna.trials import RETRIES
+from surrogate_ax_optuna.trials import RETRIES, is_awaiting
 
 INTERVAL, GRACE = 20, 120  # seconds between beats, and without one until a trial is abandoned
 TRIES = 5  # at which a trial's process may be killed before the trial counts as failed
@@ -123,7 +123,8 @@ def abandoned(study: optuna.Study, running: Iterable[FrozenTrial]) -> list[Froze
         study: the study.
         running: trials of it that have a lease which this process does not hold.
     """
-    heartbeat, running, now = heartbeat_of(study._storage), list(running), time.time()
+    running = [trial for trial in running if not is_awaiting(trial)]  # no process has to live for these
+    heartbeat, now = heartbeat_of(study._storage), time.time()
     stale = set(heartbeat._get_stale_trial_ids(study._study_id)) if heartbeat is not None and running else set()
     late = [trial for trial in running if _deadline(trial) < now]
     beaten = _beaten(study) if heartbeat is not None and late else set()  # their deadline counts up to the first beat

@@ -7,6 +7,7 @@ import copy
 import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -26,6 +27,7 @@ from surrogate_ax.policies.history import Policy
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.attributes import STUDY_ATTR, set_study_attribute, study_attributes
 from surrogate_ax_optuna.host import OptunaHost
+from surrogate_ax_optuna.output_folder import OutputFolder
 from surrogate_ax_optuna.record import status
 from surrogate_ax_optuna.sampler import in_generations
 from surrogate_ax_optuna.search_samplers import MovingBoxSampler, SurrogateSampler, planning, proposing
@@ -33,6 +35,7 @@ from surrogate_ax_optuna.search_space import check_directions
 from surrogate_ax_optuna.seeds import ADVICE, Seeds, remember_seeds, study_seeds
 from surrogate_ax_optuna.storage import reachable, warn_of_journal
 from surrogate_ax_optuna.trials import is_foreign, is_gone, study_trials
+from surrogate_ax_optuna.unscored import check_unscored, without_score
 
 _logger = logging.getLogger(f"surrogate_ax.{__name__}")
 Callback = Callable[[optuna.Study, FrozenTrial], None]
@@ -61,6 +64,7 @@ def optimize(
     progress: bool = True,
     device: torch.device | str = "cpu",
     workers: int = 1,
+    unscored: Path | str | None = None,
 ) -> None:
     """Search a generator's outputs with a study, one generator call a batch.
 
@@ -105,13 +109,15 @@ def optimize(
         workers: processes that share the study, if they are more than are seen on it: a planned search of several
             proposes for each from all that is told and pending, and nobody waits for a round to end. Say it of more
             than eight when the study is begun: they get rounds with a place for each.
+        unscored: a folder where outputs are kept in place of being scored here, for `score_kept` in other processes.
+            Their trials wait there, as pending, and survive whatever ends; the call returns once all are made.
 
     Raises:
         ArgumentError: directions that disagree with the metrics, a sampler that was given another seed or that does not
             go with a space, space and policy together, both or neither of
             total_trials and budget, a count below 1, a budget beside parts that it plans, checkpoints outside the
-            trajectory, for several metrics without `keep_fraction`, or together with overlap, or stored seeds without a
-            place to keep them.
+            trajectory, for several metrics without `keep_fraction`, or together with overlap, stored seeds without a
+            place to keep them, or `unscored` beside a budget or checkpoints.
         UnsupportedError: checkpoints for a generator that cannot stop between steps.
         MismatchError: the study was begun with another generator, space, objective or conditions (named).
         GenerationError: everything fails; the first reason is given.
@@ -122,6 +128,9 @@ def optimize(
     with reachable():
         rng = _recorded_rng(study) if rng is None else rng
     planned = _planned_sampler(study, rng, space)
+    if unscored is not None:
+        check_unscored(budget, checkpoints)
+        objective = without_score(objective)
     session = Session(
         generator,
         objective,
@@ -161,7 +170,10 @@ def optimize(
             total_trials=session.total_trials,
             space=space,
             workers=workers,
+            unscored=None if unscored is None else OutputFolder(Path(unscored)),
         )
+        if unscored is not None:
+            session.proposer = session.proposer.until(lambda: host.all_made)
         warn_of_journal(study._storage)
         remember_seeds(study, seeds)
         set_study_attribute(study, STUDY_ATTR, record)  # after every check, so that what is refused leaves no trace
@@ -173,7 +185,7 @@ def optimize(
                 host,
                 timeout=timeout,
                 callbacks=[functools.partial(_call_back, study, callbacks)],
-                progress=progress,
+                progress=progress and unscored is None,  # it has no values to show
                 status=found,
                 in_generations=in_generations(proposing(study.sampler) or study.sampler),
             )

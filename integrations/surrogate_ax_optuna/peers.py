@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 
 from surrogate_ax.policies.history import Sharing
 from surrogate_ax_optuna.lease import has_ended, owner_of
-from surrogate_ax_optuna.trials import is_leased, is_told
+from surrogate_ax_optuna.trials import is_awaiting, is_leased, is_told
 
 SEEN = 5.0  # seconds after its last trial for which a worker without one is waited for
 
@@ -41,7 +41,7 @@ class Peers:
 
     def see(self, unended: Iterable[FrozenTrial]) -> None:
         """Read the trials that have not ended."""
-        self._busy = frozenset(owner_of(trial) for trial in unended if is_leased(trial))
+        self._busy = frozenset(owner_of(trial) for trial in unended if is_leased(trial) and not is_awaiting(trial))
 
     def free(self) -> Sequence[str]:
         """Other workers that have no trial and were seen a moment ago, by when they became free."""

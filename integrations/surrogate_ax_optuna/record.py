@@ -30,6 +30,7 @@ from surrogate_ax_optuna.lease import abandoned
 from surrogate_ax_optuna.pruning import checkpoint_estimates
 from surrogate_ax_optuna.seeds import Seeds, study_seeds
 from surrogate_ax_optuna.trials import (
+    is_awaiting,
     is_gone,
     is_leased,
     is_lost,
@@ -198,4 +199,5 @@ def status(study: optuna.Study) -> SearchStatus:
     repeated = {parent_of(trial) for trial in trials if not is_gone(trial)}
     again = sum(is_lost(trial) and trial.number not in repeated for trial in trials)
     again += sum(RECIPE_ATTR in attributes(trial) for trial in dead)
-    return SearchStatus(len(ended), sum(t.state == TrialState.FAIL for t in ended), again, len(running) - len(dead))
+    waiting, failed = sum(map(is_awaiting, running)), sum(t.state == TrialState.FAIL for t in ended)
+    return SearchStatus(len(ended), failed, again, len(running) - len(dead) - waiting, waiting)

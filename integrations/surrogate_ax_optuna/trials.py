@@ -24,6 +24,7 @@ from surrogate_ax.execution.loop import INTERRUPTED
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.policies.history import Proposal
 from surrogate_ax_optuna.attributes import (
+    AWAITING_ATTR,
     BOX_ATTR,
     LEASE_ATTR,
     REASON_ATTR,
@@ -91,6 +92,11 @@ def is_running(trial: FrozenTrial) -> bool:
 def is_leased(trial: FrozenTrial) -> bool:
     """Whether a worker of `optimize` runs a trial: one that a loop by hand has asked is never taken away from it."""
     return trial.state == TrialState.RUNNING and LEASE_ATTR in attributes(trial)
+
+
+def is_awaiting(trial: FrozenTrial) -> bool:
+    """Whether a trial's output is made and kept, and waits for its score: no process runs it."""
+    return trial.state == TrialState.RUNNING and AWAITING_ATTR in attributes(trial)
 
 
 def is_gone(trial: FrozenTrial) -> bool:

@@ -26,7 +26,7 @@ from surrogate_ax.execution.loop import Host
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.generation.protocols import Generated, Generator, Scheduled, Steppable
 from surrogate_ax.latents.bank import Bank
-from surrogate_ax.latents.priors import Latents
+from surrogate_ax.latents.deferred import rows_of
 from surrogate_ax.policies.plan import survivors
 from surrogate_ax.scoring.evaluator import Evaluations, Evaluator
 
@@ -97,7 +97,10 @@ class EarlyStopping:
 
     def submit(self, candidates: Sequence[Candidate[Any]], bank: Bank) -> None:
         """Start n candidates and bring them through the first checkpoint; arguments as in `Executor`."""
-        to, unstarted = self._steps[0], _Rows(latents_of(candidates, bank), candidates, np.zeros(len(candidates)))
+        to, unstarted = (
+            self._steps[0],
+            _Rows(latents_of(candidates, bank, self._generator), candidates, np.zeros(len(candidates))),
+        )
         self._evaluator.row_check.begin(candidates, unstarted.state)
         for rows, state in self._attempt(
             unstarted, _pick_latents, lambda rows: self._generator.advance(self._start(rows), to)
@@ -296,8 +299,7 @@ def changing_steps(generator: Generator, conditions: Iterable[str]) -> list[str]
 
 
 def _pick_latents(rows: _Rows, kept: Sequence[int]) -> _Rows:
-    latents: Latents = rows.state
-    return rows.pick(kept, {name: part[list(kept)] for name, part in latents.items()})
+    return rows.pick(kept, rows_of(rows.state, kept))
 
 
 def _stopped(judged: Evaluations, rows: Sequence[int], part: _Rows, step: int) -> Evaluations:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from surrogate_ax.generation.conditions import Condition
+from surrogate_ax.generation.protocols import FromTerms
 from surrogate_ax.latents.bank import Bank
+from surrogate_ax.latents.deferred import Deferred
 from surrogate_ax.latents.priors import Latents
 from surrogate_ax.latents.seeds import Terms
 from surrogate_ax.scoring.evaluator import Evaluations, Evaluator
@@ -77,7 +79,8 @@ class Synchronous:
 
     def submit(self, candidates: Sequence[Candidate[Any]], bank: Bank) -> None:
         """Evaluate n candidates; arguments as in `Executor`."""
-        evaluations = self._evaluator(latents_of(candidates, bank), [candidate.condition for candidate in candidates])
+        z = latents_of(candidates, bank, self._evaluator.generator)
+        evaluations = self._evaluator(z, [candidate.condition for candidate in candidates])
         self._completed.append((candidates, evaluations))
 
     def collect(self, *, wait: bool) -> Sequence[Completed]:
@@ -89,6 +92,9 @@ class Synchronous:
         """Nothing is held."""
 
 
-def latents_of(candidates: Sequence[Candidate[Any]], bank: Bank) -> Latents:
-    """Named parts (n, *shape) of n candidates."""
-    return bank.latents_of([candidate.terms for candidate in candidates])
+def latents_of(candidates: Sequence[Candidate[Any]], bank: Bank, generator: object = None) -> Latents:
+    """Named parts (n, *shape) of n candidates; for a generator that makes latents where it runs, not made yet."""
+    terms = [candidate.terms for candidate in candidates]
+    return (
+        Deferred(bank, terms) if isinstance(generator, FromTerms) and generator.from_terms else bank.latents_of(terms)
+    )

@@ -18,6 +18,7 @@ from surrogate_ax.arrays import Array
 from surrogate_ax.execution.asking import LIKING
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.generation.finite import NOT_FINITE, not_finite
+from surrogate_ax.generation.scored import bare
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import Seed, Terms
 from surrogate_ax.scoring.evaluator import Evaluations, Evaluator
@@ -208,7 +209,7 @@ class Maker:
         n, conditions = len(points), [point.condition for point in points]
         latents = self._bank.latents_of([point.terms for point in points])
         generated = self._evaluator.generate(latents, conditions)
-        outputs, failed = list(generated.outputs), dict(generated.failed)
+        outputs, failed = list(bare(generated.outputs)), dict(generated.failed)
         there = [i for i in range(n) if i not in failed]
         failed |= {there[k]: NOT_FINITE for k in not_finite(outputs)}
         by_item = dict(zip(there, outputs, strict=True))

@@ -46,7 +46,7 @@ class Pipelined:
     def submit(self, candidates: Sequence[Candidate[Any]], bank: Bank) -> None:
         """Generate n candidates, and let them be scored once those before them are; arguments as in `Executor`."""
         conditions = [candidate.condition for candidate in candidates]
-        generated = self._evaluator.generate(latents_of(candidates, bank), conditions)
+        generated = self._evaluator.generate(latents_of(candidates, bank, self._evaluator.generator), conditions)
         if self._thread is None:  # a daemon: a score that hangs must not keep the interpreter from ending
             self._thread = threading.Thread(target=self._score, name="scores", daemon=True)
             self._thread.start()

@@ -261,21 +261,24 @@ class SearchStatus:
         failed: those that failed.
         again: trials of killed processes, which are run again.
         running: trials that other processes are running.
+        waiting: trials whose outputs are made and wait for their scores.
     """
 
     ended: int
     failed: int
     again: int
     running: int
+    waiting: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.ended or self.again or self.running)
+        return bool(self.ended or self.again or self.running or self.waiting)
 
     def __str__(self) -> str:
         parts = [f"{self.ended} trials ended"]
         parts += [f"{self.failed} of them failed"] if self.failed else []
         parts += [f"{self.again} taken back from a killed process, to be run again"] if self.again else []
         parts += [f"{self.running} running in another process"] if self.running else []
+        parts += [f"{self.waiting} waiting for their scores"] if self.waiting else []
         return ", ".join(parts)
 
 

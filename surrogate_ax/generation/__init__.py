@@ -5,6 +5,7 @@ from surrogate_ax.generation.function_generator import FunctionGenerator
 from surrogate_ax.generation.multi_condition import MultiCondition
 from surrogate_ax.generation.protocols import (
     Encodable,
+    FromTerms,
     Generated,
     Generator,
     Masking,
@@ -14,11 +15,13 @@ from surrogate_ax.generation.protocols import (
     Timed,
 )
 from surrogate_ax.generation.recipe import Recipe, recipe_latents, render
+from surrogate_ax.generation.scored import Scored
 
 __all__ = [
     "Choice",
     "Condition",
     "Encodable",
+    "FromTerms",
     "FunctionGenerator",
     "Generated",
     "Generator",
@@ -28,6 +31,7 @@ __all__ = [
     "Outputs",
     "Range",
     "Recipe",
+    "Scored",
     "Steppable",
     "Timed",
     "recipe_latents",

@@ -12,6 +12,7 @@ from typing import Any
 
 from surrogate_ax.checks import mapping, number, text
 from surrogate_ax.errors import ArgumentError, ShapeError
+from surrogate_ax.latents.deferred import count_of
 from surrogate_ax.latents.priors import Latents
 from surrogate_ax.latents.space import is_coordinate
 
@@ -144,7 +145,7 @@ def check_conditions(z: Latents, conditions: Sequence[Condition]) -> int:
         ShapeError: another number of conditions than of latents.
         ArgumentError: conditions that are no mappings.
     """
-    n = next(iter(z.values())).shape[0]
+    n = count_of(z)
     if len(conditions) != n:
         raise ShapeError(f"conditions: expected n = {n}, one a latent, got {len(conditions)}.")
     given: Sequence[object] = conditions

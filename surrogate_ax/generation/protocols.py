@@ -200,6 +200,16 @@ class Noising(Protocol):
 
 
 @runtime_checkable
+class FromTerms(Protocol):
+    """A generator that makes latents where its model runs: it is given `Deferred` ones, and sends keys, no tensors."""
+
+    @property
+    def from_terms(self) -> bool:
+        """Whether it does."""
+        ...
+
+
+@runtime_checkable
 class Timed(Protocol):
     """A generator of sound or clips."""
 

@@ -21,6 +21,8 @@ from torch import Tensor
 from surrogate_ax.generation.comparison import difference, numbers_of
 from surrogate_ax.generation.conditions import Condition
 from surrogate_ax.generation.protocols import Generated, Generator, Outputs
+from surrogate_ax.generation.scored import bare
+from surrogate_ax.latents.deferred import rows_of
 from surrogate_ax.latents.priors import Latents
 
 _SAME = {"full": 2e-3, "rough": 5e-2}  # mean relative differences that kernels for two sizes of a batch make
@@ -58,7 +60,7 @@ class RowCheck:
         """
         if self._open and len(conditions) > 1 and 0 not in made.failed:
             self._open = False
-            row = {part: x[:1].clone() for part, x in z.items()}
+            row = {part: x.clone() for part, x in rows_of(z, [0]).items()}
             self._compare(row, conditions[0], made.outputs, f"in a batch of {len(conditions)}")
 
     def begin(self, items: Sequence[object], z: Latents) -> None:
@@ -94,7 +96,7 @@ class RowCheck:
         try:
             with _untouched([x.device for x in row.values()]):
                 alone = self._generator.generate(row, [condition])
-            change = difference(numbers_of(alone.outputs), numbers_of(outputs))
+            change = difference(numbers_of(bare(alone.outputs)), numbers_of(bare(outputs)))
         except Exception as error:  # noqa: BLE001  the search itself may never need a row alone
             _logger.debug("Rows of a batch were not compared: %s", error)
             return

@@ -2,6 +2,7 @@
 
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.charts import Angular, Cap, Chart, KnotheRosenblatt
+from surrogate_ax.latents.deferred import Deferred
 from surrogate_ax.latents.laws import Elementwise, Law, Normal, Rotations, ZeroCentre
 from surrogate_ax.latents.priors import Gaussian, Latents, Prior, Product
 from surrogate_ax.latents.seed_store import FolderSeedStore, MemorySeedStore, SeedStore
@@ -13,6 +14,7 @@ __all__ = [
     "Bank",
     "Cap",
     "Chart",
+    "Deferred",
     "Draw",
     "Elementwise",
     "FolderSeedStore",

@@ -7,7 +7,8 @@ proposes so are the samplers of an Optuna study and the generation nodes of an A
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,7 @@ class Proposer:
         plan: what the policy was made from, where it was planned.
         prior: what it was planned for.
         conditions: searched call arguments.
+        done: whether nothing more is wanted, asked before every round.
     """
 
     policy: Policy
@@ -40,6 +42,7 @@ class Proposer:
     plan: Plan | None = field(default=None, compare=False)
     prior: Prior | None = field(default=None, compare=False)
     conditions: Searched = field(default_factory=dict, compare=False)
+    done: Callable[[], bool] | None = field(default=None, compare=False)
 
     @classmethod
     def planned(
@@ -72,9 +75,19 @@ class Proposer:
             history: ended trials, and the rounds of all that are running.
             current: the round that this worker ran last; one that is shared goes on until it closes.
         """
+        if self.done is not None and self.done():
+            return None
         if current is not None and current.shared and history.ended(current.number) < current.size:
             return current
         return self.policy(history, self.remaining(history), self.rng)
+
+    def until(self, done: Callable[[], bool]) -> Proposer:
+        """The same, but that it proposes nothing more once that is said.
+
+        Args:
+            done: whether nothing more is wanted.
+        """
+        return dataclasses.replace(self, done=done)
 
     def remaining(self, history: History) -> int:
         """How many trials are still to be asked, beside those that are running.

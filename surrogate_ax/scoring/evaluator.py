@@ -29,7 +29,9 @@ from surrogate_ax.generation.conditions import Condition, check_conditions
 from surrogate_ax.generation.finite import NOT_FINITE, copied, not_finite
 from surrogate_ax.generation.protocols import Generated, Generator, Outputs, Timed
 from surrogate_ax.generation.row_check import RowCheck
-from surrogate_ax.latents.priors import Latents, check_latents
+from surrogate_ax.generation.scored import bare, values_of
+from surrogate_ax.latents.deferred import checked, count_of, rows_of
+from surrogate_ax.latents.priors import Latents
 from surrogate_ax.markup import card, one_line
 from surrogate_ax.media.thumbnails import thumbnails
 from surrogate_ax.scoring.objective import Objective
@@ -147,8 +149,8 @@ class Evaluator:
         Raises:
             ShapeError: wrong latents, not n conditions, or a generator that returned another number of outputs.
         """
-        parts = check_latents(z, self.generator.prior)
-        n = next(iter(parts.values())).shape[0]
+        parts = checked(z, self.generator.prior)
+        n = count_of(parts)
         conditions = [{}] * n if conditions is None else list(conditions)
         check_conditions(parts, conditions)
         self._fitted = self.max_batch_size
@@ -169,13 +171,15 @@ class Evaluator:
         generated = check_generated(generated, n)
         reasons = dict(generated.failed)
         made = [i for i in range(n) if i not in reasons]
-        reasons |= {made[k]: NOT_FINITE for k in not_finite(generated.outputs)}
+        outputs = bare(generated.outputs)
+        reasons |= {made[k]: NOT_FINITE for k in not_finite(outputs)}
         values = {metric.name: np.full(n, np.nan) for metric in self.objective.metrics}
         at = [k for k, i in enumerate(made) if i not in reasons]
         judged = [made[k] for k in at]
         if judged:
-            outputs = generated.outputs if len(at) == len(made) else _at(generated.outputs, at)
-            scored, unscored = self._score(outputs, [conditions[i] for i in judged])
+            chosen = generated.outputs if len(at) == len(made) else _at(generated.outputs, at)
+            there = values_of(chosen, list(values)) if isinstance(chosen, list) else None
+            scored, unscored = there or self._score(chosen, [conditions[i] for i in judged])
             for name, column in scored.items():
                 values[name][judged] = column
             reasons |= {judged[i]: reason for i, reason in unscored.items()}
@@ -184,7 +188,7 @@ class Evaluator:
             if wrong:
                 reasons[i] = "score returned " + ", ".join(f"{name} = {values[name][i]}" for name in wrong)
         status: list[Status] = ["failed" if i in reasons else "done" for i in range(n)]
-        outputs = generated.outputs if len(made) == n else _spread(generated.outputs, made, n)
+        outputs = outputs if len(made) == n else _spread(outputs, made, n)
         seconds = np.full(n, generated.seconds / max(n, 1))
         steps = np.full(n, -1)
         return Evaluations(
@@ -255,7 +259,7 @@ class Evaluator:
     def _parts(self, z: Latents, conditions: Sequence[Condition], size: int) -> Generated:
         n = len(conditions)
         slices = [slice(k, min(k + size, n)) for k in range(0, n, size)]
-        made = [self._generate({part: x[rows] for part, x in z.items()}, conditions[rows]) for rows in slices]
+        made = [self._generate(rows_of(z, range(n)[rows]), conditions[rows]) for rows in slices]
         failed = {rows.start + i: why for rows, g in zip(slices, made, strict=True) for i, why in g.failed.items()}
         nfe = np.concatenate([g.nfe for g in made])
         return Generated(_join([g.outputs for g in made]), nfe, sum(g.seconds for g in made), failed)

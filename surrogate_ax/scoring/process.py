@@ -18,14 +18,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import numpy as np
-import torch
-
 from surrogate_ax.arrays import Array
 from surrogate_ax.checks import number
-from surrogate_ax.errors import ArgumentError, ScoreError, ScoreProcessError, ScoreTimeoutError, UnsupportedError
-from surrogate_ax.media.structures import Structure
+from surrogate_ax.errors import ArgumentError, ScoreError, ScoreProcessError, ScoreTimeoutError
 from surrogate_ax.scoring import process_keeper, process_worker
+from surrogate_ax.scoring.packing import pack
 from surrogate_ax.scoring.process_worker import Message, receive, send
 
 START = 600.0  # seconds that importing the function may take
@@ -85,7 +82,7 @@ class SubprocessScore:
             ArgumentError: it was closed.
         """
         arrays: list[Array] = []
-        message = {"outputs": _pack(outputs, arrays), "conditions": _pack(list(conditions), arrays)}
+        message = {"outputs": pack(outputs, arrays), "conditions": pack(list(conditions), arrays)}
         with self._lock:
             if self._closed:
                 raise ArgumentError("score: it was closed. Make another SubprocessScore.")
@@ -227,55 +224,3 @@ def _how(code: int | None) -> str:
     if code is not None and code < 0:
         return f"by signal {signal.Signals(-code).name}"
     return f"with exit code {code}"
-
-
-def _pack(value: Any, arrays: list[Array]) -> Any:
-    """JSON that stands for a value; its arrays are appended. `process_worker.unpack` is the inverse.
-
-    Raises:
-        UnsupportedError: it cannot travel.
-    """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if isinstance(value, list | tuple):
-        return [_pack(entry, arrays) for entry in value]
-    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-        return {"kind": "mapping", "entries": {name: _pack(entry, arrays) for name, entry in value.items()}}
-    if isinstance(value, torch.Tensor):
-        tensor = value.detach().cpu()
-        half = tensor.dtype == torch.bfloat16  # which NumPy lacks
-        return {"kind": "tensor", "array": _add(tensor.view(torch.int16) if half else tensor, arrays), "bfloat16": half}
-    if isinstance(value, np.ndarray):
-        return {"kind": "array", "array": _add(value, arrays)}
-    if isinstance(value, Structure):
-        parts = [_add(part, arrays) for part in (value.coordinates, value.mask, value.chains)]
-        names = {"atoms": value.atoms, "residues": value.residues, "elements": value.elements}
-        return {"kind": "structure", "arrays": parts, **names}
-    if _is_image(value) and value.mode != "P":
-        pixels = _add(np.frombuffer(value.tobytes(), dtype=np.uint8), arrays)
-        return {"kind": "image", "array": pixels, "mode": value.mode, "size": value.size}
-    raise UnsupportedError(
-        f"score: {type(value).__name__} cannot be sent to another process. Expected arrays, tensors, PIL images "
-        "without a palette, Structures, texts, numbers, or lists and mappings of these."
-    )
-
-
-def _add(value: Any, arrays: list[Array]) -> int:
-    """The number of an array or tensor, added to the others."""
-    try:
-        array = np.asarray(value)
-    except TypeError as error:  # a dtype that NumPy lacks
-        raise UnsupportedError(f"score: {error}, so it cannot be sent to another process. Make it float32.") from error
-    if array.dtype.kind not in "biufcSUmM":
-        raise UnsupportedError(
-            f"score: an array of {array.dtype} cannot be sent to another process. Make it one of numbers."
-        )
-    arrays.append(array)
-    return len(arrays) - 1
-
-
-def _is_image(value: Any) -> bool:
-    pillow = sys.modules.get("PIL.Image")  # nothing is an image of a library that was not imported
-    return pillow is not None and isinstance(value, pillow.Image)

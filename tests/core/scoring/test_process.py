@@ -20,7 +20,7 @@ from surrogate_ax import Evaluator, FunctionGenerator, Metric, Objective, Subpro
 from surrogate_ax.errors import ArgumentError, ScoreError, ScoreProcessError, ScoreTimeoutError, UnsupportedError
 from surrogate_ax.media.structures import Structure
 from surrogate_ax.scoring import process_worker as score_worker
-from surrogate_ax.scoring.process import _pack
+from surrogate_ax.scoring.packing import pack
 
 FOLDER = Path(__file__).parent
 SOON = 30.0  # seconds within which processes have ended, on the slowest of machines
@@ -47,7 +47,7 @@ def ended(pid):
 def through(value):
     """A value as the other process sees it."""
     arrays = []
-    message = {"value": _pack(value, arrays)}
+    message = {"value": pack(value, arrays)}
     pipe = io.BytesIO()
     score_worker.send(pipe, message, arrays)
     received, arrays = score_worker.receive(io.BytesIO(pipe.getvalue()))
@@ -259,7 +259,7 @@ def test_a_worker_ends_with_its_parent_even_in_the_middle_of_a_call(tmp_path):
         score_worker.send(worker.stdin, start, [])
         assert score_worker.receive(worker.stdout) == ({}, [])
         arrays = []
-        request = {"outputs": [1.0], "conditions": _pack([{"fault": "hang", "log": str(log)}], arrays)}
+        request = {"outputs": [1.0], "conditions": pack([{"fault": "hang", "log": str(log)}], arrays)}
         score_worker.send(worker.stdin, request, arrays)
         while not log.is_file():
             time.sleep(0.01)

@@ -8,7 +8,8 @@ import pytest
 
 from surrogate_ax import Choice, Metric, Range
 from surrogate_ax.errors import ArgumentError
-from surrogate_ax_cli.sweep_file import Source, SweepFile, read_sweep
+from surrogate_ax_cli.generator_source import Source
+from surrogate_ax_cli.sweep_file import SweepFile, read_sweep
 from tests.integrations.cli.sweep_folder import BASE, sweep_text
 
 
