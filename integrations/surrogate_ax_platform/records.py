@@ -8,7 +8,8 @@ name of its picture). What our nodes propose has recipe, round and exact number 
 Experiment (properties): `surrogate:experiment` (what it was begun with), `surrogate:search` (what proposing needs
 beside that: prior, seed, space), `surrogate:spaces` (the frame of each box, with its round), `surrogate:round` (the box
 in play), `surrogate:gram` (inner products of stored seeds with the seeds of the frames), `surrogate:chosen` (whether
-the user chose the generation strategy), `surrogate:seeds` (folder of stored seeds).
+the user chose the generation strategy), `surrogate:seeds` (folder of stored seeds), `surrogate:warm` (what was taken
+over of earlier searches).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ SEARCH = "surrogate:search"
 RESULT, REASON, ORDER = "surrogate:result", "surrogate:reason", "surrogate:order"
 PASSED, PREVIEW = "surrogate:passed", "preview"
 EXPERIMENT, SPACES, CURRENT = "surrogate:experiment", "surrogate:spaces", "surrogate:round"
-GRAM, CHOSEN = "surrogate:gram", "surrogate:chosen"
+GRAM, CHOSEN, WARM = "surrogate:gram", "surrogate:chosen", "surrogate:warm"
 ENDED = (TrialStatus.COMPLETED, TrialStatus.EARLY_STOPPED, TrialStatus.ABANDONED)
 
 

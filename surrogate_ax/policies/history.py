@@ -29,6 +29,7 @@ from surrogate_ax.latents.space import SurrogateSpace, coordinate_names
 from surrogate_ax.markup import one_line
 from surrogate_ax.policies.fresh_noise import mix_until_typical
 from surrogate_ax.policies.preference import Preference, among
+from surrogate_ax.policies.sources import Source
 from surrogate_ax.scoring.objective import Objective
 
 FITTED = 6  # finished trials that a line of estimates takes
@@ -71,6 +72,7 @@ class History:
         preferences: which rows a person likes better than others, where a person is asked.
         pending: points that are being evaluated, here or elsewhere, as far as they are known.
         sharing: with whom the study is shared.
+        sources: earlier searches, from which this one may learn.
     """
 
     objective: Objective
@@ -86,6 +88,7 @@ class History:
     preferences: Sequence[Preference] = ()
     pending: Sequence[Proposal] = ()
     sharing: Sharing = Sharing()
+    sources: Sequence[Source] = ()
 
     def __repr__(self) -> str:
         rounds, names = len(np.unique(self.round)), [metric.name for metric in self.objective.metrics]

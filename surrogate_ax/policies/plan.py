@@ -8,7 +8,7 @@ evaluations; rounds of 4 plan twice as long. Sixteen draws or eight, and the ran
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -21,7 +21,9 @@ from surrogate_ax.policies.basic import chain, draws, o3
 from surrogate_ax.policies.history import Policy
 from surrogate_ax.policies.moving_boxes import moving_boxes
 from surrogate_ax.policies.one_by_one import AT_ONCE, by_workers, one_by_one
+from surrogate_ax.policies.sources import Source
 from surrogate_ax.policies.spherical_bo import spherical_bo
+from surrogate_ax.policies.warm import warmed
 
 AXES = 8  # K, for budgets that allow it
 DRAWS = 16  # plain draws at first, at most
@@ -100,7 +102,14 @@ class Plan:
         """Steps that a round takes."""
         return rows * self.checkpoint + survivors(rows, self.keep_fraction) * (self.steps - self.checkpoint)
 
-    def policy(self, prior: Prior, *, conditions: Searched | None = None, device: torch.device | str = "cpu") -> Policy:
+    def policy(
+        self,
+        prior: Prior,
+        *,
+        conditions: Searched | None = None,
+        sources: Sequence[Source] = (),
+        device: torch.device | str = "cpu",
+    ) -> Policy:
         """Plain draws, then what the kind says: proposals of a Gaussian process, boxes over them, or over the best.
 
         Several workers have proposals one by one, without rounds that wait, where no round is compared at a checkpoint.
@@ -108,8 +117,13 @@ class Plan:
         Args:
             prior: the law of the latents.
             conditions: searched call arguments, of which proposals have values; in boxes the host's sampler has.
+            sources: earlier searches: their best take places of plain draws, and proposals learn from them.
             device: where latents are made.
         """
+        return warmed(self._cold(prior, conditions, device), sources)
+
+    def _cold(self, prior: Prior, conditions: Searched | None, device: torch.device | str) -> Policy:
+        """The policy of a search that knows of no other."""
         if self.kind == "o3":
             return o3(prior, self.draws, seeds=self.axes, device=device)
         first = draws(prior, self.draws, axes=self.axes, device=device)
