@@ -9,9 +9,10 @@ from surrogate_ax.execution.records import SearchRecord
 from surrogate_ax_cli import storages
 from surrogate_ax_cli.assembly import SweepComponents
 from surrogate_ax_cli.components import make_pruner, make_sampler
+from surrogate_ax_cli.earlier import earlier_of
 from surrogate_ax_cli.sweep import FILE_ATTR, SWEEP_ATTR, check_sweep_record, sweep_record
 from surrogate_ax_cli.sweep_file import SweepFile
-from surrogate_ax_optuna import optimize, read_record
+from surrogate_ax_optuna import optimize, read_record, status
 from surrogate_ax_optuna.attributes import STUDY_ATTR, set_study_attribute, study_attributes
 from surrogate_ax_optuna.storage import reachable
 
@@ -59,6 +60,7 @@ class OptunaSweep:
         planned = sweep.checkpoints is None
         with reachable():
             study = self._begin()
+        earlier = [] if status(study) else earlier_of(sweep)  # a study that is begun has taken them over
         optimize(
             study,
             components.generator,
@@ -74,6 +76,7 @@ class OptunaSweep:
             previews=storages.make_previews(sweep),
             device=components.device,
             workers=self._workers,
+            warm=earlier,
         )
 
     def _begin(self) -> optuna.Study:

@@ -96,6 +96,7 @@ class SweepFile:
         backend: "optuna" or "ax".
         storage: a file or the URL of an Optuna storage, None for a file beside this one.
         previews: whether a picture of each output is kept.
+        warm: earlier searches to learn from: sweep files, files of studies or snapshots, beside this one.
         nodes: the values of the file by key, for errors with their lines.
     """
 
@@ -118,6 +119,7 @@ class SweepFile:
     backend: str = "optuna"
     storage: str | None = None
     previews: bool = True
+    warm: tuple[str, ...] = ()
     nodes: Mapping[str, YamlNode] = field(default_factory=dict)
 
     def at(self, key: str, message: str) -> str:
@@ -168,6 +170,8 @@ def _check_together(sweep: SweepFile) -> None:
         beside = [key for key in ("policy", "pruner", "overlap") if getattr(sweep, key)]
         if beside:
             raise sweep.error("checkpoints", f"auto plans the search, so it does not go with {' and '.join(beside)}.")
+    if sweep.warm and sweep.policy:
+        raise sweep.error("warm", "a planned search learns from earlier ones, so it does not go with policy.")
     if sweep.backend == "ax" and (sweep.checkpoints or sweep.pruner):
         key = "checkpoints" if sweep.checkpoints else "pruner"
         raise sweep.error(key, "needs `backend: optuna`, or `checkpoints: auto`.")
@@ -239,10 +243,16 @@ def _metric(name: str, node: YamlNode) -> Metric:
     value = node.value()
     if value in ("maximize", "minimize", "track"):
         return _construct(node, Metric, name=name, goal=value)
-    if isinstance(value, dict) and len(value) == 1:
-        ((goal, bound),) = yaml_node.mapping({"at_most": yaml_node.number, "at_least": yaml_node.number})(node).items()
-        return _construct(node, Metric, name=name, goal=goal, bound=float(bound))
-    raise node.expected("maximize, minimize, track, {at_most: 1.0} or {at_least: 1.0}")
+    if isinstance(value, dict):
+        given = yaml_node.mapping(_METRIC)(node)
+        noise = given.pop("noise", None)
+        if len(given) == 1:
+            ((goal, bound),) = given.items()
+            goal, bound = (bound, None) if goal == "goal" else (goal, float(bound))
+            return _construct(node, Metric, name=name, goal=goal, bound=bound, noise=noise)
+    raise node.expected(
+        "maximize, minimize, track, {at_most: 1.0}, {at_least: 1.0}, or with noise {goal: maximize, noise: 0.3}"
+    )
 
 
 def _construct(node: YamlNode, make: Callable[..., T], **arguments: Any) -> T:
@@ -277,6 +287,16 @@ def _policy(node: YamlNode) -> tuple[ComponentSpec, ...]:
     return (_component(node),)
 
 
+def _noise(node: YamlNode) -> float | str:
+    return "unknown" if node.value() == "unknown" else float(yaml_node.number(node))
+
+
+_METRIC: Mapping[str, Reader] = {
+    "goal": yaml_node.one_of("maximize", "minimize", "track"),
+    "at_most": yaml_node.number,
+    "at_least": yaml_node.number,
+    "noise": _noise,
+}
 _RANGE: Mapping[str, Reader] = {
     "low": yaml_node.number,
     "high": yaml_node.number,
@@ -310,4 +330,5 @@ _KEYS: Mapping[str, Reader] = {
     "backend": yaml_node.one_of("optuna", "ax"),
     "storage": yaml_node.text,
     "previews": yaml_node.boolean,
+    "warm": yaml_node.list_of(yaml_node.text),
 }

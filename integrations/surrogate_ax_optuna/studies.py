@@ -121,6 +121,7 @@ def begin_search(
         dim=prior.dim,
         proposes=isinstance(sampler, MovingBoxSampler),
         endless=total is None,
+        noisy=any(metric.noise is not None for metric in objective.metrics),
     )
     facts = search_facts(objective, space=None, policy=None, conditions=conditions, rng=rng)
     record = begin_record(recorded, facts, generator, planned, study=f"study {study.study_name!r}")

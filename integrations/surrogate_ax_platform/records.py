@@ -30,6 +30,7 @@ from surrogate_ax.execution.records import EndedTrial, HistoryBuilder, SearchRec
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.media.previews import save_preview
 from surrogate_ax.policies.history import History
+from surrogate_ax.policies.noisy import settled_record
 from surrogate_ax.scoring.evaluator import Evaluations
 from surrogate_ax.scoring.objective import Objective, recorded_objective
 from surrogate_ax_platform.search_space import ROUND
@@ -176,7 +177,7 @@ def read_record(client: Client, objective: Objective | None = None, *, seeds: Se
         MismatchError: the client has no experiment of ours, or a trial of somebody else.
     """
     reader = ExperimentReader(objective or recorded(client), client_seeds(client, seeds))
-    history = reader.read(client._experiment)
+    history = settled_record(reader.read(client._experiment))
     return SearchRecord(reader.ended, history, status(client))
 
 

@@ -131,6 +131,7 @@ class Session:
             axes=axes,
             proposes=host_proposes,
             workers=workers,
+            noisy=any(metric.noise is not None for metric in objective.metrics),
             steps=None if budget is None or overlap else stoppable_steps(generator, objective, self.conditions),
         )
 

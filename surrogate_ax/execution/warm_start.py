@@ -17,7 +17,7 @@ from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seed_store import SeedStore
 from surrogate_ax.latents.seeds import Stored
 from surrogate_ax.policies.sources import Source
-from surrogate_ax.policies.spherical_bo import gp_targets
+from surrogate_ax.policies.targets import gp_targets
 from surrogate_ax.policies.warm import taken
 
 FEWEST = 4  # trials with a result, below which nothing is learnt
@@ -56,7 +56,8 @@ def source_of(earlier: Earlier, generator: Generator) -> Source:
     except MismatchError as error:
         raise MismatchError(f"warm: {name} cannot be learnt from. {error}") from error
     history = dataclasses.replace(record.history, preferences=())
-    extrapolated = dataclasses.replace(history, values=history.extrapolated(), estimates={})
+    values = {**history.extrapolated(), **history.expected} if not history.estimates else history.extrapolated()
+    extrapolated = dataclasses.replace(history, values=values, estimates={}, expected={})
     known = np.flatnonzero(np.isfinite(history.objective.losses(extrapolated.values)).all(axis=1))
     if len(known) < FEWEST:
         raise ArgumentError(
@@ -117,7 +118,8 @@ def earlier_searches(warm: Any, read: Callable[[Any], Earlier | None], *, expect
         raise ArgumentError(f"warm: expected a list of {expected}, or records of `read_record`, got {show(warm)}.")
     found = list[Earlier]()
     for number, given in enumerate(warm, start=1):
-        earlier = Earlier(f"record {number}", given) if isinstance(given, SearchRecord) else read(given)
+        named = Earlier(f"record {number}", given) if isinstance(given, SearchRecord) else given
+        earlier = named if isinstance(named, Earlier) else read(given)
         if earlier is None:
             raise ArgumentError(
                 f"warm: expected {expected}, or records of `read_record`, number {number} is {show(given)}."

@@ -27,6 +27,7 @@ from surrogate_ax.policies.warm import warmed
 
 AXES = 8  # K, for budgets that allow it
 DRAWS = 16  # plain draws at first, at most
+NOISY_DRAWS = 48  # the same where scores vary
 CHECKPOINT, KEPT = 0.375, 0.25  # share of the steps before the checkpoint, and of a round that goes on behind it
 Kind = Literal["sphere", "boxes", "o3"]
 FEWEST = 4  # steps with which a trajectory can be stopped
@@ -160,6 +161,7 @@ def plan(
     proposes: bool = False,
     endless: bool = False,
     workers: int = 1,
+    noisy: bool = False,
 ) -> Plan:
     """Draws, seeds and rounds for a budget.
 
@@ -174,6 +176,7 @@ def plan(
             are stopped, so that there are more trials (`Plan.trials`).
         proposes: whether the host's sampler is to propose, behind the draws every point: in boxes that move.
         endless: whether the search may go on for ever: the budget sizes draws and rounds only.
+        noisy: whether scores vary: half of the budget is then drawn, up to 48 draws, as these tell the most.
         workers: trials that run at once; more than lose nothing one by one get rounds with places for them all.
 
     Raises:
@@ -183,7 +186,7 @@ def plan(
         raise ArgumentError(f"budget: expected at least one evaluation, got {budget}.")
     if axes is not None and axes < 2:
         raise ArgumentError(f"axes: expected K of at least 2, got {axes}.")
-    first = max(2, axes or 2, min(DRAWS, budget // 3))
+    first = max(2, axes or 2, min(NOISY_DRAWS, budget // 2) if noisy else min(DRAWS, budget // 3))
     size = max(4, min(8, budget // 6))
     if workers > AT_ONCE:
         first, size = max(first, min(workers, budget // 3)), max(size, min(workers, budget // 3))

@@ -13,9 +13,10 @@ Source: Bonilla et al. 2007, Multi-task Gaussian process prediction (intrinsic c
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy  # loads its submodules when they are first used
@@ -35,6 +36,7 @@ from surrogate_ax.policies.condition_kernel import (
 from surrogate_ax.policies.gaussian_process import KERNELS, NOISES, Kernel, Posterior, judged
 from surrogate_ax.policies.sources import Source
 
+WIDE = (0.001, 0.03, 0.15, 0.4, 1.0, 2.5, 6.0, 15.0)  # τ² where scores vary
 CORRELATIONS = (0.7, 0.0, 0.3, 0.5, 0.85, 0.95)  # ρ, the first to begin with
 
 
@@ -48,6 +50,7 @@ class Rows:
         tasks: (n,) number of each row's task.
         t: (n, p) conditions.
         searched: what t means.
+        noise: ν where it is known, "unknown" where scores vary nobody knows how much, None where they hardly do.
     """
 
     gram: Array
@@ -55,11 +58,16 @@ class Rows:
     tasks: Array
     t: Array
     searched: ConditionRows
+    noise: float | Literal["unknown"] | None = None
 
     def some(self, numbers: Array) -> Rows:
         """Some of the rows."""
-        return Rows(
-            self.gram[np.ix_(numbers, numbers)], self.y[numbers], self.tasks[numbers], self.t[numbers], self.searched
+        return dataclasses.replace(
+            self,
+            gram=self.gram[np.ix_(numbers, numbers)],
+            y=self.y[numbers],
+            tasks=self.tasks[numbers],
+            t=self.t[numbers],
         )
 
     @property
@@ -151,7 +159,7 @@ def fit_rows(rows: Rows) -> tuple[Product, Hyper]:
     def judge(chosen: tuple[Any, ...]) -> tuple[float, float]:
         hyper = _hyper(chosen, len(conditions))
         covariance = hyper.raised(few.gram) * hyper.between(few)
-        return _evidence(covariance, hyper.kernel.variance, few.y, few.means)
+        return _evidence(covariance, hyper.kernel.variance, few)
 
     chosen = tuple(values[0] for values in candidates)
     best, noise = judge(chosen)
@@ -171,18 +179,33 @@ def _hyper(chosen: tuple[Any, ...], conditions: int) -> Hyper:
     return Hyper(chosen[0], chosen[1], chosen[2 : 2 + conditions], chosen[2 + conditions :])
 
 
-def _evidence(covariance: Array, variance: float, y: Array, means: Array) -> tuple[float, float]:
-    """The largest log marginal likelihood over τ², up to a constant, and that τ², the tasks' means at their best."""
-    found = list[float]()
-    for noise in NOISES:
+def _evidence(covariance: Array, variance: float, rows: Rows) -> tuple[float, float]:
+    """The largest log marginal likelihood over τ², up to a constant, and that τ², the tasks' means at their best.
+
+    The scale of the process is at its best for each τ²; where ν is known, it is what τ² makes of it.
+    """
+    y, means, found = rows.y, rows.means, list[float]()
+    shares = _shares(rows.noise)
+    for noise in shares:
         lower = np.linalg.cholesky(covariance + noise * variance * np.eye(len(y)))
         solved = scipy.linalg.solve_triangular(lower, np.column_stack([y, means]), lower=True, check_finite=False)
         white, columns = solved[:, 0], solved[:, 1:]
         left = white - columns @ np.linalg.lstsq(columns, white, rcond=None)[0]
-        scale = max(float(left @ left) / len(y), 1e-12)
-        found.append(float(-len(y) / 2 * np.log(scale) - np.log(np.diag(lower)).sum()))
+        scale = _scale(float(left @ left) / len(y), noise * variance, rows.noise)
+        misfit = float(left @ left) / scale / 2 + len(y) / 2 * np.log(scale)
+        found.append(float(-misfit - np.log(np.diag(lower)).sum()))
     best = int(np.argmax(found))
-    return found[best], NOISES[best]
+    return found[best], shares[best]
+
+
+def _shares(noise: float | str | None) -> tuple[float, ...]:
+    """Candidates of τ²."""
+    return NOISES if noise is None else WIDE
+
+
+def _scale(best: float, noise: float, known: float | str | None) -> float:
+    """The scale of the process: the best, or what makes its noise the known one."""
+    return known / noise if isinstance(known, float) else max(best, 1e-12)
 
 
 def _condition_on(hyper: Hyper, noise: float, rows: Rows) -> Posterior:
@@ -193,7 +216,7 @@ def _condition_on(hyper: Hyper, noise: float, rows: Rows) -> Posterior:
     centre = np.linalg.solve(means.T @ inverse @ means, means.T @ inverse @ rows.y)
     left = rows.y - means @ centre
     alpha = inverse @ left
-    scale = max(float(left @ alpha) / len(rows.y), 1e-12)
+    scale = _scale(float(left @ alpha) / len(rows.y), noise * hyper.kernel.variance, rows.noise)
     return Posterior(kernel, rows.gram, inverse, alpha, float(centre[0]), scale)
 
 
@@ -229,10 +252,10 @@ def informed(rows: Rows, unknown: int = 0) -> Informed:
         r = product.correlations(rows.t[own - unknown : own])
         y = rows.y.copy()
         y[own - unknown : own] = product.posterior.moments(product.posterior.kernel(at) * r)[0]
-        rows = Rows(rows.gram, y, rows.tasks, rows.t, rows.searched)
+        rows = dataclasses.replace(rows, y=y)
     product, _ = fit_rows(rows)
-    standing = rows.y.copy()
-    if own < len(standing):
-        mean, _ = product.posterior.at(np.eye(len(rows.y))[own:], product.correlations(rows.t[own:]))
-        standing[own:] = mean
-    return Informed(product, float(rows.y[:own].max()), standing, own)
+    standing, first = rows.y.copy(), own if rows.noise is None else 0  # rows of which the process knows better
+    if first < len(standing):
+        mean, _ = product.posterior.at(np.eye(len(rows.y))[first:], product.correlations(rows.t[first:]))
+        standing[first:] = mean
+    return Informed(product, float(standing[:own].max()), standing, own)

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy  # loads its submodules when they are first used
 import torch
 
 from surrogate_ax.arrays import Array
@@ -40,7 +39,9 @@ from surrogate_ax.policies.evolution import (
 from surrogate_ax.policies.fresh_noise import mix_until_typical
 from surrogate_ax.policies.gaussian_process import STEPS, Posterior, fit, maximize_acquisition, unit
 from surrogate_ax.policies.history import History, Policy, Proposal, Round
+from surrogate_ax.policies.noisy import score_noise, settled
 from surrogate_ax.policies.process import Informed, informed, with_sources
+from surrogate_ax.policies.targets import gp_targets
 
 STARTS = 32  # points that are moved, at least
 ROWS = 200  # evaluated rows that the process is fitted to, at most
@@ -93,7 +94,7 @@ def spherical_bo(
         found = next_round(history, size, max_trials)
         if found is None:
             return None
-        number, before = found[0], searched.placed(found[1])
+        number, before = found[0], settled(searched.placed(found[1]), prior, searched, device)
         if too_few(before):
             return more_draws(prior, axes, number, size, rng, device)
         draws = fresh_draws(number, size, rng)
@@ -168,8 +169,9 @@ def combinations(
     conditions = [*(used.conditions or [{}] * len(used.terms)), *(point.condition for point in pending)]
     t = searched.encode(conditions) if len(searched) else np.zeros((len(conditions), 0))
     c, chosen = np.zeros((0, len(gram))), t[:0]
-    if learnt and history.sources:
+    if learnt and (history.sources or history.expected):
         told = with_sources(gram, np.append(scores, np.zeros(len(pending))), t, history.sources, searched)
+        told = dataclasses.replace(told, noise=score_noise(used))
         c, chosen = moved_proposals(informed(told, len(pending)), learnt, rng)
     elif learnt:
         scores = np.append(scores, expected(gram, scores, t, searched)) if pending else scores
@@ -284,27 +286,13 @@ def _known(history: History) -> tuple[History, Array]:
     """Rows that the process is fitted to, in order, and their scores: the best and the latest where there are many."""
     # What a stopped trial would have come to is worth more than nothing.
     history = dataclasses.replace(history, values=history.extrapolated(), estimates={})
+    if history.expected:
+        history = dataclasses.replace(
+            history, expected={k: np.where(np.isfinite(v), v, history.values[k]) for k, v in history.expected.items()}
+        )
     order, scores = history.order, gp_targets(history)
     rows = np.unique(np.concatenate([order[: ROWS // 2], np.sort(order)[-(ROWS // 2) :]]))
     return history.rows(rows), scores[rows]
-
-
-def gp_targets(history: History) -> Array:
-    """What the process is fitted to (n,): normal scores of the ranking, for one free metric halved with its values.
-
-    Ranks serve constraints, several metrics and failures alike: failed rows stand last, so that their neighbourhood is
-    left. The values, standardised and cut at 3, tell how much better the best are.
-    """
-    order, objective = history.order, history.objective
-    scores = np.empty(len(order))
-    scores[order] = normal_scores(len(order))
-    known = finite(history)
-    gain = -objective.losses(history.values)[:, 0]
-    spread = float(np.std(gain[known]))
-    if len(objective.optimised) > 1 or objective.bounded or not spread > 0:
-        return scores
-    scores[known] = (scores[known] + np.clip((gain[known] - gain[known].mean()) / spread, -3, 3)) / 2
-    return scores
 
 
 def select_diverse(
@@ -320,8 +308,3 @@ def select_diverse(
         if len(chosen) < count and all(cosine[i, j] < limit for j in chosen):
             chosen.append(i)
     return np.array((chosen + [i for i in order if i not in chosen])[:count])
-
-
-def normal_scores(n: int) -> Array:
-    """Scores of n rows, best first: quantiles of the standard normal, so that any ranking can be fitted."""
-    return np.asarray(-scipy.special.ndtri((np.arange(n) + 0.5) / n))
