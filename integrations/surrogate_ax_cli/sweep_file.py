@@ -16,7 +16,7 @@ Only the file itself is opened here, nothing is imported: `assembly` builds what
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -27,6 +27,7 @@ from surrogate_ax.generation.conditions import Choice, Range, check_searched
 from surrogate_ax.scoring.objective import Metric
 from surrogate_ax_cli import embedded, yaml_node
 from surrogate_ax_cli.clip_call import is_clip_call, read_clip_call
+from surrogate_ax_cli.metric_node import construct, read_metrics
 from surrogate_ax_cli.yaml_node import Reader, YamlNode
 
 T = TypeVar("T")
@@ -225,42 +226,14 @@ def _seconds(node: YamlNode) -> float:
 def _condition(node: YamlNode) -> Range | Choice:
     value = node.value()
     if isinstance(value, list):
-        return _construct(node, Choice, values=yaml_node.plain_value(node))
+        return construct(node, Choice, values=yaml_node.plain_value(node))
     if isinstance(value, dict):
-        return _construct(node, Range, **yaml_node.mapping(_RANGE, required=("low", "high"))(node))
+        return construct(node, Range, **yaml_node.mapping(_RANGE, required=("low", "high"))(node))
     raise node.expected("a list of values, or {low: 1, high: 7, step: 0.5}; a fixed value stands under call")
 
 
 def _conditions(node: YamlNode) -> Mapping[str, Range | Choice]:
-    return _construct(node, check_searched, conditions={name: _condition(child) for name, child in node.entries()})
-
-
-def _metrics(node: YamlNode) -> tuple[Metric, ...]:
-    return tuple(_metric(name, child) for name, child in node.entries())
-
-
-def _metric(name: str, node: YamlNode) -> Metric:
-    value = node.value()
-    if value in ("maximize", "minimize", "track"):
-        return _construct(node, Metric, name=name, goal=value)
-    if isinstance(value, dict):
-        given = yaml_node.mapping(_METRIC)(node)
-        noise = given.pop("noise", None)
-        if len(given) == 1:
-            ((goal, bound),) = given.items()
-            goal, bound = (bound, None) if goal == "goal" else (goal, float(bound))
-            return _construct(node, Metric, name=name, goal=goal, bound=bound, noise=noise)
-    raise node.expected(
-        "maximize, minimize, track, {at_most: 1.0}, {at_least: 1.0}, or with noise {goal: maximize, noise: 0.3}"
-    )
-
-
-def _construct(node: YamlNode, make: Callable[..., T], **arguments: Any) -> T:
-    """Call a class or function of the core; what it refuses is an error of the node."""
-    try:
-        return make(**arguments)
-    except ArgumentError as error:
-        raise node.error(str(error)) from None
+    return construct(node, check_searched, conditions={name: _condition(child) for name, child in node.entries()})
 
 
 def _component(node: YamlNode) -> ComponentSpec:
@@ -287,16 +260,6 @@ def _policy(node: YamlNode) -> tuple[ComponentSpec, ...]:
     return (_component(node),)
 
 
-def _noise(node: YamlNode) -> float | str:
-    return "unknown" if node.value() == "unknown" else float(yaml_node.number(node))
-
-
-_METRIC: Mapping[str, Reader] = {
-    "goal": yaml_node.one_of("maximize", "minimize", "track"),
-    "at_most": yaml_node.number,
-    "at_least": yaml_node.number,
-    "noise": _noise,
-}
 _RANGE: Mapping[str, Reader] = {
     "low": yaml_node.number,
     "high": yaml_node.number,
@@ -318,7 +281,7 @@ _KEYS: Mapping[str, Reader] = {
     "call": yaml_node.arguments,
     "conditions": _conditions,
     "score": _score,
-    "metrics": _metrics,
+    "metrics": read_metrics,
     "budget": yaml_node.whole_number(1, MOST),
     "batch": yaml_node.whole_number(1, MOST),
     "seed": yaml_node.whole_number(0, 2**32 - 1),  # of samplers

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from synthetic import D, KINDS, PRIOR, Score, objective, related, search
+from synthetic import KINDS, PRIOR, D, Score, objective, related, search
 
 from surrogate_ax import plan
 from surrogate_ax.policies.targets import gp_targets

@@ -13,7 +13,7 @@ from surrogate_ax.latents.seeds import Draw
 from surrogate_ax.policies.condition_kernel import ConditionRows
 from surrogate_ax.policies.gaussian_process import condition_on
 from surrogate_ax.policies.history import History
-from surrogate_ax.policies.process import Rows, _condition_on, _hyper, fit_rows, informed, with_sources
+from surrogate_ax.policies.process import _condition_on, _hyper, fit_rows, informed, with_sources
 from surrogate_ax.policies.sources import Source
 from surrogate_ax.policies.warm import TAKEN, taken
 
