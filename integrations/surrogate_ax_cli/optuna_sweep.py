@@ -12,7 +12,7 @@ from surrogate_ax_cli.components import make_pruner, make_sampler
 from surrogate_ax_cli.earlier import earlier_of
 from surrogate_ax_cli.sweep import FILE_ATTR, SWEEP_ATTR, check_sweep_record, sweep_record
 from surrogate_ax_cli.sweep_file import SweepFile
-from surrogate_ax_optuna import optimize, read_record, status
+from surrogate_ax_optuna import optimize, read_record
 from surrogate_ax_optuna.attributes import STUDY_ATTR, set_study_attribute, study_attributes
 from surrogate_ax_optuna.storage import reachable
 
@@ -59,8 +59,9 @@ class OptunaSweep:
         sweep, components = self._sweep, self._components
         planned = sweep.checkpoints is None
         with reachable():
+            begun = self.load_record()
+            earlier = [] if begun and begun.status else earlier_of(sweep)  # a study that is begun has taken them over
             study = self._begin()
-        earlier = [] if status(study) else earlier_of(sweep)  # a study that is begun has taken them over
         optimize(
             study,
             components.generator,
