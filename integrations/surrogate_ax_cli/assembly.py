@@ -85,7 +85,8 @@ def assemble(sweep: SweepFile) -> SweepComponents:
     policy = make_policy(sweep.policy, generator.prior, device) if sweep.policy else None
     whole = sweep.checkpoints is not None or sweep.overlap
     steps = None if whole else stoppable_steps(generator, objective, sweep.conditions)
-    planned = plan(sweep.budget, dim=generator.prior.dim, proposes=sweep.sampler is not None, steps=steps)
+    noisy = any(metric.noise is not None for metric in sweep.metrics)
+    planned = plan(sweep.budget, dim=generator.prior.dim, proposes=sweep.sampler is not None, steps=steps, noisy=noisy)
     axes = axes_of(sweep.policy[0]) if policy else planned.axes
     return SweepComponents(generator, objective, policy, planned, planned.trials(sweep.budget), axes, device)
 

@@ -10,6 +10,7 @@ from surrogate_ax.execution.records import SearchRecord, TrialCopy
 from surrogate_ax_cli import storages
 from surrogate_ax_cli.assembly import SweepComponents, error_context
 from surrogate_ax_cli.components import build
+from surrogate_ax_cli.earlier import earlier_of
 from surrogate_ax_cli.sweep import FILE_ATTR, SWEEP_ATTR, check_sweep_record, sweep_record
 from surrogate_ax_cli.sweep_file import SweepFile
 from surrogate_ax_optuna import mirror
@@ -109,6 +110,7 @@ class AxSweep:
             model=self._strategy,
             name=sweep.name,
             rng=sweep.seed,
+            warm=earlier_of(sweep),
         )
         client._experiment._properties[SWEEP_ATTR] = sweep_record(sweep)
         return client

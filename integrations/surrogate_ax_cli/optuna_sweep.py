@@ -11,6 +11,7 @@ from surrogate_ax.execution.records import SearchRecord
 from surrogate_ax_cli import storages
 from surrogate_ax_cli.assembly import SweepComponents
 from surrogate_ax_cli.components import make_pruner, make_sampler
+from surrogate_ax_cli.earlier import earlier_of
 from surrogate_ax_cli.sweep import FILE_ATTR, SWEEP_ATTR, check_sweep_record, sweep_record
 from surrogate_ax_cli.sweep_file import SweepFile
 from surrogate_ax_optuna import optimize, read_record
@@ -63,6 +64,8 @@ class OptunaSweep:
         sweep, components = self._sweep, self._components
         planned = sweep.checkpoints is None
         with reachable():
+            begun = self.load_record()
+            earlier = [] if begun and begun.status else earlier_of(sweep)  # a study that is begun has taken them over
             study = self._begin()
         optimize(
             study,
@@ -80,6 +83,7 @@ class OptunaSweep:
             device=components.device,
             workers=self._workers,
             unscored=self._unscored,
+            warm=earlier,
         )
 
     def _begin(self) -> optuna.Study:

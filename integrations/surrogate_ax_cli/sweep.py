@@ -61,6 +61,7 @@ def sweep_record(sweep: SweepFile) -> dict[str, Any]:
         "metrics": [[metric.name, metric.goal, metric.bound] for metric in sweep.metrics],
         "policy": ", then ".join(map(recorded_text, sweep.policy)) or AUTO,
         "seed": sweep.seed,
+        **({"warm": list(sweep.warm)} if sweep.warm else {}),
     }
 
 
@@ -164,6 +165,7 @@ def describe_record(name: str, record: SearchRecord) -> dict[str, Any]:
             "trial": record.trials[row].number,
             "values": {name: float(column[row]) for name, column in history.values.items()},
             "conditions": dict(record.trials[row].recipe.condition),
+            **({"expected": {name: float(c[row]) for name, c in history.expected.items()}} if history.expected else {}),
         }
         for row in history.order[: min(n, SHOWN)].tolist()
     ]
@@ -180,7 +182,8 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
     for trial in result["best"]:
         values = ", ".join(f"{name} {value:.4g}" for name, value in trial["values"].items())
         searched = "".join(f", {name} {value!r}" for name, value in trial["conditions"].items())
-        lines.append(f"  trial {trial['trial']}: {values}{searched}")
+        expected = ", ".join(f"{name} {value:.4g}" for name, value in trial.get("expected", {}).items())
+        lines.append(f"  trial {trial['trial']}: {values}{searched}" + (f" (expected: {expected})" if expected else ""))
     return lines
 
 

@@ -27,6 +27,7 @@ from surrogate_ax.scoring.objective import Metric
 from surrogate_ax_cli import yaml_node
 from surrogate_ax_cli.clip_call import is_clip_call, read_clip_call
 from surrogate_ax_cli.generator_source import FUNCTION, Source, read_source
+from surrogate_ax_cli.metric_node import construct, read_metrics
 from surrogate_ax_cli.yaml_node import Reader, YamlNode
 
 T = TypeVar("T")
@@ -79,6 +80,7 @@ class SweepFile:
         backend: "optuna" or "ax".
         storage: a file or the URL of an Optuna storage, None for a file beside this one.
         previews: whether a picture of each output is kept.
+        warm: earlier searches to learn from: sweep files, files of studies or snapshots, beside this one.
         nodes: the values of the file by key, for errors with their lines.
     """
 
@@ -101,6 +103,7 @@ class SweepFile:
     backend: str = "optuna"
     storage: str | None = None
     previews: bool = True
+    warm: tuple[str, ...] = ()
     nodes: Mapping[str, YamlNode] = field(default_factory=dict)
 
     def at(self, key: str, message: str) -> str:
@@ -153,6 +156,8 @@ def _check_together(sweep: SweepFile) -> None:
             raise sweep.error("checkpoints", f"auto plans the search, so it does not go with {' and '.join(beside)}.")
     if sweep.generator.scores_there and (sweep.timeout is not None or is_clip_call(sweep.score)):
         raise sweep.error("score", "actors score by a function, package.module:function, without a timeout of its own.")
+    if sweep.warm and sweep.policy:
+        raise sweep.error("warm", "a planned search learns from earlier ones, so it does not go with policy.")
     if sweep.backend == "ax" and (sweep.checkpoints or sweep.pruner):
         key = "checkpoints" if sweep.checkpoints else "pruner"
         raise sweep.error(key, "needs `backend: optuna`, or `checkpoints: auto`.")
@@ -192,36 +197,14 @@ def _seconds(node: YamlNode) -> float:
 def _condition(node: YamlNode) -> Range | Choice:
     value = node.value()
     if isinstance(value, list):
-        return _construct(node, Choice, values=yaml_node.plain_value(node))
+        return construct(node, Choice, values=yaml_node.plain_value(node))
     if isinstance(value, dict):
-        return _construct(node, Range, **yaml_node.mapping(_RANGE, required=("low", "high"))(node))
+        return construct(node, Range, **yaml_node.mapping(_RANGE, required=("low", "high"))(node))
     raise node.expected("a list of values, or {low: 1, high: 7, step: 0.5}; a fixed value stands under call")
 
 
 def _conditions(node: YamlNode) -> Mapping[str, Range | Choice]:
-    return _construct(node, check_searched, conditions={name: _condition(child) for name, child in node.entries()})
-
-
-def _metrics(node: YamlNode) -> tuple[Metric, ...]:
-    return tuple(_metric(name, child) for name, child in node.entries())
-
-
-def _metric(name: str, node: YamlNode) -> Metric:
-    value = node.value()
-    if value in ("maximize", "minimize", "track"):
-        return _construct(node, Metric, name=name, goal=value)
-    if isinstance(value, dict) and len(value) == 1:
-        ((goal, bound),) = yaml_node.mapping({"at_most": yaml_node.number, "at_least": yaml_node.number})(node).items()
-        return _construct(node, Metric, name=name, goal=goal, bound=float(bound))
-    raise node.expected("maximize, minimize, track, {at_most: 1.0} or {at_least: 1.0}")
-
-
-def _construct(node: YamlNode, make: Callable[..., T], **arguments: Any) -> T:
-    """Call a class or function of the core; what it refuses is an error of the node."""
-    try:
-        return make(**arguments)
-    except ArgumentError as error:
-        raise node.error(str(error)) from None
+    return construct(node, check_searched, conditions={name: _condition(child) for name, child in node.entries()})
 
 
 def _component(node: YamlNode) -> ComponentSpec:
@@ -261,7 +244,7 @@ _KEYS: Mapping[str, Reader] = {
     "call": yaml_node.arguments,
     "conditions": _conditions,
     "score": _score,
-    "metrics": _metrics,
+    "metrics": read_metrics,
     "budget": yaml_node.whole_number(1, MOST),
     "batch": yaml_node.whole_number(1, MOST),
     "seed": yaml_node.whole_number(0, 2**32 - 1),  # of samplers
@@ -273,4 +256,5 @@ _KEYS: Mapping[str, Reader] = {
     "backend": yaml_node.one_of("optuna", "ax"),
     "storage": yaml_node.text,
     "previews": yaml_node.boolean,
+    "warm": yaml_node.list_of(yaml_node.text),
 }

@@ -11,8 +11,9 @@ where the trial was stopped, if it was (its values are estimates then), `surroga
 picture, `surrogate:lease` says whose a trial is while it runs, `surrogate:awaiting` that its output is made and kept,
 and what it has cost: it runs on without a process, until somebody scores it.
 Studies: `surrogate:study` is what `execution.session` records of the search, `surrogate:seeds` the folder of stored
-seeds where the user has named one, `surrogate:answers` what a person has said (`explore`); a mirror records its
-metrics.
+seeds where the user has named one, `surrogate:warm` the names of the earlier searches that it learns from, and
+`surrogate:warm:0` and so on what was taken over of each, `surrogate:answers` what a person has said (`explore`); a
+mirror records its metrics.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ TICKET_ATTR = "mirror:ticket"
 STUDY_ATTR = "surrogate:study"
 SEEDS_ATTR = "surrogate:seeds"
 ANSWERS_ATTR = "surrogate:answers"
+WARM_ATTR = "surrogate:warm"
 METRICS_ATTR = "mirror:metrics"
 
 

@@ -36,6 +36,7 @@ from surrogate_ax_optuna.seeds import ADVICE, Seeds, remember_seeds, study_seeds
 from surrogate_ax_optuna.storage import reachable, warn_of_journal
 from surrogate_ax_optuna.trials import is_foreign, is_gone, study_trials
 from surrogate_ax_optuna.unscored import check_unscored, without_score
+from surrogate_ax_optuna.warm import read_earlier, read_sources, write_sources
 
 _logger = logging.getLogger(f"surrogate_ax.{__name__}")
 Callback = Callable[[optuna.Study, FrozenTrial], None]
@@ -65,6 +66,7 @@ def optimize(
     device: torch.device | str = "cpu",
     workers: int = 1,
     unscored: Path | str | None = None,
+    warm: Sequence[Any] = (),
 ) -> None:
     """Search a generator's outputs with a study, one generator call a batch.
 
@@ -111,15 +113,22 @@ def optimize(
             than eight when the study is begun: they get rounds with a place for each.
         unscored: a folder where outputs are kept in place of being scored here, for `score_kept` in other processes.
             Their trials wait there, as pending, and survive whatever ends; the call returns once all are made.
+        warm: earlier searches of the same family of generators that a planned search learns from: studies, or what
+            `read_record` of either host gives. Prompt, steps, score and direction may differ: how much each is worth is
+            learnt. Their best are evaluated in place of half of the first draws. What is taken over is recorded in the
+            study, which goes on without them.
 
     Raises:
         ArgumentError: directions that disagree with the metrics, a sampler that was given another seed or that does not
             go with a space, space and policy together, both or neither of
             total_trials and budget, a count below 1, a budget beside parts that it plans, checkpoints outside the
             trajectory, for several metrics without `keep_fraction`, or together with overlap, stored seeds without a
-            place to keep them, or `unscored` beside a budget or checkpoints.
+            place to keep them, `unscored` beside a budget or checkpoints, or earlier searches beside a space or policy
+            or with fewer than four results.
         UnsupportedError: checkpoints for a generator that cannot stop between steps.
-        MismatchError: the study was begun with another generator, space, objective or conditions (named).
+        MismatchError: the study was begun with another generator, space, objective, conditions or earlier searches
+            (named), or an earlier search has latents that mean something else.
+        SeedError: the stored seeds of an earlier search are not found.
         GenerationError: everything fails; the first reason is given.
         StorageError: the storage or the artifact store fails; what was told is kept.
 
@@ -149,15 +158,19 @@ def optimize(
         host_proposes=not isinstance(planned, SurrogateSampler),
         planned_trials=None if planned is None else planned.n_trials,
         workers=workers,
+        warm=read_earlier(warm) or (planned.warm if isinstance(planned, SurrogateSampler) else []),
     )
     check_directions(study, objective)
     if checkpoints and keep_fraction is None:
         _check_pruner(objective)
     with reachable(), _allow_stop(study):
-        record = {"rng": rng} | session.begin(_recorded(study), study=f"study {study.study_name!r}")
+        record = {"rng": rng} | session.begin(
+            _recorded(study), study=f"study {study.study_name!r}", sources=read_sources(study)
+        )
         store = study_seeds(study, seeds)
         if space is not None:
             keep_seeds(store, space.bank, advice=ADVICE)
+        keep_seeds(store, session.stored, advice=ADVICE)
         host = OptunaHost(
             study,
             generator,
@@ -176,6 +189,7 @@ def optimize(
             session.proposer = session.proposer.until(lambda: host.all_made)
         warn_of_journal(study._storage)
         remember_seeds(study, seeds)
+        write_sources(study, session.sources)
         set_study_attribute(study, STUDY_ATTR, record)  # after every check, so that what is refused leaves no trace
         found = status(study)
         _logger.info("study %r: %s", study.study_name, found)

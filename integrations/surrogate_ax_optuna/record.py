@@ -16,6 +16,7 @@ from surrogate_ax.execution.asking import LIKING
 from surrogate_ax.execution.records import EndedTrial, HistoryBuilder, SearchRecord, SearchStatus
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.policies.history import History
+from surrogate_ax.policies.noisy import settled_record
 from surrogate_ax.scoring.objective import Objective, recorded_objective
 from surrogate_ax_optuna.attributes import (
     ANSWERS_ATTR,
@@ -151,7 +152,7 @@ def read_record(study: optuna.Study, objective: Objective | None = None, *, seed
     liking = study_answers(study).liking
     reader = StudyReader(ranks, study_seeds(study, seeds), tells=tells, decode=lambda trial: None, liking=liking)
     reader.read(study_trials(study))
-    return SearchRecord(reader.ended, reader.history(), status(study))
+    return SearchRecord(reader.ended, settled_record(reader.history()), status(study))
 
 
 def study_answers(study: optuna.Study) -> Answers:

@@ -29,6 +29,7 @@ from surrogate_ax_optuna.record import StudyReader
 from surrogate_ax_optuna.search_space import distributions
 from surrogate_ax_optuna.seeds import study_seeds
 from surrogate_ax_optuna.trials import box_of, is_gone, is_running, round_of
+from surrogate_ax_optuna.warm import read_sources
 
 SEARCH = "search"  # of the record: the proposer
 
@@ -42,7 +43,7 @@ class Search:
     """
 
     def __init__(self, study: Study, record: Mapping[str, Any]) -> None:
-        self.proposer = Proposer.from_json(record[SEARCH])
+        self.proposer = Proposer.from_json(record[SEARCH], sources=read_sources(study))
         self._entropy = draw_entropy(self.proposer.rng, "trials")
         # A trial without a recipe was never made: a user has told it without `suggest_latents`.
         objective = recorded_objective(record["metrics"])

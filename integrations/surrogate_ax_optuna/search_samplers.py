@@ -19,6 +19,7 @@ from surrogate_ax.latents.seeds import draw_entropy
 from surrogate_ax_optuna.sampler import RoundSampler, for_batches
 from surrogate_ax_optuna.search import Search, Searches, claim
 from surrogate_ax_optuna.trials import round_of
+from surrogate_ax_optuna.warm import read_earlier
 
 
 class SurrogateSampler(BaseSampler):
@@ -27,15 +28,16 @@ class SurrogateSampler(BaseSampler):
     Args:
         n_trials: trials over which proposals go from exploring to refining; left out, both go on evenly for ever.
         seed: of draws and proposals; left out, 0, or the `rng` of `optimize`.
+        warm: earlier searches to learn from, as for `optimize`; they are read now.
 
     Raises:
-        ArgumentError: a number of trials below 1.
+        ArgumentError: a number of trials below 1, or something that is no search.
 
     Reference: arXiv 2509.23800 (surrogate spaces); docs/policies.md says how the plan was chosen.
     """
 
-    def __init__(self, n_trials: int | None = None, seed: int | None = None) -> None:
-        self.n_trials, self.seed = _checked(n_trials), seed
+    def __init__(self, n_trials: int | None = None, seed: int | None = None, *, warm: Sequence[Any] = ()) -> None:
+        self.n_trials, self.seed, self.warm = _checked(n_trials), seed, read_earlier(warm)
         self.searches = Searches()
 
     def reseed_rng(self) -> None:

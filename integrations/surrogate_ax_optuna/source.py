@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from surrogate_ax.execution.records import EndedTrial
 from surrogate_ax.latents.space import is_coordinate
 from surrogate_ax.media.preview_files import Preview
+from surrogate_ax.policies.noisy import settled_record
 from surrogate_ax.report.shown_study import Figure, ShownStudy, ShownTrial, State
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.attributes import (
@@ -84,8 +85,8 @@ class OptunaSource:
             shown = [self._show(trial, ended.get(trial.number)) for trial in trials if _counts(trial)]
             recorded = study_attributes(self._study).get(STUDY_ATTR, {})
             search = recorded if isinstance(recorded, dict) else {}
-            name, history = self._study.study_name, self._reader.history()
-            return ShownStudy(name, "Optuna", self._objective, shown, history, search, self._seeds)
+            name, history = self._study.study_name, settled_record(self._reader.history())
+            return ShownStudy(name, "Optuna", self._objective, shown, history, search, self._seeds, list(ended))
 
     def preview(self, number: int) -> Preview | None:
         """The artifact of a trial's output; a warning where it is gone."""

@@ -15,16 +15,21 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 
 from surrogate_ax.errors import UnsupportedError
+from surrogate_ax.execution.records import keep_seeds
 from surrogate_ax.execution.session import begin_record, search_facts
+from surrogate_ax.execution.warm_start import source_of, stored_seeds
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.latents.priors import Latents, Prior
 from surrogate_ax.policies.plan import Plan, plan
 from surrogate_ax.policies.proposer import Proposer
+from surrogate_ax.policies.sources import Source
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_optuna.attributes import STUDY_ATTR, readable, set_study_attribute, study_attributes
 from surrogate_ax_optuna.search import SEARCH
 from surrogate_ax_optuna.search_samplers import MovingBoxSampler, SurrogateSampler
+from surrogate_ax_optuna.seeds import ADVICE, study_seeds
+from surrogate_ax_optuna.warm import write_sources
 
 ENDLESS = 100  # trials for which rounds are sized where nobody says how many there will be
 
@@ -116,11 +121,25 @@ def begin_search(
         dim=prior.dim,
         proposes=isinstance(sampler, MovingBoxSampler),
         endless=total is None,
+        noisy=any(metric.noise is not None for metric in objective.metrics),
     )
     facts = search_facts(objective, space=None, policy=None, conditions=conditions, rng=rng)
     record = begin_record(recorded, facts, generator, planned, study=f"study {study.study_name!r}")
     if recorded is not None and SEARCH in recorded:
         return
+    sources = take_over(study, sampler, generator)
     begun = Plan.from_json(record["plan"])  # by an earlier release, which recorded no proposer, or by this run
-    proposer = Proposer.planned(begun, prior, total_trials=total or ENDLESS, rng=rng, conditions=conditions)
+    proposer = Proposer.planned(
+        begun, prior, total_trials=total or ENDLESS, rng=rng, conditions=conditions, sources=sources
+    )
     set_study_attribute(study, STUDY_ATTR, {SEARCH: proposer.to_json()} | record)
+
+
+def take_over(study: optuna.Study, sampler: SurrogateSampler | MovingBoxSampler, generator: Generator) -> list[Source]:
+    """Record what a sampler's earlier searches are worth to a new study."""
+    earlier = sampler.warm if isinstance(sampler, SurrogateSampler) else []
+    sources = [source_of(each, generator) for each in earlier]
+    stored = stored_seeds(sources, [each.record for each in earlier], generator)
+    keep_seeds(study_seeds(study), stored, advice=ADVICE)
+    write_sources(study, sources)
+    return sources

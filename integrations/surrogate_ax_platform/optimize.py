@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from ax.api.client import Client
@@ -33,7 +34,9 @@ from surrogate_ax_platform.record_checks import check_records
 from surrogate_ax_platform.search_space import check_client, objective_text, optimization, parameters
 from surrogate_ax_platform.seeds import ADVICE, Seeds, client_seeds, remember_seeds
 from surrogate_ax_platform.snapshot import check_snapshot
+from surrogate_ax_platform.sources import read_sources, write_sources
 from surrogate_ax_platform.strategy import Model, generation_strategy, renew_strategy
+from surrogate_ax_platform.warm import read_earlier
 
 
 def configure_experiment(
@@ -48,6 +51,7 @@ def configure_experiment(
     total_trials: int | None = None,
     name: str = "surrogate",
     rng: int = 0,
+    warm: Sequence[Any] = (),
 ) -> None:
     """Give a client the box, the metrics and a generation strategy, and record the search that it is to make.
 
@@ -68,9 +72,11 @@ def configure_experiment(
             100 if left out.
         name: of the experiment.
         rng: seed of seeds, draws and proposals.
+        warm: earlier searches that a planned one learns from, as for `optimize`.
 
     Raises:
-        ArgumentError: K out of range, or conditions or metric names that Ax cannot hold.
+        ArgumentError: K out of range, conditions or metric names that Ax cannot hold, or earlier searches beside a
+            space.
         MismatchError: the client has an experiment already, or the space was made under another prior.
     """
     if client._maybe_experiment is not None:
@@ -85,6 +91,7 @@ def configure_experiment(
     wanted, config = parameters(axes, conditions), optimization(objective)
     strategy = generation_strategy(model or "coefficients") if not isinstance(model, GenerationStrategy) else model
     check_counts(total_trials=PLANNED if total_trials is None else total_trials)
+    earlier = read_earlier(warm)
     client.configure_experiment(parameters=wanted, name=name)
     session = Session(
         generator,
@@ -95,6 +102,7 @@ def configure_experiment(
         axes=axes,
         host_proposes=model is not None,
         conditions=searched_conditions(client),
+        warm=earlier,
     )
     record = session.begin(None, study="client: its experiment")
     bounds = [constraint.expression for constraint in config.outcome_constraints]
@@ -106,6 +114,8 @@ def configure_experiment(
     store = client_seeds(client)
     if space is not None and store is not None:
         keep_seeds(store, space.bank, advice=ADVICE)
+    keep_seeds(store, session.stored, advice=ADVICE)
+    write_sources(client._experiment, session.sources)
     record_search(client, record, prior=generator.prior, rng=rng, space=space)
     client.set_generation_strategy(strategy)
 
@@ -132,6 +142,7 @@ def optimize(
     seeds: Seeds = None,
     progress: bool = True,
     device: torch.device | str = "cpu",
+    warm: Sequence[Any] = (),
 ) -> None:
     """Search a generator's outputs through a client, one generator call a batch.
 
@@ -171,14 +182,21 @@ def optimize(
             needs it.
         progress: show a bar with rate, best value and time left.
         device: where latents are made: the generator's.
+        warm: earlier searches of the same family of generators that a planned search learns from: clients, files of
+            snapshots, or what `read_record` of either host gives. Prompt, steps, score and direction may differ: how
+            much each is worth is learnt. Their best are evaluated in place of half of the first draws. What is taken
+            over is recorded in the experiment, which goes on without them.
 
     Raises:
         ArgumentError: space and policy together, both or neither of total_trials and budget, a count below 1, a
-            budget beside parts that it plans, checkpoints outside the trajectory or together with overlap, or stored
-            seeds without a place to keep them.
+            budget beside parts that it plans, checkpoints outside the trajectory or together with overlap, stored
+            seeds without a place to keep them, or earlier searches beside a space or policy or with fewer than four
+            results.
         UnsupportedError: checkpoints for a generator that cannot stop between steps.
         MismatchError: the client was begun with another generator, space, objective or K (named), or a search without
-            a space with another `rng`.
+            a space with another `rng` or other earlier searches, or an earlier search has latents that mean something
+            else.
+        SeedError: the stored seeds of an earlier search are not found.
         GenerationError: everything fails; the first reason is given.
         StorageError: a stored seed could not be written.
 
@@ -208,12 +226,18 @@ def optimize(
         axes=axes,
         conditions=searched,
         host_proposes=proposes(client),
+        warm=read_earlier(warm),
     )
-    record = session.begin(with_conditions(recorded_search(client), searched), study="client: its experiment")
+    known, sources = with_conditions(recorded_search(client), searched), read_sources(client._experiment)
+    if known is None and sources and not warm:  # configured with them, and no trial yet
+        session.sources = sources
+    record = session.begin(known, study="client: its experiment", sources=sources)
     if snapshot is not None:
         check_snapshot(client, snapshot)
     if space is not None:
         keep_seeds(store, space.bank, advice=ADVICE)
+    keep_seeds(store, session.stored, advice=ADVICE)
+    write_sources(client._experiment, session.sources)
     host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, seeds=store)
     remember_seeds(client, store)
     record_search(

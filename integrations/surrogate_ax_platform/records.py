@@ -8,7 +8,8 @@ name of its picture). What our nodes propose has recipe, round and exact number 
 Experiment (properties): `surrogate:experiment` (what it was begun with), `surrogate:search` (what proposing needs
 beside that: prior, seed, space), `surrogate:spaces` (the frame of each box, with its round), `surrogate:round` (the box
 in play), `surrogate:gram` (inner products of stored seeds with the seeds of the frames), `surrogate:chosen` (whether
-the user chose the generation strategy), `surrogate:seeds` (folder of stored seeds).
+the user chose the generation strategy), `surrogate:seeds` (folder of stored seeds), `surrogate:warm` (what was taken
+over of earlier searches).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from surrogate_ax.execution.records import EndedTrial, HistoryBuilder, SearchRec
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.media.previews import save_preview
 from surrogate_ax.policies.history import History
+from surrogate_ax.policies.noisy import settled_record
 from surrogate_ax.scoring.evaluator import Evaluations
 from surrogate_ax.scoring.objective import Objective, recorded_objective
 from surrogate_ax_platform.search_space import ROUND
@@ -39,7 +41,7 @@ SEARCH = "surrogate:search"
 RESULT, REASON, ORDER = "surrogate:result", "surrogate:reason", "surrogate:order"
 PASSED, PREVIEW = "surrogate:passed", "preview"
 EXPERIMENT, SPACES, CURRENT = "surrogate:experiment", "surrogate:spaces", "surrogate:round"
-GRAM, CHOSEN = "surrogate:gram", "surrogate:chosen"
+GRAM, CHOSEN, WARM = "surrogate:gram", "surrogate:chosen", "surrogate:warm"
 ENDED = (TrialStatus.COMPLETED, TrialStatus.EARLY_STOPPED, TrialStatus.ABANDONED)
 
 
@@ -175,7 +177,7 @@ def read_record(client: Client, objective: Objective | None = None, *, seeds: Se
         MismatchError: the client has no experiment of ours, or a trial of somebody else.
     """
     reader = ExperimentReader(objective or recorded(client), client_seeds(client, seeds))
-    history = reader.read(client._experiment)
+    history = settled_record(reader.read(client._experiment))
     return SearchRecord(reader.ended, history, status(client))
 
 

@@ -40,6 +40,7 @@ from surrogate_ax_platform.points import random_point
 from surrogate_ax_platform.record_checks import check_records
 from surrogate_ax_platform.search_space import ROUND, box_names, searched_names
 from surrogate_ax_platform.seeds import experiment_seeds
+from surrogate_ax_platform.sources import read_sources
 
 ENOUGH = 10**6  # evaluations left, for a policy: loops by hand and Ax's own count them themselves
 IMPOSED, KEPT = "_surrogate_round", "_surrogate_search"  # attributes of an experiment in memory, never stored
@@ -101,12 +102,13 @@ class Search:
                 "client: its experiment is searched by a policy of your own, which cannot be recorded. Go on with "
                 "`optimize(..., policy=...)`."
             )
-        self.made_of = (self.record, search)
+        self.made_of = (self.record, search, properties.get(records.WARM))
         self.prior = RecordedPrior.from_json(search["prior"])
         self.entropy = draw_entropy(search["rng"], "trials")
         self._points = draw_entropy(search["rng"], "parameters")
         self._axes = 1 + len(box_names(experiment.search_space.parameters))
         self.seeds = experiment_seeds(experiment)
+        self._sources = read_sources(experiment)
         self._reader = records.ExperimentReader(recorded_objective(self.record["metrics"]), self.seeds)
         self._proposer = self._make_proposer(search, conditions_in(experiment.search_space))
         self._round: Round | None = None
@@ -116,7 +118,9 @@ class Search:
         if space is not None:
             return Proposer(fixed(space), ENOUGH, search["rng"])
         plan = read_plan(self.record.get("plan"), "client: its experiment")
-        return Proposer.planned(plan, self.prior, total_trials=ENOUGH, rng=search["rng"], conditions=conditions)
+        return Proposer.planned(
+            plan, self.prior, total_trials=ENOUGH, rng=search["rng"], conditions=conditions, sources=self._sources
+        )
 
     def history(self, experiment: Experiment) -> History:
         """Ended trials, and the rounds of those that run."""
@@ -188,7 +192,8 @@ def search_of(experiment: Experiment) -> Search:
     """
     kept: Search | None = vars(experiment).get(KEPT)
     properties = experiment._properties
-    if kept is None or kept.made_of != (properties.get(records.EXPERIMENT), properties.get(records.SEARCH)):
+    recorded = tuple(properties.get(name) for name in (records.EXPERIMENT, records.SEARCH, records.WARM))
+    if kept is None or kept.made_of != recorded:
         kept = vars(experiment)[KEPT] = Search(experiment)
     return kept
 

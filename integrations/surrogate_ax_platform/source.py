@@ -95,7 +95,8 @@ class AxSource:
                     shown.append(_running(trial))
             search = experiment._properties[records.EXPERIMENT]
             seeds = client_seeds(client, self._seeds)
-            return ShownStudy(experiment.name, "Ax", objective, shown, record.history, search, seeds)
+            numbers = [trial.number for trial in record.trials]
+            return ShownStudy(experiment.name, "Ax", objective, shown, record.history, search, seeds, numbers)
 
     def preview(self, number: int) -> Preview | None:
         """The picture of a trial, where the folder has it."""

@@ -27,15 +27,18 @@ from surrogate_ax.execution.progress import ProgressBar
 from surrogate_ax.execution.recorded_plan import read_plan
 from surrogate_ax.execution.records import SearchStatus
 from surrogate_ax.execution.stops import stoppable
+from surrogate_ax.execution.warm_start import Earlier, check_same, source_of, stored_seeds
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.generation.recipe import check_fingerprint
+from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import seed_to_json
 from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.policies.basic import fixed
 from surrogate_ax.policies.history import Policy
 from surrogate_ax.policies.plan import Plan, plan
 from surrogate_ax.policies.proposer import Proposer
+from surrogate_ax.policies.sources import Source
 from surrogate_ax.scoring.evaluator import Evaluator
 from surrogate_ax.scoring.objective import Objective
 
@@ -65,6 +68,10 @@ class Session:
         host_proposes: whether the host's optimiser is to propose in a planned search, which then gives it boxes.
         planned_trials: trials over which a planned search goes from exploring to refining; `total_trials` if left out.
         workers: how many work on the study at once.
+        warm: earlier searches that a planned one learns from.
+
+    Attributes:
+        sources: what is taken over of earlier searches, from `begin` on: as the study has recorded it, or new.
 
     Raises:
         ArgumentError: space and policy together, both or neither of total_trials and budget, a count below 1, a budget
@@ -94,6 +101,7 @@ class Session:
         host_proposes: bool = False,
         planned_trials: int | None = None,
         workers: int = 1,
+        warm: Sequence[Earlier] = (),
     ) -> None:
         self.evaluator = Evaluator(generator, objective, catch=catch)
         check_counts(batch_size=batch_size, workers=workers)
@@ -101,6 +109,10 @@ class Session:
         parts = {"space": space, "policy": policy, "checkpoints": tuple(checkpoints), "keep_fraction": keep_fraction}
         check_extent(total_trials, budget, **parts)
         check_space(space, policy, generator)
+        if warm and (space is not None or policy is not None):
+            raise ArgumentError("warm: a planned search learns from earlier ones; leave space and policy out, or warm.")
+        self.sources: list[Source] = [source_of(earlier, generator) for earlier in warm]
+        self.stored: Bank = stored_seeds(self.sources, [earlier.record for earlier in warm], generator)
         self.conditions = check_searched(conditions or {})
         if checkpoints:
             check_checkpoints(generator, checkpoints, keep_fraction, self.conditions)
@@ -119,10 +131,18 @@ class Session:
             axes=axes,
             proposes=host_proposes,
             workers=workers,
+            noisy=any(metric.noise is not None for metric in objective.metrics),
             steps=None if budget is None or overlap else stoppable_steps(generator, objective, self.conditions),
         )
 
-    def begin(self, recorded: Mapping[str, Any] | None, *, study: str, inside: bool = False) -> dict[str, Any]:
+    def begin(
+        self,
+        recorded: Mapping[str, Any] | None,
+        *,
+        study: str,
+        inside: bool = False,
+        sources: Sequence[Source] = (),
+    ) -> dict[str, Any]:
         """The record of the search: as its first trial has begun it, or new. `executor` and `run` come after it.
 
         Args:
@@ -130,6 +150,7 @@ class Session:
             study: what it is called, for messages.
             inside: whether this run goes on inside a box that the search has come to, whatever has moved it and with
                 whatever seed.
+            sources: what the study has recorded of earlier searches.
 
         Raises:
             MismatchError: another generator, space, objective or conditions (named).
@@ -137,6 +158,9 @@ class Session:
         facts = {k: v for k, v in self._facts.items() if not (inside and recorded and k in ("space", "rng"))}
         record = begin_record(recorded, facts, self.evaluator.generator, self._plan, study=study)
         self._plan = read_plan(record["plan"], study)
+        if recorded is not None:
+            check_same(self.sources, sources, study=study)
+            self.sources = list(sources)
         if self._budget is not None:
             spent = self._plan.spend(self._budget, stops=not self._overlap)
             self.total_trials, self._checkpoints, self._keep_fraction = spent
@@ -155,7 +179,13 @@ class Session:
         if self._own_policy is not None:
             return Proposer(self._own_policy, total, rng)
         return Proposer.planned(
-            self._plan, prior, total_trials=total, rng=rng, conditions=self.conditions, device=self._device
+            self._plan,
+            prior,
+            total_trials=total,
+            rng=rng,
+            conditions=self.conditions,
+            sources=self.sources,
+            device=self._device,
         )
 
     def executor(self, host: Host[Any], *, in_generations: bool = False) -> Executor:

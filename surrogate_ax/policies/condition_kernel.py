@@ -124,16 +124,18 @@ class Product:
         kernel: of conditions.
         rows: what t means.
         t: (n, p) conditions of the evaluated rows.
+        factor: (n,) by which correlations with the evaluated rows are multiplied, as those with earlier searches.
     """
 
     posterior: Posterior
     kernel: ConditionKernel
     rows: ConditionRows
     t: Array
+    factor: Array | float = 1.0
 
     def correlations(self, t: Array) -> Array:
         """r (m, n) of rows t (m, p) with the evaluated."""
-        return self.kernel(t, self.t)
+        return self.kernel(t, self.t) * self.factor
 
     def improve(self, c: Array, t: Array, best: float) -> Array:
         """t (m, p) of the largest expected improvement over `best` at c (m, n), changed one condition at a time."""
@@ -164,7 +166,7 @@ def fit_product(gram: Array, y: Array, t: Array, rows: ConditionRows) -> Product
 
     def judge(kernel: Kernel, level: float, *scales: float) -> tuple[float, float]:
         r = ConditionKernel(choices, scales)(some_t, some_t)
-        return evidence(_raised(kernel, level)(cosine) * r, kernel.variance, centred)
+        return evidence(raised(kernel, level)(cosine) * r, kernel.variance, centred)
 
     candidates: list[Sequence[Any]] = [KERNELS, LEVELS, *(SHARED if choice else LENGTHS for choice in choices)]
     chosen = tuple(values[0] for values in candidates)
@@ -177,7 +179,7 @@ def fit_product(gram: Array, y: Array, t: Array, rows: ConditionRows) -> Product
                 best, noise, chosen = found, quiet, tried
     kernel, level, *scales = chosen
     beside = ConditionKernel(choices, tuple(scales))
-    return Product(condition_on(_raised(kernel, level), noise, gram, y, beside(t, t)), beside, rows, t)
+    return Product(condition_on(raised(kernel, level), noise, gram, y, beside(t, t)), beside, rows, t)
 
 
 def expected(gram: Array, scores: Array, t: Array, searched: ConditionRows) -> Array:
@@ -198,7 +200,8 @@ def expected(gram: Array, scores: Array, t: Array, searched: ConditionRows) -> A
     return posterior.moments(posterior.kernel(gram[n:, :n]) * r)[0]
 
 
-def _raised(kernel: Kernel, level: float) -> Kernel:
+def raised(kernel: Kernel, level: float) -> Kernel:
+    """A kernel with a level, given in its variances."""
     return dataclasses.replace(kernel, level=level * kernel.variance)
 
 

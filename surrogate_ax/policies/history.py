@@ -29,6 +29,7 @@ from surrogate_ax.latents.space import SurrogateSpace, coordinate_names
 from surrogate_ax.markup import one_line
 from surrogate_ax.policies.fresh_noise import mix_until_typical
 from surrogate_ax.policies.preference import Preference, among
+from surrogate_ax.policies.sources import Source
 from surrogate_ax.scoring.objective import Objective
 
 FITTED = 6  # finished trials that a line of estimates takes
@@ -71,6 +72,8 @@ class History:
         preferences: which rows a person likes better than others, where a person is asked.
         pending: points that are being evaluated, here or elsewhere, as far as they are known.
         sharing: with whom the study is shared.
+        sources: earlier searches, from which this one may learn.
+        expected: (n,) of every metric, where scores vary: what is expected of the rows, by which they are ordered.
     """
 
     objective: Objective
@@ -86,6 +89,8 @@ class History:
     preferences: Sequence[Preference] = ()
     pending: Sequence[Proposal] = ()
     sharing: Sharing = Sharing()
+    sources: Sequence[Source] = ()
+    expected: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
     def __repr__(self) -> str:
         rounds, names = len(np.unique(self.round)), [metric.name for metric in self.objective.metrics]
@@ -134,7 +139,7 @@ class History:
     @cached_property
     def order(self) -> Array:
         """Row numbers, best first; behind them those that were stopped, by their estimates, and the failed ones."""
-        order = self.objective.rank(self.values)
+        order = self.objective.rank(self.expected or self.values)
         if not self.estimates:
             return order
         stopped = np.isfinite(self.objective.losses(self.estimates)).all(axis=1)
@@ -158,7 +163,9 @@ class History:
         Args:
             numbers: which rows, from 0.
         """
-        values, estimates = ({k: column[numbers] for k, column in of.items()} for of in (self.values, self.estimates))
+        values, estimates, expected = (
+            {k: column[numbers] for k, column in of.items()} for of in (self.values, self.estimates, self.expected)
+        )
         return dataclasses.replace(
             self,
             terms=[self.terms[i] for i in numbers],
@@ -167,6 +174,7 @@ class History:
             running=(),
             pending=(),
             estimates=estimates,
+            expected=expected,
             checkpoint_estimates={step: column[numbers] for step, column in self.checkpoint_estimates.items()},
             conditions=[self.conditions[i] for i in numbers] if self.conditions else (),
             preferences=among(self.preferences, numbers),

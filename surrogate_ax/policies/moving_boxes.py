@@ -20,7 +20,8 @@ from surrogate_ax.latents.seeds import draw_entropy
 from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.policies.evolution import more_draws, next_round, too_few
 from surrogate_ax.policies.history import History, Policy, Round
-from surrogate_ax.policies.spherical_bo import combinations
+from surrogate_ax.policies.noisy import settled
+from surrogate_ax.policies.spherical_bo import NOTHING, combinations
 
 # How many of the best rows are combined into one axis each, so that axes differ: about as many as recombination takes.
 PARENTS = (6, 3, 12, 1, 9, 2, 18, 4)
@@ -65,7 +66,7 @@ def moving_boxes(
         found = next_round(history, size, max_trials)
         if found is None:
             return None
-        number, before = found
+        number, before = found[0], settled(found[1], prior, NOTHING, device)
         if too_few(before):
             return more_draws(prior, axes, number, size, rng, device)
         random = np.random.default_rng(draw_entropy(rng, f"proposals of round {number}"))

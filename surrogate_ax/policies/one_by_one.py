@@ -21,6 +21,7 @@ from surrogate_ax.policies.condition_kernel import ConditionRows
 from surrogate_ax.policies.evolution import best_axes, more_draws, stalled, too_few
 from surrogate_ax.policies.fresh_noise import mix_until_typical
 from surrogate_ax.policies.history import History, Policy, Proposal, Round
+from surrogate_ax.policies.noisy import settled
 from surrogate_ax.policies.spherical_bo import SPARED, WIDE, combinations, recombined
 
 AT_ONCE = 8  # pending trials up to which proposing one by one loses nothing
@@ -55,7 +56,7 @@ def one_by_one(
         if claimed(history, 0) < draws:
             return more_draws(prior, axes, 0, draws, rng, device)
         number = _counted(history, size)
-        told = searched.placed(history)
+        told = settled(searched.placed(history), prior, searched, device)
         if too_few(told) or len(told.terms) < axes:  # which the box has to be spanned by
             return more_draws(prior, axes, number, size, rng, device)
         sharing, place = history.sharing, claimed(history, number)

@@ -8,7 +8,7 @@ evaluations; rounds of 4 plan twice as long. Sixteen draws or eight, and the ran
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -21,10 +21,13 @@ from surrogate_ax.policies.basic import chain, draws, o3
 from surrogate_ax.policies.history import Policy
 from surrogate_ax.policies.moving_boxes import moving_boxes
 from surrogate_ax.policies.one_by_one import AT_ONCE, by_workers, one_by_one
+from surrogate_ax.policies.sources import Source
 from surrogate_ax.policies.spherical_bo import spherical_bo
+from surrogate_ax.policies.warm import warmed
 
 AXES = 8  # K, for budgets that allow it
 DRAWS = 16  # plain draws at first, at most
+NOISY_DRAWS = 48  # the same where scores vary
 CHECKPOINT, KEPT = 0.375, 0.25  # share of the steps before the checkpoint, and of a round that goes on behind it
 Kind = Literal["sphere", "boxes", "o3"]
 FEWEST = 4  # steps with which a trajectory can be stopped
@@ -100,7 +103,14 @@ class Plan:
         """Steps that a round takes."""
         return rows * self.checkpoint + survivors(rows, self.keep_fraction) * (self.steps - self.checkpoint)
 
-    def policy(self, prior: Prior, *, conditions: Searched | None = None, device: torch.device | str = "cpu") -> Policy:
+    def policy(
+        self,
+        prior: Prior,
+        *,
+        conditions: Searched | None = None,
+        sources: Sequence[Source] = (),
+        device: torch.device | str = "cpu",
+    ) -> Policy:
         """Plain draws, then what the kind says: proposals of a Gaussian process, boxes over them, or over the best.
 
         Several workers have proposals one by one, without rounds that wait, where no round is compared at a checkpoint.
@@ -108,8 +118,13 @@ class Plan:
         Args:
             prior: the law of the latents.
             conditions: searched call arguments, of which proposals have values; in boxes the host's sampler has.
+            sources: earlier searches: their best take places of plain draws, and proposals learn from them.
             device: where latents are made.
         """
+        return warmed(self._cold(prior, conditions, device), sources)
+
+    def _cold(self, prior: Prior, conditions: Searched | None, device: torch.device | str) -> Policy:
+        """The policy of a search that knows of no other."""
         if self.kind == "o3":
             return o3(prior, self.draws, seeds=self.axes, device=device)
         first = draws(prior, self.draws, axes=self.axes, device=device)
@@ -146,6 +161,7 @@ def plan(
     proposes: bool = False,
     endless: bool = False,
     workers: int = 1,
+    noisy: bool = False,
 ) -> Plan:
     """Draws, seeds and rounds for a budget.
 
@@ -160,6 +176,7 @@ def plan(
             are stopped, so that there are more trials (`Plan.trials`).
         proposes: whether the host's sampler is to propose, behind the draws every point: in boxes that move.
         endless: whether the search may go on for ever: the budget sizes draws and rounds only.
+        noisy: whether scores vary: half of the budget is then drawn, up to 48 draws, as these tell the most.
         workers: trials that run at once; more than lose nothing one by one get rounds with places for them all.
 
     Raises:
@@ -169,7 +186,7 @@ def plan(
         raise ArgumentError(f"budget: expected at least one evaluation, got {budget}.")
     if axes is not None and axes < 2:
         raise ArgumentError(f"axes: expected K of at least 2, got {axes}.")
-    first = max(2, axes or 2, min(DRAWS, budget // 3))
+    first = max(2, axes or 2, min(NOISY_DRAWS, budget // 2) if noisy else min(DRAWS, budget // 3))
     size = max(4, min(8, budget // 6))
     if workers > AT_ONCE:
         first, size = max(first, min(workers, budget // 3)), max(size, min(workers, budget // 3))

@@ -8,7 +8,7 @@ proposes so are the samplers of an Optuna study and the generation nodes of an A
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from surrogate_ax.latents.priors import Prior, RecordedPrior
 from surrogate_ax.latents.typicality import recorded_prior
 from surrogate_ax.policies.history import History, Policy, Round
 from surrogate_ax.policies.plan import Plan
+from surrogate_ax.policies.sources import Source
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Proposer:
         total_trials: int,
         rng: int,
         conditions: Searched | None = None,
+        sources: Sequence[Source] = (),
         device: torch.device | str = "cpu",
     ) -> Proposer:
         """The proposer of a plan.
@@ -63,9 +65,10 @@ class Proposer:
             total_trials: ended trials wanted.
             rng: seed of the policy.
             conditions: searched call arguments.
+            sources: earlier searches; hosts record them apart.
             device: where latents are made.
         """
-        policy = plan.policy(prior, conditions=conditions, device=device)
+        policy = plan.policy(prior, conditions=conditions, sources=sources, device=device)
         return cls(policy, total_trials, rng, plan, prior, dict(conditions or {}))
 
     def round(self, history: History, current: Round | None = None) -> Round | None:
@@ -124,13 +127,19 @@ class Proposer:
 
     @classmethod
     def from_json(
-        cls, record: Mapping[str, Any], prior: Prior | None = None, *, device: torch.device | str = "cpu"
+        cls,
+        record: Mapping[str, Any],
+        prior: Prior | None = None,
+        *,
+        sources: Sequence[Source] = (),
+        device: torch.device | str = "cpu",
     ) -> Proposer:
         """The inverse of `to_json`.
 
         Args:
             record: what it gave.
             prior: of the study; left out, what is recorded of it, with which no latents can be made.
+            sources: earlier searches, which the host has recorded.
             device: where latents are made.
         """
         return cls.planned(
@@ -139,5 +148,6 @@ class Proposer:
             total_trials=record["total_trials"],
             rng=record["rng"],
             conditions=searched_from_json(record["conditions"]),
+            sources=sources,
             device=device,
         )

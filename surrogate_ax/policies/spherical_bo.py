@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy  # loads its submodules when they are first used
 import torch
 
 from surrogate_ax.arrays import Array
@@ -40,6 +39,9 @@ from surrogate_ax.policies.evolution import (
 from surrogate_ax.policies.fresh_noise import mix_until_typical
 from surrogate_ax.policies.gaussian_process import STEPS, Posterior, fit, maximize_acquisition, unit
 from surrogate_ax.policies.history import History, Policy, Proposal, Round
+from surrogate_ax.policies.noisy import score_noise, settled
+from surrogate_ax.policies.process import Informed, informed, with_sources
+from surrogate_ax.policies.targets import gp_targets
 
 STARTS = 32  # points that are moved, at least
 ROWS = 200  # evaluated rows that the process is fitted to, at most
@@ -92,7 +94,7 @@ def spherical_bo(
         found = next_round(history, size, max_trials)
         if found is None:
             return None
-        number, before = found[0], searched.placed(found[1])
+        number, before = found[0], settled(searched.placed(found[1]), prior, searched, device)
         if too_few(before):
             return more_draws(prior, axes, number, size, rng, device)
         draws = fresh_draws(number, size, rng)
@@ -158,20 +160,25 @@ def combinations(
         device: where latents are made.
     """
     used, scores = _known(history)
-    bank = used.bank(prior, device).extend([seed for point in pending for seed, _ in point.terms]).extend(draws)
-    known = bank.rows([*used.terms, *(point.terms for point in pending)])
+    further = [*(point.terms for point in pending), *(row for source in history.sources for row in source.terms)]
+    bank = used.bank(prior, device).extend([seed for row in further for seed, _ in row]).extend(draws)
+    known = bank.rows([*used.terms, *further])
     gram = bank.gram(known)
     if learnt is None:
         learnt = count - count * recombined(len(history.terms)) // 2
-    conditions = [*used.conditions, *(point.condition for point in pending)]
-    t = searched.encode(conditions) if len(searched) else np.zeros((len(gram), 0))
-    if learnt and pending:
-        scores = np.append(scores, expected(gram, scores, t, searched))
+    conditions = [*(used.conditions or [{}] * len(used.terms)), *(point.condition for point in pending)]
+    t = searched.encode(conditions) if len(searched) else np.zeros((len(conditions), 0))
     c, chosen = np.zeros((0, len(gram))), t[:0]
-    if learnt and len(searched):
-        c, chosen = conditioned_proposals(gram, scores, t, learnt, rng, searched)
+    if learnt and (history.sources or history.expected):
+        told = with_sources(gram, np.append(scores, np.zeros(len(pending))), t, history.sources, searched)
+        told = dataclasses.replace(told, noise=score_noise(used))
+        c, chosen = moved_proposals(informed(told, len(pending)), learnt, rng)
     elif learnt:
-        c = proposals(gram, scores, learnt, rng)
+        scores = np.append(scores, expected(gram, scores, t, searched)) if pending else scores
+        if len(searched):
+            c, chosen = conditioned_proposals(gram, scores, t, learnt, rng, searched)
+        else:
+            c = proposals(gram, scores, learnt, rng)
     c = np.vstack([c, *(_centre(used, gram, parents[i % len(parents)]) for i in range(count - learnt))])
     t = np.vstack([chosen, t[_parents(used, count - learnt, rng)]]) if len(searched) else np.zeros((count, 0))
     return Combinations(used, bank, bank.normalise(c @ known.toarray()).toarray(), t)
@@ -204,8 +211,6 @@ def conditioned_proposals(
 ) -> tuple[Array, Array]:
     """Unit combinations of evaluated rows, and conditions, of large expected improvement.
 
-    Conditions are chosen for given latents, then latents moved for given conditions, and so on.
-
     Args:
         gram: (n, n) cosines of the evaluated rows.
         scores: (n,) larger is better.
@@ -217,26 +222,45 @@ def conditioned_proposals(
     Returns:
         c (count, n) and t (count, p), best first, different ones as for `proposals`.
     """
-    product, best = fit_product(gram, scores, t, searched), float(scores.max())
-    c = _beginnings(product.posterior, scores, max(STARTS, 3 * count), rng)
-    at, value = t[np.abs(c).argmax(axis=1)], np.zeros(len(c))  # that of the row which weighs most
+    product = fit_product(gram, scores, t, searched)
+    return moved_proposals(Informed(product, float(scores.max()), scores, len(scores)), count, rng)
+
+
+def moved_proposals(told: Informed, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """What a process proposes; conditions are chosen for given latents, then latents moved for them, and so on.
+
+    Args:
+        told: the process, with what is known.
+        count: how many proposals.
+        rng: draws where the moves begin.
+
+    Returns:
+        As `conditioned_proposals`.
+    """
+    product, gram, t = told.product, told.product.posterior.gram, told.product.t
+    weights = product.posterior.alpha * product.factor
+    c = _beginnings(product.posterior, told.standing, max(STARTS, 3 * count), rng, weights)
+    at, value = t[np.abs(c[:, : told.own]).argmax(axis=1)], np.zeros(len(c))  # that of the row which weighs most
     for _ in range(TURNS):
-        at = product.improve(c, at, best)
+        at = product.improve(c, at, told.best)
         r = product.correlations(at)
-        c, value = maximize_acquisition(product.posterior, c, best, steps=STEPS // TURNS, r=r)
+        c, value = maximize_acquisition(product.posterior, c, told.best, steps=STEPS // TURNS, r=r)
     chosen = select_diverse(c, value, gram, count, r=product.kernel(at, at))
     return c[chosen], at[chosen]
 
 
-def _beginnings(posterior: Posterior, scores: Array, count: int, rng: np.random.Generator) -> Array:
+def _beginnings(
+    posterior: Posterior, scores: Array, count: int, rng: np.random.Generator, weights: Array | None = None
+) -> Array:
     """Where moves begin: the best rows, all rows weighted by the process, and sparse positive combinations."""
+    weights = posterior.alpha if weights is None else weights
     n, order = len(scores), np.argsort(-scores, kind="stable")
     c = 1e-3 * rng.standard_normal((count, n)) / np.sqrt(n)  # so that no two begin alike
     for i in range(count):
         if i < min(8, n):
             c[i, order[i]] += 1
         elif i < 12:
-            c[i] += np.maximum(posterior.alpha, 0)
+            c[i] += np.maximum(weights, 0)
         else:
             picked = order[np.minimum(rng.exponential(n / 5, rng.integers(2, 7)).astype(int), n - 1)]
             c[i, picked] += rng.uniform(0.1, 1.1, len(picked))
@@ -262,27 +286,13 @@ def _known(history: History) -> tuple[History, Array]:
     """Rows that the process is fitted to, in order, and their scores: the best and the latest where there are many."""
     # What a stopped trial would have come to is worth more than nothing.
     history = dataclasses.replace(history, values=history.extrapolated(), estimates={})
+    if history.expected:
+        history = dataclasses.replace(
+            history, expected={k: np.where(np.isfinite(v), v, history.values[k]) for k, v in history.expected.items()}
+        )
     order, scores = history.order, gp_targets(history)
     rows = np.unique(np.concatenate([order[: ROWS // 2], np.sort(order)[-(ROWS // 2) :]]))
     return history.rows(rows), scores[rows]
-
-
-def gp_targets(history: History) -> Array:
-    """What the process is fitted to (n,): normal scores of the ranking, for one free metric halved with its values.
-
-    Ranks serve constraints, several metrics and failures alike: failed rows stand last, so that their neighbourhood is
-    left. The values, standardised and cut at 3, tell how much better the best are.
-    """
-    order, objective = history.order, history.objective
-    scores = np.empty(len(order))
-    scores[order] = normal_scores(len(order))
-    known = finite(history)
-    gain = -objective.losses(history.values)[:, 0]
-    spread = float(np.std(gain[known]))
-    if len(objective.optimised) > 1 or objective.bounded or not spread > 0:
-        return scores
-    scores[known] = (scores[known] + np.clip((gain[known] - gain[known].mean()) / spread, -3, 3)) / 2
-    return scores
 
 
 def select_diverse(
@@ -298,8 +308,3 @@ def select_diverse(
         if len(chosen) < count and all(cosine[i, j] < limit for j in chosen):
             chosen.append(i)
     return np.array((chosen + [i for i in order if i not in chosen])[:count])
-
-
-def normal_scores(n: int) -> Array:
-    """Scores of n rows, best first: quantiles of the standard normal, so that any ranking can be fitted."""
-    return np.asarray(-scipy.special.ndtri((np.arange(n) + 0.5) / n))

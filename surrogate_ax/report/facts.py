@@ -68,6 +68,9 @@ def gain_text(study: ShownStudy) -> str:
     (metric,) = study.objective.optimised
     best = study.trials[study.ranking[0]]
     text = f"Best {metric.name}: {best.values[metric.name]:.4g} (trial {best.number})."
+    if study.history.expected:
+        value = study.expected[metric.name][study.ranking[0]]
+        return f"{text[:-2]}; scores vary, and {value:.4g} is expected of it, the most of all)."
     plain = [i for i in study.ranking if study.trials[i].plain]
     if len(plain) < ENOUGH or len(plain) == len(study.ranking):
         return text

@@ -90,6 +90,7 @@ class ShownStudy:
         history: what policies see of the ended ones.
         search: what the search has recorded of itself when it began (generator, plan, searched conditions).
         seeds: inner rows (D,) of stored seeds, by SHA-256.
+        numbers: of the trials of the history's rows, which says what is expected of them where scores vary.
     """
 
     name: str
@@ -99,6 +100,7 @@ class ShownStudy:
     history: History
     search: Mapping[str, Any] = field(default_factory=dict)
     seeds: Mapping[str, Tensor] | None = None
+    numbers: Sequence[int] = ()
 
     @cached_property
     def values(self) -> dict[str, Array]:
@@ -115,7 +117,19 @@ class ShownStudy:
         if not self.trials:
             return []
         finite = np.isfinite(self.objective.losses(self.values)).all(axis=1)
-        return [int(i) for i in self.objective.rank(self.values) if finite[i]]
+        return [int(i) for i in self.objective.rank(self.expected) if finite[i]]
+
+    @cached_property
+    def expected(self) -> Mapping[str, Array]:
+        """Values (n,) that are expected of the trials where scores vary, else those that were measured."""
+        if not self.history.expected:
+            return self.values
+        places = {trial.number: i for i, trial in enumerate(self.trials)}
+        known = {name: column.copy() for name, column in self.values.items()}
+        for row, number in enumerate(self.numbers):
+            for name, column in known.items():
+                column[places[number]] = self.history.expected[name][row]
+        return known
 
     @cached_property
     def alone(self) -> dict[Seed, int]:

@@ -31,14 +31,17 @@ class Metric:
         name: what it is called in studies and tables.
         goal: "maximize", "minimize", "at_most", "at_least" or "track".
         bound: the limit of "at_most" and "at_least"; left out otherwise.
+        noise: standard deviation of the score of one and the same output, as of people or simulators; "unknown" where
+            it varies, and nobody knows how much. A planned search then explores and chooses by what it expects.
 
     Raises:
-        ArgumentError: an unknown goal, or a bound that is missing or out of place.
+        ArgumentError: an unknown goal, a bound that is missing or out of place, or noise that is no deviation.
     """
 
     name: str
     goal: Goal = "maximize"
     bound: float | None = None
+    noise: float | Literal["unknown"] | None = None
 
     def __post_init__(self) -> None:
         text(self.name, "Metric: name")
@@ -52,6 +55,11 @@ class Metric:
             raise ArgumentError(
                 f"Metric {self.name!r}: expected a finite bound with at_most and at_least and none otherwise, "
                 f"got goal={self.goal!r}, bound={self.bound}."
+            )
+        if self.noise not in (None, "unknown") and number(self.noise, f"Metric {self.name!r}: noise") <= 0:
+            raise ArgumentError(
+                f"Metric {self.name!r}: expected noise, a standard deviation above 0, 'unknown', or None of a score "
+                f"that is always the same, got {self.noise}."
             )
 
 
@@ -94,8 +102,9 @@ class Objective:
         return tuple(metric for metric in self.metrics if metric.bound is not None)
 
     def describe(self) -> list[list[Any]]:
-        """Name, goal and bound of every metric, JSON-able: what a study records to refuse another objective."""
-        return [[metric.name, metric.goal, metric.bound] for metric in self.metrics]
+        """Name, goal, bound and noise of every metric, JSON-able: what a study records to refuse another objective."""
+        known = [[metric.name, metric.goal, metric.bound, metric.noise] for metric in self.metrics]
+        return [each[:3] if each[3] is None else each for each in known]
 
     def measure(self, outputs: Any, conditions: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
         """Score n outputs and check what came back.
