@@ -15,7 +15,7 @@ Only the file itself is opened here, nothing is imported: `assembly` builds what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
