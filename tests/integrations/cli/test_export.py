@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import hashlib
 import importlib
@@ -12,6 +13,7 @@ import sys
 import tarfile
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from surrogate_ax_cli import export_formats
 from surrogate_ax_cli.export_formats import tidy
 from surrogate_ax_cli.pipelines import remake
 from surrogate_ax_optuna import create_study, optimize, sqlite
+from tests.core.report import shown
 from tests.integrations.cli.sweep_folder import Sweep
 
 PARTS = """
@@ -144,11 +147,9 @@ def test_a_folder_of_pictures_with_what_was_measured(skies: Sweep) -> None:
         recipe = Recipe.from_json(json.loads(row["recipe"]))
         assert recipe.condition == {"sky": row["sky"]}
         assert read_saved(folder / row["file_name"]).recipe == recipe
-        shown = pixels(folder / row["file_name"])
-        np.testing.assert_allclose(shown[..., 0], remade(recipe), atol=1)
-        assert shown[..., 0].mean() / 255 == pytest.approx(row["mean value"], abs=2e-3)
-        kept = next(iter(skies.folder.glob("s-previews/*")))
-        assert kept.suffix == ""
+        seen = pixels(folder / row["file_name"])
+        np.testing.assert_allclose(seen[..., 0], remade(recipe), atol=1)
+        assert seen[..., 0].mean() / 255 == pytest.approx(row["mean value"], abs=2e-3)
     assert told["licence"] == "CC0 | my own"
     assert told["generator"] == Recipe.from_json(json.loads(rows[0]["recipe"])).generator
     assert json.loads((folder / "export.json").read_text()) == told
@@ -210,9 +211,9 @@ def test_parquet_is_read_by_pandas_and_arrow(skies: Sweep) -> None:
     for image, row in zip(frame["image"], lines(plain), strict=True):
         assert image["path"] == row["file_name"]
         assert image["bytes"] == (plain / row["file_name"]).read_bytes()
-    shown = json.loads(pyarrow.parquet.read_schema(folder / "data-00000.parquet").metadata[b"huggingface"])
-    assert shown["info"]["features"]["image"] == {"_type": "Image"}
-    assert shown["info"]["features"].keys() == set(frame.columns)
+    features = json.loads(pyarrow.parquet.read_schema(folder / "data-00000.parquet").metadata[b"huggingface"])
+    assert features["info"]["features"]["image"] == {"_type": "Image"}
+    assert features["info"]["features"].keys() == set(frame.columns)
 
 
 @pytest.mark.parametrize("to", ["parquet", "webdataset"])
@@ -432,6 +433,28 @@ def test_stored_seeds_go_along(skies: Sweep) -> None:
     output, _ = remake(read_saved(picture), picture, "skies_of:large")
     np.testing.assert_allclose(pixels(picture)[..., 0], np.asarray(output) * 255, atol=0.51)
     assert list((folder / "seeds").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("where", "meant"),
+    [
+        (None, [0, 1, 2, 4, 5, 6]),
+        ("score >= 3", [4, 5, 6]),
+        ("score >= 3 and state != 'running'", [3, 4, 5, 6]),
+        ("state == 'stopped'", [3]),
+        ("state in ['stopped', 'failed', 'running', 'done']", [0, 1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_stopped_trials_only_where_the_state_is_named(
+    monkeypatch: pytest.MonkeyPatch, where: str | None, meant: list[int]
+) -> None:
+    """And failed and running ones never, since they have no output."""
+    trials = [dataclasses.replace(t, state="stopped") if t.number == 3 else t for t in shown.trials(9)]
+    monkeypatch.setattr(exports, "files_source", lambda searched: shown.ListSource(shown.study(trials)))
+    searched: Any = SimpleNamespace(name="faces", sweep=None)
+    assert exports.select(searched, exports.Request(where)).places == meant
+    best = exports.select(searched, exports.Request(where, top=2)).places
+    assert best == sorted(meant, key=lambda i: -1 if i == 3 else i, reverse=True)[:2]  # an estimate has no rank
 
 
 def test_columns_of_one_type_each() -> None:
