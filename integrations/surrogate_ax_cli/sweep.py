@@ -35,8 +35,8 @@ COUNTED = {
     "failed": "failed",
     "running": "running",
     "again": "of killed processes, to be run again",
-    "waiting": "waiting for their scores",
 }
+WAITING = {"waiting": "waiting for their scores"}  # said where there are some
 
 
 class SweepHost(Protocol):
@@ -170,6 +170,7 @@ def describe_record(name: str, record: SearchRecord) -> dict[str, Any]:
         for row in history.order[: min(n, SHOWN)].tolist()
     ]
     counts = {"ended": status.ended, "scored": n, **{k: getattr(status, k) for k in COUNTED}}
+    counts |= {} if not status.waiting else {"waiting": status.waiting}
     return {"study": name, "trials": counts, "nfe": record.nfe, "best": best}
 
 
@@ -177,7 +178,7 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
     """What a study holds, as text."""
     trials = result["trials"]
     parts = [f"{trials['ended']} trials, {trials['scored']} scored"]
-    parts += [f"{trials[key]} {words}" for key, words in COUNTED.items() if trials[key]]
+    parts += [f"{trials[key]} {words}" for key, words in (COUNTED | WAITING).items() if trials.get(key)]
     lines = [f"study {result['study']!r}: {', '.join(parts)}, {result['nfe']:,.0f} NFE"]
     for trial in result["best"]:
         values = ", ".join(f"{name} {value:.4g}" for name, value in trial["values"].items())

@@ -66,6 +66,9 @@ class OutputFolder:
     def read(self, number: int) -> Any:
         """The output of a trial.
 
+        Args:
+            number: of the trial.
+
         Raises:
             StorageError: it is not there, or cannot be read.
         """
