@@ -117,19 +117,19 @@ def main() -> None:
                     writer.writeheader()
                 writer.writerow(rows[-1])
 
-    def run(name: str, rho: str, runs: int, one: Callable[[int], list[float]]) -> None:
-        done = {row["run"] for row in rows if (row["objective"], row["rho"]) == (name, rho)}
-        for i in range(runs):
-            if str(i) not in done:
-                keep(name, rho, i, *(f"{value:.4f}" for value in one(i)))
+    def run(name: str, rho: str, i: int, one: Callable[[int], list[float]]) -> None:
+        if not any((row["objective"], row["rho"], row["run"]) == (name, rho, str(i)) for row in rows):
+            keep(name, rho, i, *(f"{value:.4f}" for value in one(i)))
 
     if options.avatars:
         for name in AVATARS:
             old, new, rho = avatar_scores(name)
-            run(name, f"{rho:.2f}", options.runs, lambda i, old=old, new=new: bests(old, new, FIRST + i))
+            for i in range(options.runs):
+                run(name, f"{rho:.2f}", i, lambda i, old=old, new=new: bests(old, new, FIRST + i))
     else:
-        for rho in (0.7, 0.3) if options.quick else (0.7, 0.3, 0.9, 0.5, 0.0):
-            run("synthetic", f"{rho:g}", 4 if options.quick else options.runs, lambda i, rho=rho: synthetic_run(rho, i))
+        for i in range(4 if options.quick else options.runs):
+            for rho in (0.7, 0.3) if options.quick else (0.7, 0.3, 0.9, 0.5, 0.0):
+                run("synthetic", f"{rho:g}", i, lambda i, rho=rho: synthetic_run(rho, i))
     report(rows)
 
 

@@ -19,7 +19,8 @@ from surrogate_ax.policies.fresh_noise import ODD, mix_until_typical
 from surrogate_ax.policies.gaussian_process import Kernel, fit, maximize_acquisition, unit
 from surrogate_ax.policies.history import History
 from surrogate_ax.policies.plan import Plan, survivors
-from surrogate_ax.policies.spherical_bo import gp_targets, normal_scores, select_diverse
+from surrogate_ax.policies.spherical_bo import select_diverse
+from surrogate_ax.policies.targets import gp_targets, normal_scores
 
 D = 64
 PRIOR = Gaussian((D,))
