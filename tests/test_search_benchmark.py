@@ -18,7 +18,7 @@ from surrogate_ax.policies.history import Round
 
 FOLDER = Path(__file__).parents[1] / "examples/benchmarks/search"
 PARTS = ("embedded", "pool", "objectives", "lockstep", "library", "drives", "peers", "validity", "run", "report",
-         "report_drives", "tune", "classifier", "dataset")  # fmt: skip
+         "report_drives", "tune", "published", "stopping", "classifier", "dataset")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -236,3 +236,39 @@ def test_without_a_pool_images_are_made_when_asked_for(bench: SimpleNamespace) -
     assert bench.lockstep.Images(Model()).kept == {}
     with pytest.raises(FileNotFoundError, match="Make them once"):
         bench.pool.read("a")
+
+
+@pytest.mark.parametrize(("name", "perfect", "best"), [("palette", 6.05, 3.46), ("symmetry", 2.43, 1.72)])
+def test_a_deviation_of_plain_draws_is_read_off_the_results(bench: SimpleNamespace, name, perfect, best) -> None:
+    rows = [r for r in bench.run.read(FOLDER / "results.csv") if (r["method"], r["task"]) == ("surrogate-ax", name)]
+    median = np.median([float(r["best_inside"]) for r in rows if r["budget"] == "100"])
+    # results.md has both, in deviations from the mean of plain draws; a perfect score is 0
+    assert bench.published.deviation(name) == pytest.approx(-median / (perfect - best), rel=0.02)
+
+
+def test_what_stopping_costs_is_counted_against_whole_outputs(bench: SimpleNamespace, tmp_path: Path) -> None:
+    stopping, sd = bench.stopping, bench.published.deviation
+    ahead = {"palette": [1.0, 2.0, -5.0], "symmetry": [-0.5, -0.2, -0.3]}
+    lines = [",".join(stopping.FIELDS)]
+    for setting, share in ((stopping.setting(0, 1.0), 0.0), (stopping.setting(3, 0.25), 1.0)):
+        for name, values in ahead.items():
+            lines += [
+                f"{setting!r},{name},{i},{share * v * sd(name) - 0.2},1,9".replace("'", '"')
+                for i, v in enumerate(values)
+            ]
+    made = tmp_path / "stopping.csv"
+    made.write_text("\n".join(lines) + "\n")
+    found = "\n".join(stopping.table(made))
+    assert "step 3, 0.25 kept | +1.00 (" in found
+    assert "RESULT largest loss to whole outputs, step 3, 0.25 kept 0.30 <=0.15 short" in found
+    assert "RESULT share of objectives won against whole outputs, step 3, 0.25 kept 0.50 >=0.5 ok" in found
+    assert "better than whole outputs in 2 of 6 cells" in found
+
+
+def test_noise_falls_over_the_trials_that_a_setting_has(
+    bench: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[dict[str, object]]()
+    monkeypatch.setattr(bench.stopping, "ours", lambda *_, **changes: iter([asked.append(changes)]))
+    list(bench.stopping.stopped("palette", 0, 4, 0.5))
+    assert asked == [{"checkpoint": 4, "keep_fraction": 0.5, "anneal_over": 133}]

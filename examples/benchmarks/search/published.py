@@ -18,6 +18,7 @@ Array = np.ndarray
 HERE = Path(__file__).parent
 BLOCK = re.compile(r"\nN = (\d+): median best.*?\n\n(.*?)\n(?=\n)", re.DOTALL)
 CELL = re.compile(r"(-?[\d.]+) \((\d+)(\+?)")
+DEVIATIONS = re.compile(r"^N=(\d+)( without checkpoints)? pool standard deviations: (.*)$", re.MULTILINE)
 FEWEST = 3
 
 
@@ -60,3 +61,25 @@ def _cells() -> dict[str, list[tuple[float, int]]]:
                 elif int(match[2]) >= FEWEST or not exact:
                     found[task].append((best, int(match[2]) * int(budget)))
     return dict(found)
+
+
+@cache
+def deviation(name: str) -> float | None:
+    """One standard deviation of plain draws, from bests whose deviations results.md names; None where it has none.
+
+    Args:
+        name: of the task.
+    """
+    found = defaultdict[tuple[str, str], list[float]](list)
+    with (HERE / "results.csv").open(newline="") as handle:
+        for row in csv.DictReader(handle):
+            if row["task"] == name:
+                found[row["method"], row["budget"]].append(float(row["best_inside"] or "-inf"))
+    bests, away = list[float](), list[float]()
+    for budget, without, line in DEVIATIONS.findall((HERE / "results.md").read_text()):
+        counted = dict(part.rsplit(" ", 1) for part in line.split(", "))
+        if name in counted:
+            method = "surrogate-ax, no checkpoints" if without else "surrogate-ax"
+            bests.append(float(np.median(found[method, budget])))
+            away.append(float(counted[name]))
+    return 1 / float(np.polyfit(bests, away, 1)[0]) if bests else None

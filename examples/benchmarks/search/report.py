@@ -38,6 +38,8 @@ draws and its image has a plain draw near it; a method whose best does not is re
 N is a budget of N x 8 network evaluations. "surrogate-ax" is `optimize(budget=N)`, "no checkpoints" is
 `optimize(total_trials=N)`; RESULT lines are of the first where they do not say otherwise.
 Objectives palette, symmetry, target and constrained were developed on, the other four were held out.
+Settings: [tuning.md](tuning.md); checkpoints and shares: [stopping.md](stopping.md); what lost:
+[variants.md](variants.md).
 
 ![best against budget](results.png)
 """

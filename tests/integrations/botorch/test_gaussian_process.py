@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from botorch.acquisition.analytic import LogExpectedImprovement
+from botorch.acquisition.analytic import LogExpectedImprovement, _log_ei_helper
 from botorch.models import SingleTaskGP
 from gpytorch.kernels import LinearKernel, RBFKernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.means import ConstantMean
 
-from surrogate_ax.policies.gaussian_process import SLOPE, Kernel, Posterior, fit, unit
+from surrogate_ax.policies.gaussian_process import SLOPE, Kernel, Posterior, fit, log_improvement, unit
 
 N, D, M = 40, 96, 12  # told rows, entries of a latent, points
 
@@ -19,7 +19,7 @@ N, D, M = 40, 96, 12  # told rows, entries of a latent, points
 def _botorch(x: np.ndarray, y: np.ndarray, posterior: Posterior) -> SingleTaskGP:
     """The same process over unit latents (n, D): exp((cos - 1) / l²) is the RBF kernel of their distance."""
     kernel, scale = posterior.kernel, posterior.scale
-    covariance = np.linalg.inv(posterior.inverse)
+    covariance = posterior.factor @ posterior.factor.T
     noise = scale * float(np.mean(np.diag(covariance) - np.diag(kernel(posterior.gram))))
     linear, smooth = LinearKernel(), ScaleKernel(RBFKernel())
     model = SingleTaskGP(
@@ -59,17 +59,32 @@ def test_moments_and_improvement_are_botorchs(score: str) -> None:
     np.testing.assert_allclose(mean, told.mean[:, 0].detach().numpy(), rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(sd, told.variance[:, 0].detach().sqrt().numpy(), rtol=1e-6)
 
-    expected = LogExpectedImprovement(model, best_f=float(y.max()))(at[:, None])
-    value, gradient = posterior.improvement(c, float(y.max()))
-    constant = np.log(2 * np.pi) / 2  # of the normal density, which ours leaves out
-    np.testing.assert_allclose(value - constant, expected.detach().numpy(), rtol=1e-5, atol=1e-6)
-    (slope,) = torch.autograd.grad(expected.sum(), at)
-    ours, theirs, points = gradient @ x, slope.numpy(), at.detach().numpy()
-    along = [part - (part * points).sum(axis=1, keepdims=True) * points for part in (ours, theirs)]  # on the sphere
-    directions = [
-        part / np.linalg.norm(part, axis=1, keepdims=True) for part in along
-    ]  # a move has a length of its own
-    np.testing.assert_allclose(directions[0], directions[1], atol=1e-6)
+    for best in (float(y.max()), float((mean - 5 * sd).max()), float(y.max()) + 40 * float(y.std())):
+        expected = LogExpectedImprovement(model, best_f=best)(at[:, None])
+        value, gradient = posterior.improvement(c, best)
+        np.testing.assert_allclose(value, expected.detach().numpy(), rtol=1e-6, atol=1e-6)
+        (slope,) = torch.autograd.grad(expected.sum(), at)
+        points = at.detach().numpy()
+        ours, theirs = (  # along the sphere: the RBF kernel of distances goes on off it in another way
+            part - (part * points).sum(axis=1, keepdims=True) * points for part in (gradient @ x, slope.numpy())
+        )
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("z", [-1e7, -1e3, -301.0, -299.0, -30.0, -1.0, -1e-3, 0.0, 0.5, 7.0, 26.4])
+def test_log_improvement_keeps_its_digits(z: float) -> None:
+    mean, sd = torch.tensor([3 + 0.7 * z]).double().requires_grad_(), torch.tensor([0.7]).double().requires_grad_()
+    theirs = _log_ei_helper((mean - 3) / sd) + sd.log()
+    slopes = torch.autograd.grad(theirs.sum(), (mean, sd))
+    ours = log_improvement(mean.detach().numpy(), sd.detach().numpy(), 3.0)
+    expected = [theirs.detach(), *slopes]
+    np.testing.assert_allclose(ours, np.array([part.numpy() for part in expected]), rtol=1e-6, atol=1e-12)
+
+
+def test_moves_end_where_a_gain_is_sure() -> None:
+    value, by_mean, by_deviation = log_improvement(np.array([26.0, 27.0, 34.0, 34.9, 35.1, 36.0]), np.ones(6), 0.0)
+    assert (np.diff(value) > 0).tolist() == [True, True, True, False, False]
+    assert (by_mean > 0).tolist() == (by_deviation > 0).tolist() == [True] + [False] * 5
 
 
 def test_the_kernel_is_a_sum_of_a_linear_and_an_rbf_kernel() -> None:
