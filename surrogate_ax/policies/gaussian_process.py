@@ -111,13 +111,12 @@ class Posterior:
         half = self._whitened(k)
         mean, sd = self._moments(k, half)
         value, up, wide = log_improvement(mean, sd, best)
-        weighted = scipy.linalg.solve_triangular(self.factor, half, lower=True, trans=1, check_finite=False).T  # k K⁻¹
+        weighted = scipy.linalg.blas.dtrsm(1.0, self.factor, half, lower=1, trans_a=1).T  # k K⁻¹
         return value, slope * (up[:, None] * self.alpha - (wide * self.scale / sd)[:, None] * weighted)
 
     def _whitened(self, k: Array) -> Array:
         """L⁻¹ kᵀ (n, m)."""
-        solved = scipy.linalg.solve_triangular(self.factor, k.T, lower=True, check_finite=False)
-        return np.asarray(solved)
+        return np.asarray(scipy.linalg.blas.dtrsm(1.0, self.factor, k.T, lower=1))  # without checks, at half the time
 
     def _moments(self, k: Array, half: Array) -> tuple[Array, Array]:
         variance = self.scale * (self.kernel.peak - np.einsum("nm,nm->m", half, half))
