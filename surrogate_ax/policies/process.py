@@ -212,12 +212,13 @@ def _condition_on(hyper: Hyper, noise: float, rows: Rows) -> Posterior:
     """The process given all rows; its centre is the mean of the present search."""
     kernel, means = hyper.raised, rows.means
     covariance = kernel(rows.gram) * hyper.between(rows) + noise * hyper.kernel.variance * np.eye(len(rows.y))
-    inverse = np.linalg.inv(covariance)
-    centre = np.linalg.solve(means.T @ inverse @ means, means.T @ inverse @ rows.y)
+    factor = scipy.linalg.cholesky(covariance, lower=True)
+    weighted = scipy.linalg.cho_solve((factor, True), means)
+    centre = np.linalg.solve(means.T @ weighted, weighted.T @ rows.y)
     left = rows.y - means @ centre
-    alpha = inverse @ left
+    alpha = scipy.linalg.cho_solve((factor, True), left)
     scale = _scale(float(left @ alpha) / len(rows.y), noise * hyper.kernel.variance, rows.noise)
-    return Posterior(kernel, rows.gram, inverse, alpha, float(centre[0]), scale)
+    return Posterior(kernel, rows.gram, factor, alpha, float(centre[0]), scale)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def test_a_known_noise_is_what_the_process_takes():
     y = told.values["gain"] - told.values["gain"].mean()
     all_rows = Rows(bank.gram(bank.rows(told.terms)), y, np.zeros(60, dtype=int), np.zeros((60, 0)), NOTHING, 1.0)
     posterior = fit_rows(all_rows)[0].posterior
-    noise = np.linalg.inv(posterior.inverse) - posterior.kernel(posterior.gram)
+    noise = posterior.factor @ posterior.factor.T - posterior.kernel(posterior.gram)
     np.testing.assert_allclose(posterior.scale * noise, np.eye(60), atol=1e-6)
 
 
