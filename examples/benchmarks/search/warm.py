@@ -100,6 +100,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--avatars", action="store_true")
     parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--rho", type=float, nargs="+", default=[0.7, 0.3, 0.9, 0.5, 0.0])
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, str]] = []
@@ -128,7 +129,7 @@ def main() -> None:
                 run(name, f"{rho:.2f}", i, lambda i, old=old, new=new: bests(old, new, FIRST + i))
     else:
         for i in range(4 if options.quick else options.runs):
-            for rho in (0.7, 0.3) if options.quick else (0.7, 0.3, 0.9, 0.5, 0.0):
+            for rho in (0.7, 0.3) if options.quick else options.rho:
                 run("synthetic", f"{rho:g}", i, lambda i, rho=rho: synthetic_run(rho, i))
     report(rows)
 
