@@ -260,10 +260,7 @@ def test_the_gradient_of_the_expected_improvement_is_that_of_its_values():
     value, gradient = posterior.improvement(c, 0.5)
     step = 1e-6 * rng.standard_normal((5, 12))
     change = posterior.improvement(c + step, 0.5)[0] - value
-    mean, sd = posterior.at(c)
-    z = (mean - 0.5) / sd
-    expected = np.einsum("mn,mn->m", gradient @ gram, step) / (np.exp(value + z**2 / 2))
-    np.testing.assert_allclose(change, expected, rtol=1e-3)
+    np.testing.assert_allclose(change, np.einsum("mn,mn->m", gradient @ gram, step), rtol=1e-3)
 
 
 def test_moves_climb_and_stay_on_the_sphere():
