@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ax.api.client import Client
 
 from surrogate_ax.execution.records import SearchRecord, TrialCopy
+from surrogate_ax.execution.warm_start import Earlier
 from surrogate_ax_cli import storages
 from surrogate_ax_cli.assembly import SweepComponents, error_context
 from surrogate_ax_cli.components import build
-from surrogate_ax_cli.earlier import earlier_of
 from surrogate_ax_cli.sweep import FILE_ATTR, SWEEP_ATTR, check_sweep_record, sweep_record
 from surrogate_ax_cli.sweep_file import SweepFile
 from surrogate_ax_optuna import mirror
@@ -60,15 +61,18 @@ class AxSweep:
         with storages.reading(self._sweep):
             return read_record(self._load(), self._components.objective)
 
-    def run(self) -> None:
+    def run(self, earlier: Sequence[Earlier]) -> None:
         """Load or make the client and go on to the budget.
+
+        Args:
+            earlier: searches that a new client learns from.
 
         Raises:
             SurrogateError: as `surrogate_ax_platform.optimize`.
         """
         sweep, components = self._sweep, self._components
         planned = sweep.checkpoints is None
-        client = self._load() if self._snapshot.exists() else self._new()
+        client = self._load() if self._snapshot.exists() else self._new(earlier)
         client._experiment._properties[FILE_ATTR] = str(sweep.path.resolve())
         with reachable():
             mirrored = mirror(
@@ -98,7 +102,7 @@ class AxSweep:
         begun = EXPERIMENT in client._experiment._properties
         return trial_copies(client, self._components.objective) if begun else []
 
-    def _new(self) -> Client:
+    def _new(self, earlier: Sequence[Earlier]) -> Client:
         sweep, components = self._sweep, self._components
         client = Client(random_seed=sweep.seed)
         configure_experiment(
@@ -110,7 +114,7 @@ class AxSweep:
             model=self._strategy,
             name=sweep.name,
             rng=sweep.seed,
-            warm=earlier_of(sweep),
+            warm=earlier,
         )
         client._experiment._properties[SWEEP_ATTR] = sweep_record(sweep)
         return client

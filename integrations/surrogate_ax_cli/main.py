@@ -106,6 +106,7 @@ def sweep(
     """Search as a sweep file says; run again, it continues where it stopped."""
     with running(verbose=verbose), interruptible(say):
         from surrogate_ax_cli.dry_run import estimate, plan_lines, who_proposes
+        from surrogate_ax_cli.earlier import earlier_of
         from surrogate_ax_cli.storages import kept_in
         from surrogate_ax_cli.sweep import check_works, summary, summary_lines
         from surrogate_ax_cli.sweep_hosts import open_sweep
@@ -122,12 +123,13 @@ def sweep(
             plan = estimate(sweep_file, components, record)
             typer.echo(json.dumps(plan, indent=1) if as_json else "\n".join(plan_lines(plan)))
             return
+        earlier = earlier_of(sweep_file, record)
         if record is None:
             say("trying one output before anything is written")
             for failure in check_works(sweep_file, components):
                 say(f"warning: the output failed: {failure}")
         with log_beside(home_of(sweep_file)):
-            host.run()
+            host.run(earlier)
         record = host.load_record()
         if record is None:
             raise typer.Exit(FAILED)

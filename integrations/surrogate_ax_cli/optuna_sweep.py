@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
 from optuna.study import StudyDirection
 
 from surrogate_ax.execution.records import SearchRecord
+from surrogate_ax.execution.warm_start import Earlier
 from surrogate_ax_cli import storages
 from surrogate_ax_cli.assembly import SweepComponents
 from surrogate_ax_cli.components import make_pruner, make_sampler
-from surrogate_ax_cli.earlier import earlier_of
 from surrogate_ax_cli.sweep import FILE_ATTR, SWEEP_ATTR, check_sweep_record, sweep_record
 from surrogate_ax_cli.sweep_file import SweepFile
 from surrogate_ax_optuna import optimize, read_record
@@ -55,8 +56,11 @@ class OptunaSweep:
                 return None
             return read_record(study, self._components.objective)
 
-    def run(self) -> None:
+    def run(self, earlier: Sequence[Earlier]) -> None:
         """Open or make the study and go on to the budget.
+
+        Args:
+            earlier: searches that a new study learns from.
 
         Raises:
             SurrogateError: as `surrogate_ax_optuna.optimize`.
@@ -64,8 +68,6 @@ class OptunaSweep:
         sweep, components = self._sweep, self._components
         planned = sweep.checkpoints is None
         with reachable():
-            begun = self.load_record()
-            earlier = [] if begun and begun.status else earlier_of(sweep)  # a study that is begun has taken them over
             study = self._begin()
         optimize(
             study,

@@ -8,7 +8,7 @@ and the result.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from surrogate_ax.errors import GenerationError, MismatchError, UnsupportedError
 from surrogate_ax.execution.records import SearchRecord
+from surrogate_ax.execution.warm_start import Earlier
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seeds import Draw, draw_entropy
@@ -46,8 +47,8 @@ class SweepHost(Protocol):
         """What was searched before; None for a new sweep. Writes nothing, refuses the trials of another sweep."""
         ...
 
-    def run(self) -> None:
-        """Search until the budget is spent."""
+    def run(self, earlier: Sequence[Earlier]) -> None:
+        """Search until the budget is spent; a new study learns from earlier searches."""
         ...
 
 

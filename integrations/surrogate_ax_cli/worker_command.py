@@ -47,19 +47,22 @@ def worker(
         if only is Part.SCORE:
             _score(study, name)
             return
+        from surrogate_ax_cli.earlier import earlier_of
         from surrogate_ax_cli.storages import display_name
         from surrogate_ax_cli.sweep import check_works, summary, summary_lines
         from surrogate_ax_cli.sweep_hosts import open_sweep
         from surrogate_ax_cli.targets import home_of, sweep_path
 
         sweep, components, host = open_sweep(sweep_path(study, name), workers=workers, unscored=only is Part.GENERATE)
-        if host.load_record() is None:
+        record = host.load_record()
+        earlier = earlier_of(sweep, record)
+        if record is None:
             say("trying one output before anything is written")
             for failure in check_works(sweep, components):
                 say(f"warning: the output failed: {failure}")
         say(f"study {sweep.name!r} in {display_name(sweep)}: works on it up to {components.trials} trials")
         with log_beside(home_of(sweep)):
-            host.run()
+            host.run(earlier)
         record = host.load_record()
         if record is None:
             raise typer.Exit(FAILED)

@@ -38,6 +38,12 @@ client.run_trials(12, parallelism=4, initial_seconds_between_polls=0)
 """
 
 
+@pytest.fixture(autouse=True)
+def _no_database_yet(monkeypatch):
+    """As in a new process, whatever database the tests before had."""
+    monkeypatch.setattr("ax.storage.sqa_store.db.SESSION_FACTORY", None)
+
+
 @pytest.mark.filterwarnings("ignore::ax.exceptions.core.AxParameterWarning", "ignore::sqlalchemy.exc.SAWarning")
 def test_another_process_goes_on_where_one_was_killed_in_the_middle_of_a_batch(
     make_client, make_generator, objective, postgres: Server
@@ -88,3 +94,11 @@ def test_what_is_no_database_is_refused_without_the_password(url: str, message: 
     with pytest.raises((ArgumentError, StorageError), match=message) as refused:
         database(url)
     assert "secret" not in str(refused.value)
+
+
+def test_a_second_database_which_ax_would_ignore_is_refused(make_client, tmp_path):
+    first = f"sqlite:///{tmp_path / 'first.db'}"
+    make_client(storage_config=database(first))
+    assert database(first).url == first
+    with pytest.raises(ArgumentError, match=r"first\.db, and would keep those of sqlite:///.*second\.db there"):
+        database(f"sqlite:///{tmp_path / 'second.db'}")
