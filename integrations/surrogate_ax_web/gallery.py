@@ -22,7 +22,7 @@ from surrogate_ax_web.plotly_script import plotly_script
 from surrogate_ax_web.previews import preview_routes
 from surrogate_ax_web.study_json import study_document, trial_document
 
-FIRST = 128  # outputs that are compared before the page is shown; the others are while it is looked at
+FIRST = 48  # outputs that are compared before the page is shown; the others are while it is looked at
 MONTH = {"Cache-Control": "private, max-age=2592000"}
 
 
