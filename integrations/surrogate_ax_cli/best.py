@@ -122,22 +122,12 @@ def read_overrides(given: Sequence[str], steps: int | None) -> dict[str, Any]:
     return overrides
 
 
-def check_replaced(out: Path) -> None:
-    """Refuse a folder that holds anything but an earlier `best`, whose files are to be replaced.
-
-    Raises:
-        ArgumentError: a file, or a folder with files and no `best.json`.
-    """
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / INDEX).is_file())):
-        raise ArgumentError(f"--out: expected a new folder, or one of an earlier `best`, got {out}. Choose another.")
-
-
 def save(portfolio: list[Rendered], out: Path, *, title: str, rate: float | None = None) -> list[dict[str, Any]]:
     """Write outputs, recipes and, of pictures, a contact sheet, in place of an earlier portfolio in the folder.
 
     Args:
         portfolio: best first.
-        out: a folder that `check_replaced` allows.
+        out: a folder that `outputs.check_replaced` allows.
         title: of the contact sheet.
         rate: of sound and clips.
 

@@ -26,7 +26,7 @@ from surrogate_ax.report.shown_study import ShownStudy, ShownTrial, StudySource
 from surrogate_ax.report.trial_table import OWN, Columns, trial_table
 from surrogate_ax.report.where import read_where
 from surrogate_ax_cli.best import save_output
-from surrogate_ax_cli.export_card import INDEX, Facts, write_card
+from surrogate_ax_cli.export_card import Facts, write_card
 from surrogate_ax_cli.export_formats import SUFFIXES, WRITERS, Item, tidy
 from surrogate_ax_cli.makers import Maker, maker_of
 from surrogate_ax_cli.pipelines import SEEDS, recorded_call
@@ -185,16 +185,6 @@ def export(
         )
         write_card(facts, folder, list(columns), writer.suffixes)
     return facts
-
-
-def check_replaced(out: Path) -> None:
-    """Refuse a folder that holds anything but an earlier export, which is to be replaced.
-
-    Raises:
-        ArgumentError: a file, or a folder with files and no `export.json`.
-    """
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / INDEX).is_file())):
-        raise ArgumentError(f"--out: expected a new folder, or one of an earlier `export`, got {out}. Choose another.")
 
 
 def _check_kept(selection: Selection) -> None:

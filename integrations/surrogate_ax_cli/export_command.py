@@ -48,14 +48,15 @@ def export(
 
         from surrogate_ax_cli import export as exports
         from surrogate_ax_cli.best import read_overrides
-        from surrogate_ax_cli.outputs import place
+        from surrogate_ax_cli.export_card import INDEX
+        from surrogate_ax_cli.outputs import check_replaced, place
         from surrogate_ax_cli.targets import open_target
 
         changed = read_overrides(override or [], steps)
         request = exports.Request(where, top, to.value, licence, remake, changed, generator)
         searched = open_target(study, name)
         folder = place(out, searched.home / "export", replace=force)
-        exports.check_replaced(folder)
+        check_replaced(folder, INDEX, "export")
         say("reading the study")
         selection = exports.select(searched, request)
         bar = partial(tqdm, unit="output", delay=1, disable=None)  # where it takes longer, and somebody is watching

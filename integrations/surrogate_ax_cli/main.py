@@ -169,9 +169,9 @@ def best(
 ) -> None:
     """Remake the best outputs that differ from each other, with more steps if you like; or one saved picture."""
     with running(verbose=verbose), interruptible(say):
-        from surrogate_ax_cli.best import check_replaced, lines, make_best, read_overrides, save
+        from surrogate_ax_cli.best import INDEX, lines, make_best, read_overrides, save
         from surrogate_ax_cli.makers import maker_of
-        from surrogate_ax_cli.outputs import place
+        from surrogate_ax_cli.outputs import check_replaced, place
         from surrogate_ax_cli.targets import open_target
 
         overrides = read_overrides(override or [], steps)
@@ -180,7 +180,7 @@ def best(
             return
         searched = open_target(study, name)
         folder = place(out, searched.home / "best", replace=force)
-        check_replaced(folder)
+        check_replaced(folder, INDEX, "best")
         maker = maker_of(searched, generator)
         made = make_best(maker, searched, k=k, overrides=overrides, max_cosine=max_cosine, min_distance=min_distance)
         rows = save(made, folder, title=searched.name, rate=maker.rate)

@@ -26,6 +26,23 @@ def place(given: Path | None, default: Path, *, replace: bool = False) -> Path:
     return given
 
 
+def check_replaced(out: Path, index: str, command: str) -> None:
+    """Refuse a folder that holds anything but what a command wrote before, which is to be replaced.
+
+    Args:
+        out: the folder.
+        index: the file by which one of the command's is known.
+        command: its name.
+
+    Raises:
+        ArgumentError: a file, or a folder with files and no such file among them.
+    """
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / index).is_file())):
+        raise ArgumentError(
+            f"--out: expected a new folder, or one of an earlier `{command}`, got {out}. Choose another."
+        )
+
+
 def _numbered(path: Path) -> itertools.chain[Path]:
     others = (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in itertools.count(2))
     return itertools.chain([path], others)

@@ -168,8 +168,9 @@ class _Latest:
                         self._document = self._written(study, best, apart, comparing=False)
                         self._document["state_text"] += ", compared"
                         self._comparing = False
-        finally:
-            self._comparing = False
+        except BaseException:
+            self._comparing = False  # the next change of the study tries again
+            raise
 
     def _written(self, study: ShownStudy, best: list[int], apart: bool, *, comparing: bool) -> dict[str, Any]:
         document = study_document(study, best, apart=apart, remade=isinstance(self._source, Remade))

@@ -30,7 +30,9 @@ from surrogate_ax.errors import ArgumentError, MissingExtraError
 from surrogate_ax.generation.saved_picture import read_saved, saved_in
 from surrogate_ax_cli import export as exports
 from surrogate_ax_cli import export_formats
+from surrogate_ax_cli.export_card import INDEX
 from surrogate_ax_cli.export_formats import tidy
+from surrogate_ax_cli.outputs import check_replaced
 from surrogate_ax_cli.pipelines import remake
 from surrogate_ax_optuna import create_study, optimize, sqlite
 from tests.core.report import shown
@@ -490,9 +492,9 @@ def test_columns_of_one_type_each() -> None:
 
 def test_a_folder_with_files_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    exports.check_replaced(tmp_path / "a")
+    check_replaced(tmp_path / "a", INDEX, "export")
     (tmp_path / "a" / "x").touch()
     with pytest.raises(ArgumentError):
-        exports.check_replaced(tmp_path / "a")
+        check_replaced(tmp_path / "a", INDEX, "export")
     with pytest.raises(ArgumentError):
-        exports.check_replaced(tmp_path / "a" / "x")
+        check_replaced(tmp_path / "a" / "x", INDEX, "export")
