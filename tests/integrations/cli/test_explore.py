@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -27,6 +26,7 @@ from surrogate_ax_cli.prefer import opened as preferring
 from surrogate_ax_cli.sweep_file import read_sweep
 from surrogate_ax_optuna import read_record, sqlite
 from tests.integrations.diffusers.tiny import NUMPY_2
+from tests.processes import Forked
 
 ROOT = Path(__file__).parents[3]
 ADDRESS = "http://127.0.0.1"
@@ -229,18 +229,9 @@ def test_a_picture_from_elsewhere_cannot_ask_for_anything(folder: Path) -> None:
 
 def test_the_server_answers_and_ends(folder: Path) -> None:
     paths = os.pathsep.join([str(ROOT), str(ROOT / "integrations"), str(folder)])
-    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # where it began unheard too
-    program = f"{heard}; from surrogate_ax_cli.main import app; app()"
-    command = [sys.executable, "-c", program, "explore", "toy_pictures:pictures"]
-    with subprocess.Popen(
-        [*command, "--port", "0"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": paths},
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    command = ("from surrogate_ax_cli.main import app; app()", "explore", "toy_pictures:pictures", "--port", "0")
+    with Forked(*command, cwd=folder, env={**os.environ, "PYTHONPATH": paths}) as process:
         try:
-            assert process.stderr is not None
             lines = iter(process.stderr.readline, "")
             address = next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
             with urllib.request.urlopen(f"{address}/page", timeout=60) as answer:

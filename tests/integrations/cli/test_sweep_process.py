@@ -18,17 +18,23 @@ from optuna.trial import TrialState
 
 from surrogate_ax_optuna import sqlite
 from tests.integrations.cli.sweep_folder import Sweep
+from tests.processes import Forked
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 300.0  # a busy machine is no failure
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+COMMAND = "from surrogate_ax_cli.main import app; app()"
+
+
+def fresh() -> dict[str, str]:
+    """The environment of an interpreter that finds this checkout."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "integrations")])}
+
+
+def start(*arguments: str) -> Forked:
     """`surrogate-ax` in the current folder."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "integrations")])
-    command = [sys.executable, "-c", "from surrogate_ax_cli.main import app; app()", *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, text=True, **pipes)
+    return Forked(COMMAND, *arguments, env=fresh())
 
 
 def wait_for_trials(count: int, state: TrialState) -> None:
@@ -69,8 +75,6 @@ def test_interrupted_twice_it_ends_at_once(sweep: Sweep) -> None:
     (sweep.folder / "sweep_stuck.py").write_text(code)
     sweep.write(generator="sweep_stuck:make")
     process = start("sweep", "s.yaml")
-    assert process.stderr is not None
-    assert process.stdout is not None
     while "trying one output" not in process.stderr.readline():
         pass
     time.sleep(1.0)
@@ -88,18 +92,18 @@ def test_a_second_signal_while_the_process_ends_leaves_no_traceback(sweep: Sweep
     )
     (sweep.folder / "sweep_twice.py").write_text(code)
     sweep.write(generator="sweep_twice:make", score="sweep_twice:score")
-    process = start("sweep", "s.yaml")
-    _, stderr = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 130, stderr
-    assert "Traceback" not in stderr
-    assert "KeyboardInterrupt" not in stderr
+    ended = subprocess.run(
+        [sys.executable, "-c", COMMAND, "sweep", "s.yaml"], env=fresh(), capture_output=True, text=True
+    )
+    assert ended.returncode == 130, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "KeyboardInterrupt" not in ended.stderr
 
 
 def test_the_dashboard_serves_study_and_pictures_to_this_machine_only(sweep: Sweep) -> None:
     sweep("sweep", budget="4")
     process = start("dashboard", "s.yaml", "--port", "0")
     try:
-        assert process.stderr is not None
         address = process.stderr.readline().split()[0]
         assert address.startswith("http://127.0.0.1:")
         host, port = address.removeprefix("http://").split("/")[0].split(":")
@@ -134,9 +138,6 @@ def test_help_imports_nothing_heavy() -> None:
     code = "import sys\nfrom surrogate_ax_cli.main import app\ntry:\n    app(['--help'])\nexcept SystemExit as end:\n"
     code += "    heavy = {'torch', 'numpy', 'scipy', 'optuna', 'yaml', 'surrogate_ax'} & sys.modules.keys()\n"
     code += "    sys.exit(str(heavy) if heavy or end.code else 0)\n"
-    path = os.pathsep.join([str(ROOT), str(ROOT / "integrations")])
-    answer = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
-    )
+    answer = subprocess.run([sys.executable, "-c", code], env=fresh(), capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     assert "sweep" in answer.stdout

@@ -6,16 +6,18 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import time
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from typer.testing import CliRunner
 
+from surrogate_ax_cli.main import app
 from surrogate_ax_optuna import sqlite
 from tests.integrations.cli.sweep_folder import Sweep
 from tests.integrations.cli.test_sweep_process import PATIENCE_S, start, wait_for_trials
+from tests.processes import Forked
 
 
 def free_port() -> int:
@@ -24,10 +26,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def served(port: int) -> subprocess.Popen[str]:
+def served(port: int) -> Forked:
     """The proxy, once it listens."""
     process = start("serve", "s.db", "--port", str(port))
-    assert process.stderr is not None
     assert (
         process.stderr.readline()
         == f"serving s.db on 127.0.0.1:{port}; Ctrl-C ends it. In sweep files of its workers:\n"
@@ -86,21 +87,18 @@ def test_a_proxy_refuses_a_taken_port_and_what_is_no_study(sweep: Sweep, tmp_pat
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        process = start("serve", "s.db", "--port", port)
-        _, stderr = process.communicate(timeout=PATIENCE_S)
-        assert process.returncode == 2
-        assert f"error: --host, --port: cannot listen on 127.0.0.1:{port} (Address already in use)." in stderr
+        refused = CliRunner().invoke(app, ["serve", "s.db", "--port", port])
+        assert refused.exit_code == 2
+        assert f"error: --host, --port: cannot listen on 127.0.0.1:{port} (Address already in use)." in refused.stderr
     with open("notes.txt", "w") as file:
         file.write("not a database, but long enough to look at\n" * 40)
-    process = start("serve", "notes.txt", "--port", str(free_port()))
-    _, stderr = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 2
-    assert "notes.txt cannot be read as an SQLite database" in stderr
+    refused = CliRunner().invoke(app, ["serve", "notes.txt", "--port", str(free_port())])
+    assert refused.exit_code == 2
+    assert "notes.txt cannot be read as an SQLite database" in refused.stderr
 
 
 def test_a_proxy_for_other_machines_says_that_there_is_no_login(sweep: Sweep) -> None:
     process = start("serve", "s.db", "--port", str(free_port()), "--host", "0.0.0.0")
-    assert process.stderr is not None
     lines = [process.stderr.readline() for _ in range(3)]
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=PATIENCE_S)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from surrogate_ax_optuna.attributes import LEASE_ATTR, PROPOSAL_ATTR, REASON_ATT
 from surrogate_ax_optuna.claims import FIRST, FIXED
 from surrogate_ax_optuna.lease import TRIES, Leases, has_ended
 from surrogate_ax_optuna.trials import RETRIES, ended_trials
+from tests.processes import Forked
 
 K = 4
 HERE = lease_module._process()
@@ -467,13 +467,10 @@ def test_a_child_keeps_what_the_sampler_knows_and_none_of_the_result(make_study,
 def test_two_processes_share_a_study_to_its_exact_end(tmp_path, sampler):
     path, log = tmp_path / "study.db", tmp_path / "log"
     sqlite(path).engine.dispose()
-    script = Path(__file__).with_name("worker.py")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
-    workers = [  # each waits in its first batch until the other is in its own
-        subprocess.Popen([sys.executable, str(script), str(path), "40", str(log), sampler], env=environment)
-        for _ in range(2)
-    ]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    code = Path(__file__).with_name("worker.py").read_text()
+    workers = [Forked(code, str(path), "40", str(log), sampler) for _ in range(2)]  # each waits for the other's first
+    ended = [worker.communicate(timeout=120) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], ended
     storage = sqlite(path)
     study = optuna.load_study(study_name="shared", storage=storage)
     ended = ended_trials(study)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -34,6 +31,7 @@ from surrogate_ax_optuna.trials import read_recipe
 from tests.contracts.host_case import CONDITIONS, GENERATOR, OBJECTIVE, Asked, Conditions
 from tests.contracts.host_contract import HostContract
 from tests.contracts.shared_host_contract import PreviewContract, SharedContract
+from tests.processes import Forked
 
 NAMES = itertools.count()
 NOBODY = "/".join((lease_module._machine(), "1", "0", "1"))  # this machine's process 1, started at another time
@@ -140,15 +138,13 @@ def port(folder: Path) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
-    arguments = [sys.executable, "-c", SERVE, str(folder / "proxied.db"), str(port)]
-    with subprocess.Popen(arguments, env=environment) as server:
+    with Forked(SERVE, str(folder / "proxied.db"), str(port)) as server:
         try:
             with contextlib.closing(GrpcStorageProxy(host="127.0.0.1", port=port)) as proxy:
                 proxy.wait_server_ready(timeout=60)
             yield port
         finally:
-            server.terminate()
+            server.kill()
 
 
 @pytest.fixture(scope="module", params=["memory", "sqlite", "rdb", "journal", "proxy", "postgres"])

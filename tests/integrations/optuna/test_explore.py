@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from surrogate_ax.execution import Exploration, person
 from surrogate_ax_optuna import create_study, explore, optimize, portfolio, read_record, sqlite
 from surrogate_ax_optuna.record import study_answers
 from surrogate_ax_optuna.trials import read_recipe
+from tests.processes import Forked
 
 D = 16
 Explorer = Callable[..., Exploration]
@@ -290,13 +288,9 @@ os._exit(1)
 
 
 def test_the_page_of_a_killed_process_is_shown_again(tmp_path: Path, explorer):
-    root = Path(__file__).parents[3]
-    paths = os.pathsep.join([str(root), str(root / "integrations")])
-    command = [sys.executable, "-W", "ignore", "-c", KILLED]
-    done = subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True
-    )
-    assert done.returncode == 1, done.stderr
+    with Forked(KILLED, cwd=tmp_path) as other:
+        _, stderr = other.communicate()
+    assert other.returncode == 1, stderr
     study = create_study(person(), study_name="x", storage=sqlite(tmp_path / "study.db"))
     left = [read_recipe(trial).terms for trial in study.trials if trial.state == optuna.trial.TrialState.RUNNING]
     assert len(left) == 8

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import optuna
@@ -25,6 +21,7 @@ from surrogate_ax_optuna.attributes import attributes, study_attributes
 from surrogate_ax_optuna.seed_artifacts import ArtifactSeedStore
 from surrogate_ax_optuna.seeds import study_seeds
 from surrogate_ax_optuna.trials import read_recipe
+from tests.processes import Forked
 
 K, RADIUS = 4, 1.18  # |z|²/D = 1.39, as exact inversions have it
 
@@ -84,10 +81,10 @@ print(len(history.bank(IdentityGenerator().prior).tensors))
 picks = portfolio(study, IdentityGenerator(), k=3, max_cosine=1.0, min_distance=0)
 print(*(round(pick.output[0].item(), 4) for pick in picks))
 """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), *sys.path])}
-    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    count, values = ran.stdout.splitlines()[-2:]
+    with Forked(code) as other:
+        stdout, stderr = other.communicate()
+    assert other.returncode == 0, stderr
+    count, values = stdout.splitlines()[-2:]
     assert int(count) == K
     best = sorted((trial.value for trial in study.trials), reverse=True)[:3]
     assert list(map(float, values.split())) == pytest.approx(best, abs=1e-3)

@@ -11,8 +11,6 @@ import pickle
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -38,6 +36,7 @@ from surrogate_ax import FunctionGenerator, Metric, Objective, SurrogateSpace
 from surrogate_ax.errors import ArgumentError, StorageError
 from surrogate_ax_optuna import create_study, optimize, read_record, sqlite
 from surrogate_ax_optuna.sqlite_storage import SqliteStorage
+from tests.processes import Forked
 
 MINIMIZE = [StudyDirection.MINIMIZE]
 BOX = FloatDistribution(0.0, 1.0)
@@ -297,15 +296,8 @@ for _ in range(trials):
 """
 
 
-def _start(kind: str, path: Path, trials: int) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
-    return subprocess.Popen(
-        [sys.executable, "-c", WORKER, kind, str(path), str(trials)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def _start(kind: str, path: Path, trials: int) -> Forked:
+    return Forked(WORKER, kind, str(path), str(trials))
 
 
 def test_a_second_process_with_rdb_storage_writes_at_the_same_time(fast: RDBStorage, path: Path) -> None:
