@@ -42,6 +42,7 @@ from surrogate_ax_botorch.placed_trials import box_geometry, placed_trials
 
 BEGIN = 3  # rows below which a point is drawn at random
 RESTARTS, RAW, STEPS = 8, 256, 60  # of the acquisition's optimiser
+AT_ONCE = 64  # first points that are evaluated together
 EveryRound = Callable[[], tuple[History, Sequence[Mapping[str, Any]]]]
 
 
@@ -146,7 +147,7 @@ class CoefficientCandidates:
             q=1,
             num_restarts=RESTARTS,
             raw_samples=RAW,
-            options={"batch_limit": RESTARTS, "maxiter": STEPS},
+            options={"batch_limit": RESTARTS, "init_batch_limit": AT_ONCE, "maxiter": STEPS},
         )
         return unnormalize(x.detach(), columns.bounds)
 

@@ -40,7 +40,8 @@ def _experimental() -> Iterator[None]:
 def few_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the acquisition's optimiser, which takes most of the time."""
     monkeypatch.setattr(module, "RESTARTS", 2)
-    monkeypatch.setattr(module, "RAW", 64)
+    monkeypatch.setattr(module, "RAW", 32)
+    monkeypatch.setattr(module, "STEPS", 20)
 
 
 def _space(rng: int = 0) -> SurrogateSpace:

@@ -28,12 +28,12 @@ def _kernels(client: Any) -> list[Any]:
 def test_a_real_optimisation_learns_from_the_draws(make_client, make_generator, objective, tmp_path):
     client = make_client(model="coefficients")
     file = tmp_path / "client.json"
-    optimize(client, make_generator(), objective, total_trials=16, batch_size=4, rng=0, snapshot=file)
+    optimize(client, make_generator(), objective, total_trials=12, batch_size=4, rng=0, snapshot=file)
     names = [
         trial.generator_run._generation_node_name if trial.generator_run else None
         for trial in records.trials(client._experiment)
     ]
-    assert names == ["draws"] * 5 + ["model"] * 11
+    assert names == ["draws"] * 5 + ["model"] * 7
     (kernel,) = _kernels(client)
     assert isinstance(kernel, CoefficientKernel)
     assert kernel.geometry.size > K
@@ -41,7 +41,7 @@ def test_a_real_optimisation_learns_from_the_draws(make_client, make_generator, 
     assert np.mean(values[5:]) > np.mean(values[:5])
     assert max(values[5:]) > max(values[:5])
     loaded = load_client(file)
-    optimize(loaded, make_generator(), objective, total_trials=18, batch_size=2, rng=0)
+    optimize(loaded, make_generator(), objective, total_trials=14, batch_size=2, rng=0)
     (kernel,) = _kernels(loaded)
     assert isinstance(kernel, CoefficientKernel)
     u = {f"u{k}": 0.5 for k in range(K - 1)}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ax.api.client import Client
 from ax.api.configs import RangeParameterConfig, StorageConfig
+from ax.core.data import Data
 from ax.core.trial_status import TrialStatus
 from ax.utils.testing.mock import mock_botorch_optimize_context_manager
 
@@ -23,6 +24,7 @@ from surrogate_ax_platform import (
     parameters,
     records,
     save_client,
+    snapshot,
 )
 from surrogate_ax_platform.conditions import searched_conditions
 from tests.contracts.euler_flow import EulerFlow
@@ -58,6 +60,26 @@ def test_a_real_optimisation_improves_on_the_draws(make_client, run):
     assert max(values[8:]) > max(values[:8])
     best = client.get_best_parameterization(use_model_predictions=False)
     assert best[2] == int(np.argmax(values))
+
+
+def test_a_save_is_axs_own_and_makes_no_table_of_a_trial_that_was_saved_before(
+    make_client, make_generator, objective, tmp_path, monkeypatch
+):
+    client, made = make_client(model=None), list[Data]()
+    table = Data.full_df.func
+    monkeypatch.setattr(Data, "full_df", property(lambda data: made.append(data) or table(data)))
+    snapshot._table.cache_clear()
+    counts = []
+    for total in (8, 12):
+        optimize(client, make_generator(), objective, total_trials=total, batch_size=4, rng=0)
+        counts.append(0)
+        for _ in range(2):
+            made.clear()
+            save_client(client, tmp_path / "client.json")
+            counts.append(len([data for data in made if len(data._data_rows) == 1]))
+        client.save_to_json_file(str(tmp_path / "theirs.json"))
+        assert (tmp_path / "client.json").read_text() == (tmp_path / "theirs.json").read_text()
+    assert counts == [0, 8, 0, 0, 4, 0]  # tables of single trials: at the first save of each, and at no other
 
 
 def test_without_a_model_the_plan_proposes_and_the_strategy_is_left_ready(make_client, make_generator, run, tmp_path):

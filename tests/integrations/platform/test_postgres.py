@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ax.api.client import Client
 from ax.core.trial_status import TrialStatus
+from ax.storage.sqa_store import db
 
 from surrogate_ax.errors import ArgumentError, StorageError
 from surrogate_ax_platform import configure_runner, database, optimize, records
@@ -40,8 +41,11 @@ client.run_trials(12, parallelism=4, initial_seconds_between_polls=0)
 
 @pytest.fixture(autouse=True)
 def _no_database_yet(monkeypatch):
-    """As in a new process, whatever database the tests before had."""
-    monkeypatch.setattr("ax.storage.sqa_store.db.SESSION_FACTORY", None)
+    """As in a new process, whatever database the tests before had; its connections are closed in the end."""
+    monkeypatch.setattr(db, "SESSION_FACTORY", None)
+    yield
+    if db.SESSION_FACTORY is not None:
+        db.get_engine().dispose()
 
 
 @pytest.mark.filterwarnings("ignore::ax.exceptions.core.AxParameterWarning", "ignore::sqlalchemy.exc.SAWarning")
