@@ -44,6 +44,33 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_I
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+# `make test` deals out files. Those that take longest come first, so that no process is left alone with one in the end.
+LONGEST = (
+    "test_docs.py",
+    "ray/test_actors.py",
+    "cli/test_worker.py",
+    "test_examples.py",
+    "optuna/test_workers.py",
+    "cli/test_edit.py",
+    "ray/test_sweep.py",
+    "platform/test_postgres.py",
+    "optuna/test_kill.py",
+    "test_site.py",
+    "cli/test_demo.py",
+    "botorch/test_candidates.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ends = {name: i for i, name in enumerate(LONGEST)}
+
+    def place(item: pytest.Item) -> int:
+        return next((i for name, i in ends.items() if item.path.as_posix().endswith(f"/{name}")), len(ends))
+
+    items.sort(key=place)
+
+
 def _is_local(family: int, address: Any) -> bool:
     """Whether an address stays on this machine: a Unix socket, `localhost` or a loopback number."""
     if family not in (socket.AF_INET, socket.AF_INET6):
