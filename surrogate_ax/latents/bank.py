@@ -208,10 +208,11 @@ class Bank:
         total: Tensor | None = None
         for start in range(0, len(columns), at_once):
             chunk = columns[start : start + at_once]
-            picked, stack = rows if len(chunk) == rows.shape[1] else rows[:, chunk], self._seed_rows(chunk)
-            part = torch.from_numpy(picked.toarray()).to(self.device, torch.float32) @ stack
+            picked = rows if len(chunk) == rows.shape[1] else rows[:, chunk]
+            seeds = tuple(self.seeds[column] for column in chunk)
+            part = self._rows.product(torch.from_numpy(picked.toarray()).to(self.device, torch.float32), seeds)
             if alone.any():
-                _copy_alone(picked, alone, stack, part)
+                self._copy_alone(picked, alone, seeds, part)
             total = part if total is None else total.add_(part)
         if total is None:
             return torch.zeros((0, self.prior.dim), device=self.device)
@@ -273,19 +274,15 @@ class Bank:
         """G among the given columns, and their ρ."""
         return self._rows.measure(tuple(self.seeds[column] for column in columns))
 
-    def _seed_rows(self, columns: Array) -> Tensor:
-        """Seeds (m, D) on the device."""
-        return self._rows.stack(tuple(self.seeds[column] for column in columns))
+    def _copy_alone(self, rows: scipy.sparse.csr_array, alone: Array, seeds: tuple[Seed, ...], latents: Tensor) -> None:
+        """Put seeds that are alone in their row there as they are: a product may round (TF32) or lose a -0."""
+        here = np.flatnonzero(alone & (np.diff(rows.indptr) == 1))
+        if len(here):
+            entry = rows.indptr[here]
+            stack = self._rows.rows([seeds[column] for column in rows.indices[entry]])
+            latents[torch.from_numpy(here)] = stack * torch.from_numpy(np.sign(rows.data[entry])).to(stack)[:, None]
 
 
 def _sums(rows: scipy.sparse.csr_array, entries: Array) -> Array:
     """(n,) sums over each row of one number for each of its entries."""
     return np.bincount(np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)), entries, minlength=rows.shape[0])
-
-
-def _copy_alone(rows: scipy.sparse.csr_array, alone: Array, stack: Tensor, latents: Tensor) -> None:
-    """Put seeds that are alone in their row into the latents as they are: a product may round (TF32) or lose a -0."""
-    here = np.flatnonzero(alone & (np.diff(rows.indptr) == 1))
-    entry = rows.indptr[here]
-    signs = torch.from_numpy(np.sign(rows.data[entry])).to(stack)
-    latents[torch.from_numpy(here)] = stack[torch.from_numpy(rows.indices[entry]).long()] * signs[:, None]

@@ -6,7 +6,9 @@ the cosines ξ_m·ξ_l / (D ρ_m ρ_l): measured where a stored seed takes part,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -19,6 +21,9 @@ from surrogate_ax.latents.seed_store import SeedStore
 from surrogate_ax.latents.seeds import Draw, Seed, Stored, inner_row, row_sha256, stored_row
 
 SMALL = 1 << 12  # entries of rows that are kept once made, 64 MiB of draws at most
+KEPT = 1 << 26  # entries of larger rows of draws that are kept, those used last: 256 MiB
+STACKED = 1 << 24  # entries of rows that are put into one array for a product, 64 MiB; more are multiplied by blocks
+BLOCK = 1 << 20  # entries of such a block, which stays near the processor
 AT_ONCE = 1 << 24  # entries that are measured in float64 together, 128 MiB
 
 
@@ -26,6 +31,34 @@ AT_ONCE = 1 << 24  # entries that are measured in float64 together, 128 MiB
 def _small_row(draw: Draw, dim: int) -> Array:
     """The row of a draw, kept: policies make banks of the same draws every round."""
     return inner_row(draw, dim)
+
+
+class _KeptRows:
+    """Rows of draws that were used last, up to a number of entries; threads may share it."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._entries = most, 0
+        self._rows: OrderedDict[tuple[Draw, int], Array] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def row(self, draw: Draw, dim: int) -> Array:
+        """The row (D,) of a draw."""
+        with self._lock:
+            if (known := self._rows.get((draw, dim))) is not None:
+                self._rows.move_to_end((draw, dim))
+                return known
+        row = inner_row(draw, dim)
+        with self._lock:
+            if (draw, dim) not in self._rows:
+                self._rows[draw, dim] = row
+                self._entries += dim
+            while self._entries > self._most:
+                (_, size), _ = self._rows.popitem(last=False)
+                self._entries -= size
+        return row
+
+
+_large_rows = _KeptRows(KEPT)
 
 
 class SeedRows:
@@ -112,6 +145,17 @@ class SeedRows:
         self._stack = (seeds, rows)
         return rows
 
+    def product(self, c: Tensor, seeds: tuple[Seed, ...]) -> Tensor:
+        """c ξ (n, D): rows of coefficients (n, m), float32 on the device, times the rows of m seeds."""
+        made_already = seeds == self._stack[0]
+        if made_already or self.device.type != "cpu" or len(seeds) * self.dim <= STACKED:
+            return c @ self.stack(seeds)
+        return _by_blocks(c, [self._row(seed) for seed in seeds])
+
+    def rows(self, seeds: Sequence[Seed]) -> Tensor:
+        """Rows (m, D) of a few seeds, float32 on the device."""
+        return torch.from_numpy(np.stack([self._row(seed) for seed in seeds])).to(self.device)
+
     def measure(self, seeds: tuple[Seed, ...]) -> tuple[Array, Array]:
         """G (m, m) and ρ (m,); what the last measurement holds is not measured again."""
         place, g, rho = self._measured
@@ -142,7 +186,20 @@ class SeedRows:
         """The float32 row (D,) of a seed, on the CPU."""
         if isinstance(seed, Stored):
             return np.asarray(self.tensor(seed.sha256).numpy())
-        return _small_row(seed, self.dim) if self.dim <= SMALL else inner_row(seed, self.dim)
+        return _small_row(seed, self.dim) if self.dim <= SMALL else _large_rows.row(seed, self.dim)
+
+
+def _by_blocks(c: Tensor, rows: Sequence[Array]) -> Tensor:
+    """c ξ (n, D) of rows ξ (m, D) on the CPU, without an array of them all."""
+    dim = len(rows[0])
+    width = max(1, BLOCK // len(rows))
+    made, block = torch.empty((len(c), dim)), np.empty((len(rows), width), np.float32)
+    for start in range(0, dim, width):
+        some = block[:, : min(width, dim - start)]
+        for i, row in enumerate(rows):
+            some[i] = row[start : start + width]
+        made[:, start : start + width] = c @ torch.from_numpy(some)
+    return made
 
 
 class StoredRows(Mapping[str, Tensor]):

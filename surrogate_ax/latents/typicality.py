@@ -92,7 +92,7 @@ def support(xi: Tensor, shapes: Mapping[str, tuple[int, ...]] | None = None) -> 
         **({"channels": _largest(means)} if means.shape[1] else {}),
         **({"whiteness": _largest(white)} if white.shape[1] else {}),
     }
-    return Support(norm, np.quantile(ordered, QUANTILES, axis=1).T, means, white, p)
+    return Support(norm, _quantiles(ordered, QUANTILES), means, white, p)
 
 
 def bank_support(bank: Bank, rows: Any) -> Support:
@@ -127,10 +127,17 @@ def recorded_prior(prior: Prior) -> RecordedPrior:
 
 def _neighbours(part: Array, axis: int) -> Array:
     """Σ ξ_i ξ_{i+1} along an axis over √pairs, (n, 1): mean 0 and variance 1 for draws."""
-    length = part.shape[axis]
-    products = np.take(part, range(1, length), axis) * np.take(part, range(length - 1), axis)
-    flat = products.reshape(len(part), -1)
-    return np.asarray(flat.sum(axis=1, keepdims=True) / math.sqrt(flat.shape[1]))
+    before = (slice(None),) * axis
+    products = part[(*before, slice(1, None))] * part[(*before, slice(-1))]
+    return np.asarray(products.reshape(len(part), -1).sum(axis=1, keepdims=True) / math.sqrt(products[0].size))
+
+
+def _quantiles(ordered: Array, levels: Array) -> Array:
+    """(n, m) quantiles of sorted rows (n, D), linear between neighbours."""
+    at = np.asarray(levels) * (ordered.shape[1] - 1)
+    low = np.floor(at).astype(int)
+    first, second = ordered[:, low], ordered[:, np.minimum(low + 1, ordered.shape[1] - 1)]
+    return np.asarray(first + (at - low) * (second - first))
 
 
 def _kolmogorov(ordered: Array) -> Array:
@@ -139,9 +146,9 @@ def _kolmogorov(ordered: Array) -> Array:
     Reference: Stephens, J. R. Statist. Soc. B 32 (1970), the correction for finite D.
     """
     d = ordered.shape[1]
-    cdf = scipy.special.ndtr(ordered)
-    steps = np.arange(d + 1) / d
-    distance = np.maximum((steps[1:] - cdf).max(axis=1), (cdf - steps[:-1]).max(axis=1))
+    above = scipy.special.ndtr(ordered)
+    above -= np.arange(d) / d  # over the step below; the step above is 1/d higher
+    distance = np.maximum(above.max(axis=1), 1 / d - above.min(axis=1))
     return np.asarray(scipy.special.kolmogorov((math.sqrt(d) + 0.12 + 0.11 / math.sqrt(d)) * distance))
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import special, stats
 
 from surrogate_ax import FunctionGenerator, Gaussian, Generated, SurrogateSpace
 from surrogate_ax.analysis.diagnostics import determinism, numbers, stationarity
@@ -14,7 +15,7 @@ from surrogate_ax.errors import ArgumentError, ShapeError, UnsupportedError
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.charts import Angular
 from surrogate_ax.latents.seeds import Draw
-from surrogate_ax.latents.typicality import bank_support, inner_shapes, support
+from surrogate_ax.latents.typicality import QUANTILES, bank_support, inner_shapes, support
 
 SHAPES = {"latents": (3, 12, 12)}
 D = 432
@@ -39,6 +40,18 @@ def test_draws_are_as_odd_as_they_should_be():
     np.testing.assert_allclose(found.quantiles.mean(axis=0)[19], 0, atol=0.01)
     assert found.channels.shape == (4000, 3)
     assert found.neighbours.shape == (4000, 2)
+
+
+def test_statistics_are_those_of_the_textbook():
+    found, x = support(_draws(3), SHAPES), _draws(3).double().numpy()
+    images = x.reshape(3, 3, 12, 12)
+    down, across = images[:, :, 1:] * images[:, :, :-1], images[..., 1:] * images[..., :-1]
+    sums = np.stack([each.reshape(3, -1).sum(axis=1) / math.sqrt(3 * 11 * 12) for each in (down, across)], axis=1)
+    np.testing.assert_allclose(found.neighbours, sums, atol=1e-12)
+    np.testing.assert_allclose(found.quantiles, np.quantile(x, QUANTILES, axis=1).T, atol=1e-12)
+    distance = np.array([stats.kstest(row, "norm").statistic for row in x])
+    p = special.kolmogorov((math.sqrt(D) + 0.12 + 0.11 / math.sqrt(D)) * distance)
+    np.testing.assert_allclose(found.p["marginals"], p, rtol=1e-9)
 
 
 def _smooth(x):

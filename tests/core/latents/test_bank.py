@@ -16,8 +16,10 @@ from scipy import stats
 
 from surrogate_ax import Gaussian
 from surrogate_ax.errors import ArgumentError, SeedError, ShapeError
+from surrogate_ax.latents import seed_rows as module
 from surrogate_ax.latents.bank import Bank
 from surrogate_ax.latents.seed_checks import check_seeds, repair_seeds
+from surrogate_ax.latents.seed_rows import SeedRows
 from surrogate_ax.latents.seeds import Draw, Stored, draw_entropy, inner_row
 
 D = 64
@@ -257,22 +259,51 @@ def test_stacks_of_a_few_seeds_give_what_one_stack_gives(monkeypatch):
 @pytest.mark.parametrize("stack_bytes", [1, 4 * D * 3])
 def test_no_stack_is_larger_than_asked_for(monkeypatch, stack_bytes):
     sizes = []
-    seed_rows = Bank._seed_rows
-    monkeypatch.setattr(
-        Bank, "_seed_rows", lambda self, columns: sizes.append(len(columns)) or seed_rows(self, columns)
-    )
+    product = SeedRows.product
+    monkeypatch.setattr(SeedRows, "product", lambda self, c, seeds: sizes.append(len(seeds)) or product(self, c, seeds))
     monkeypatch.setattr("surrogate_ax.latents.bank.STACK_BYTES", stack_bytes)
     Bank(PRIOR, draws(7)).inner(np.ones((2, 7)))
     assert sum(sizes) == 7
     assert max(sizes) == max(1, stack_bytes // (4 * D))
 
 
+@pytest.mark.parametrize("block", [1, 50, 1 << 20])
+def test_a_product_by_blocks_is_that_of_a_stack(monkeypatch, block):
+    c = np.random.default_rng(0).normal(size=(3, 7))
+    seeds = [*draws(6), torch.linspace(-1, 2, D)]
+    whole = Bank(PRIOR, seeds).inner(c)
+    monkeypatch.setattr(module, "STACKED", 0)
+    monkeypatch.setattr(module, "BLOCK", block)
+    bank = Bank(PRIOR, seeds)
+    torch.testing.assert_close(bank.inner(c), whole, rtol=0, atol=1e-5)
+    assert torch.equal(bank.inner(np.eye(7)[6:])[0], seeds[6])  # a stored seed alone, to the bit
+    (drawn := Bank(PRIOR, draws(7))).inner(c)
+    assert drawn._rows._stack[0] == ()  # no array of them all
+
+
+def test_large_rows_of_draws_are_made_once_for_all_banks_while_there_is_room(monkeypatch):
+    made = []
+    monkeypatch.setattr(module, "SMALL", 0)
+    monkeypatch.setattr(module, "_large_rows", module._KeptRows(5 * D))
+    monkeypatch.setattr(module, "inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim))
+    first = draws(5)
+    for _ in range(2):
+        rows = Bank(PRIOR, first).inner(np.eye(5))
+    assert made == first
+    torch.testing.assert_close(rows[2], torch.from_numpy(inner_row(first[2], D)))
+    Bank(PRIOR, draws(7)[5:]).inner(np.eye(2))  # in place of those that were used longest ago
+    Bank(PRIOR, first).inner(np.eye(5)[2:])
+    assert made == draws(7)
+    Bank(PRIOR, first[:1]).inner(np.eye(1))
+    assert made == [*draws(7), first[0]]
+    assert module._large_rows._entries == 5 * D
+
+
 def test_a_box_that_is_searched_is_made_once(monkeypatch):
     made = []
-    monkeypatch.setattr("surrogate_ax.latents.seed_rows.SMALL", 0)  # rows of few entries are kept for good
-    monkeypatch.setattr(
-        "surrogate_ax.latents.seed_rows.inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim)
-    )
+    monkeypatch.setattr(module, "SMALL", 0)  # rows of few entries are kept for good
+    monkeypatch.setattr(module, "_large_rows", module._KeptRows(0))
+    monkeypatch.setattr(module, "inner_row", lambda seed, dim: made.append(seed) or inner_row(seed, dim))
     bank = Bank(PRIOR, draws(4))
     for _ in range(3):
         bank.inner(np.ones((2, 4)))
