@@ -140,7 +140,7 @@ def _call(generator: str, kind: str, file: Path) -> str:
     call = {"prompt": PROMPTS.get(_stem(generator, kind), PROMPTS["folder"]), "num_inference_steps": STEPS}
     if kind == "embedded":
         return _pipeline_lines(call, "the embedded model", ("guidance_scale",))
-    from surrogate_ax_diffusers.loading import check_folder
+    from surrogate_ax_diffusers.folder_checks import check_folder
 
     root = check_folder(generator)
     name = json.loads((root / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
