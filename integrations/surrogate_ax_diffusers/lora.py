@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,9 +53,17 @@ def add_loras(pipe: Pipeline, loras: Mapping[Path, float]) -> None:
     names = [f"lora{i}" for i in range(len(loras))]
     for name, file in zip(names, loras, strict=True):
         try:
-            pipe.load_lora_weights(
-                str(file.parent), weight_name=file.name, adapter_name=name, local_files_only=True, use_safetensors=True
-            )
+            with warnings.catch_warnings():
+                warnings.filterwarnings(
+                    "ignore", message="Already found a `peft_config`"
+                )  # of the LoRA before this one
+                pipe.load_lora_weights(
+                    str(file.parent),
+                    weight_name=file.name,
+                    adapter_name=name,
+                    local_files_only=True,
+                    use_safetensors=True,
+                )
         except Exception as error:  # diffusers and PEFT have errors of their own for weights that do not fit
             raise ArgumentError(
                 f"lora: {file} does not fit {type(pipe).__name__} ({type(error).__name__}: "
