@@ -110,18 +110,20 @@ def _from_file(file: Path, name: str | None, config: str | Path | None, dtype: t
 
 
 def _beside(file: Path, root: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """Text encoders that one file lacks, from the folder of its configurations, where diffusers finds only its own."""
+    """Text encoders and VAE that one file lacks, from the folder of its configurations; diffusers wants them given."""
     with safe_open(file, framework="pt") as opened:
         keys = dict.fromkeys(opened.keys())
     found, look = dict[str, Any](), cast(Any, single_file_utils)
     for name, value in read_json(root / "model_index.json").items():
         library, kind_name = value if isinstance(value, list) and len(value) == 2 else (None, None)
-        kind = getattr(transformers, str(kind_name), None) if library == "transformers" else None
-        if not isinstance(kind, type) or not issubclass(kind, transformers.PreTrainedModel):
-            continue
-        there = look.is_clip_model_in_single_file(kind, keys) or look.is_t5_in_single_file(keys)
+        kind = getattr({"diffusers": diffusers, "transformers": transformers}.get(str(library)), str(kind_name), None)
+        if library == "transformers" and isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel):
+            there = look.is_clip_model_in_single_file(kind, keys) or look.is_t5_in_single_file(keys)
+        else:
+            there = name != "vae" or any(key.startswith(tuple(look.LDM_VAE_KEYS)) for key in keys)
         if not there and any((root / name).glob("*.safetensors")):
-            found[name] = _loaded(kind.from_pretrained, root / name, str(kind_name), dtype=dtype)
+            load: Any = kind
+            found[name] = _loaded(load.from_pretrained, root / name, str(kind_name), dtype=dtype)
     return found
 
 
