@@ -89,9 +89,9 @@ def optimize(
             (`Steppable`) and one metric is optimised, estimates are scored after three eighths of the steps and the
             best quarter of each round goes on: about twice as many trials at equal cost, most of them pruned, and more
             to learn from. It calls the score for each.
-        batch_size: items of one generator call, at most. "auto" measures it on plain draws: batches twice as large,
-            until one does not fit in memory or gives less than a tenth more outputs a second. The study keeps what was
-            found, for runs that go on and for other workers.
+        batch_size: items of one generator call, at most. "auto" measures it on plain draws: larger ones, until
+            they do not fit in memory or give less than a tenth more outputs a second. The study keeps what was found,
+            for runs that go on and for other workers.
         space: a box of one's own, fixed for the study.
         policy: where to search, in place of `space`; see `surrogate_ax.policies`.
         conditions: searched call arguments, `{"guidance_scale": Range(1, 7, step=0.5)}`.

@@ -165,9 +165,9 @@ def optimize(
         budget: in its place, what the search may cost in whole outputs. Where the generator can stop between steps
             (`Steppable`) and one metric is optimised, estimates are scored after three eighths of the steps and the
             best quarter of each round goes on: about twice as many trials at equal cost, most of them stopped early.
-        batch_size: items of one generator call, at most. "auto" measures it on plain draws: batches twice as large,
-            until one does not fit in memory or gives less than a tenth more outputs a second. The study keeps what was
-            found, for runs that go on and for other workers.
+        batch_size: items of one generator call, at most. "auto" measures it on plain draws: larger ones, until
+            they do not fit in memory or give less than a tenth more outputs a second. The study keeps what was found,
+            for runs that go on and for other workers.
         space: a box of one's own, fixed for the experiment; that of `configure_experiment` if left out.
         policy: where to search, in place of `space`; see `surrogate_ax.policies`.
         checkpoints: numbers of steps after which estimates are scored and the client's early stopping strategy stops

@@ -1,9 +1,10 @@
 """The batch size of a search, found by measuring: `batch_size="auto"`.
 
-Plain draws are made in batches of 1, 2, 4, ..., until memory runs out or a batch twice as large gives less than a tenth
-more outputs a second; the size before is taken. A batch no larger than a round is of use, so that is where it ends. The
-draws have a key of their own: a search whose size was measured is the same as one that was given it. A study records
-the size, so that whoever goes on with it, or works on it as well, takes it over.
+Plain draws are made in batches of 1, 2, 4, ..., until memory runs out or a larger batch gives less than a tenth more
+outputs a second; the best is taken. Where times are noisy, or rows share a call only if enough of them have the same
+conditions, two sizes in a row have to say so. No batch is larger than a round, so that is where it ends. The draws have
+a key of their own: a search whose size was measured is the same as one that was given it. A study records the size, so
+that whoever goes on with it, or works on it as well, takes it over.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ AUTO = "auto"
 BatchSize = int | Literal["auto"]
 RECORDED = "batch_size"  # key of a study's record
 LARGEST = 64  # size that is tried where no round is smaller
-GAIN = 1.1  # times as many outputs a second that a batch twice as large has to give
+GAIN = 1.1  # times as many outputs a second that a larger batch has to give
 QUICK, CALLS = (
     1.0,
     3,
@@ -150,17 +151,19 @@ def measure(
     conditions: Searched | None = None,
     device: torch.device | str = "cpu",
 ) -> Measured:
-    """The size from which on larger batches give hardly more outputs a second, or do not fit; arguments as `timings`.
+    """The size above which batches give hardly more outputs a second, or do not fit; arguments as `timings`.
 
     Raises:
         GenerationError: the generator raises for a plain draw, or one output does not fit in memory.
     """
     found: list[Timing] = []
+    best = 0  # its place among the sizes found
     try:
-        for timing in timings(generator, most, rng=rng, conditions=conditions, device=device):
+        for i, timing in enumerate(timings(generator, most, rng=rng, conditions=conditions, device=device)):
             found.append(timing)
-            if len(found) > 1 and timing.rate < GAIN * found[-2].rate:
-                return Measured(found[-2].size, found)
+            best = i if timing.rate >= GAIN * found[best].rate else best
+            if i - best >= (2 if conditions or timing.seconds < QUICK else 1):
+                break
     except SurrogateError:
         raise
     except Exception as error:
@@ -170,7 +173,7 @@ def measure(
         ) from error
     if not found:
         raise GenerationError('batch_size: "auto" found no room in memory for a single output; make smaller ones.')
-    return Measured(found[-1].size, found)
+    return Measured(found[best].size, found)
 
 
 def recorded_size(record: Mapping[str, Any] | None, study: str) -> int | None:

@@ -82,6 +82,18 @@ def test_the_last_size_that_fitted_is_taken(
     assert generator.sizes == called
 
 
+def test_quick_calls_and_searched_conditions_have_a_second_look(simulated: Callable[..., Simulated]) -> None:
+    seconds = {1: 0.2, 2: 0.5, 4: 0.6, 8: 1.2, 16: 2.4}  # two by themselves are slow, once
+    assert measure(simulated(seconds.__getitem__), 16, rng=0).size == 4
+    slow = {n: 10 * s for n, s in seconds.items()}
+    generator = simulated(slow.__getitem__)
+    assert measure(generator, 16, rng=0).size == 1
+    assert generator.sizes == [1, 2]
+    generator = simulated(slow.__getitem__, conditional=True)
+    assert measure(generator, 16, rng=0, conditions={"guidance": Range(1, 3)}).size == 4
+    assert generator.sizes == [1, 2, 4, 8, 16]
+
+
 def test_no_size_is_above_the_bound(simulated: Callable[..., Simulated]) -> None:
     generator = simulated(lambda n: 2.0)
     assert measure(generator, 13, rng=0).size == 8
