@@ -37,10 +37,10 @@ def local_folder(given: str | Path, revision: str | None = None) -> str | Path:
         if partial is not None:
             return Path(partial)
         at = "" if revision is None else f" --revision {revision}"
-        what = "it" if revision is None else f"revision {revision!r} of it"
+        what = "no repository" if revision is None else f"no revision {revision!r} of a repository"
         raise ArgumentError(
-            f"folder: {given} is not a folder, and of a repository of that name {what} is not in the Hugging Face "
-            f"cache, {constants.HF_HUB_CACHE}. Nothing is fetched from here; fetch it with: hf download {given}{at}"
+            f"folder: {given} is not a folder, and {what} of that name is in the Hugging Face cache, "
+            f"{constants.HF_HUB_CACHE}. Nothing is fetched from here; fetch it with: hf download {given}{at}"
         ) from error
     except HFValidationError as error:
         raise ArgumentError(f"folder: {given} is neither a folder nor a repository's id: {error}") from error

@@ -72,7 +72,11 @@ def test_a_repository_in_the_cache_is_loaded(pipe: Any, revision: str | None) ->
     ("name", "revision", "message"),
     [
         ("someone/else", None, r"someone/else is not a folder, .*cache, .*hub\. .* hf download someone/else$"),
-        ("someone/tiny", "v2", r"revision 'v2' of it is not in .* hf download someone/tiny --revision v2$"),
+        (
+            "someone/tiny",
+            "v2",
+            r"and no revision 'v2' of a repository of that name is in .* hf download someone/tiny --revision v2$",
+        ),
         ("some--one/tiny", None, "neither a folder nor a repository's id"),
         ("someone/tiny/more", None, "someone/tiny/more is not a folder"),
     ],
