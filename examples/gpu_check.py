@@ -7,13 +7,13 @@ outputs a second and peak memory by batch size, until memory runs out. The exit 
 
 import argparse
 import ast
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from surrogate_ax import Steppable
+from surrogate_ax.execution.batch_size import timings
 from surrogate_ax_diffusers import PipelineGenerator, load_avatars, load_pipeline, pipeline_generator
 
 # Of outputs in [0, 1]. CUDA's convolutions round float32 to TF32 where torch allows them to, as it does by default.
@@ -71,25 +71,15 @@ def rules(generator: PipelineGenerator, tolerance: float) -> bool:
     return all(kept)
 
 
-def throughput(generator: PipelineGenerator, largest: int) -> None:
-    """Outputs a second and peak memory, for batches of 1, 2, 4, ..."""
-    cuda = generator.device.type == "cuda"
-    for n in (1 << k for k in range(largest.bit_length())):
-        z, none = draw(generator, n), [{}] * n
-        try:
-            generator.generate(z, none)  # the first batch of a size chooses kernels
-            if cuda:
-                torch.cuda.reset_peak_memory_stats()
-                torch.cuda.synchronize()
-            clock = time.perf_counter()
-            generator.generate(z, none)
-            if cuda:
-                torch.cuda.synchronize()
-        except torch.cuda.OutOfMemoryError:
-            print(f"batch {n}: out of memory")
-            return
-        memory = f", {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB" if cuda else ""
-        print(f"batch {n}: {n / (time.perf_counter() - clock):.3g} outputs a second{memory}", flush=True)
+def throughput(generator: PipelineGenerator, most: int) -> None:
+    """Outputs a second and peak memory, for batches of 1, 2, 4, ...; `batch_size="auto"` measures the same."""
+    tried = 1
+    for timing in timings(generator, most, rng=0, device=generator.device):
+        memory = f", {timing.memory / 2**30:.2f} GiB" if timing.memory else ""
+        print(f"batch {timing.size}: {timing.rate:.3g} outputs a second{memory}", flush=True)
+        tried = 2 * timing.size
+    if tried <= most:
+        print(f"batch {tried}: out of memory")
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from surrogate_ax.scoring.process import SubprocessScore
 from surrogate_ax_cli import embedded
 from surrogate_ax_cli.clip_call import is_clip_call, read_clip_call
 from surrogate_ax_cli.components import axes_of, make_policy
-from surrogate_ax_cli.generator_source import Source
+from surrogate_ax_cli.generator_source import Source, beside, load_options
 from surrogate_ax_cli.pooled import pipeline, pooled, searched_texts
 from surrogate_ax_cli.sweep_file import SweepFile
 from surrogate_ax_cli.yaml_node import did_you_mean
@@ -157,8 +157,8 @@ def make_generator(sweep: SweepFile) -> Generator:
     with error_context(sweep, "generator"):
         if source.kind == "embedded":
             return embedded.generator(source.where, sweep.call, searched_texts(sweep))
-        folder = source.where if "://" in source.where else sweep.path.parent / source.where
-        return pipeline(str(folder), source.options, sweep.call)
+        folder = sweep.path.parent
+        return pipeline(beside(folder, source.where), load_options(source, folder), sweep.call)
 
 
 def _call_factory(sweep: SweepFile, source: Source) -> Generator:

@@ -6,10 +6,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from surrogate_ax.execution.batch_size import largest, measure
 from surrogate_ax.execution.budget import why_whole
 from surrogate_ax.execution.records import SearchRecord
 from surrogate_ax.generation.conditions import Choice, Range
-from surrogate_ax_cli.assembly import SweepComponents
+from surrogate_ax_cli.assembly import SweepComponents, error_context
 from surrogate_ax_cli.sweep import try_out
 from surrogate_ax_cli.sweep_file import AUTO, SweepFile
 
@@ -35,7 +36,8 @@ def estimate(sweep: SweepFile, components: SweepComponents, record: SearchRecord
     """
     evaluator = components.evaluator
     try_out(sweep, components, 1, evaluator)  # what happens once (checks, embeddings, digests) is not timed
-    n = min(sweep.batch, components.trials)
+    batch, measured = _batch(sweep, components, record)
+    n = min(batch, components.trials)
     clock = time.perf_counter()
     pilot = try_out(sweep, components, n, evaluator)
     seconds = time.perf_counter() - clock
@@ -46,7 +48,8 @@ def estimate(sweep: SweepFile, components: SweepComponents, record: SearchRecord
     return {
         "study": sweep.name,
         "backend": sweep.backend,
-        "trials": {"budget": components.trials, "done": done, "left": left, "batch": sweep.batch},
+        "trials": {"budget": components.trials, "done": done, "left": left, "batch": batch},
+        "measured": measured,
         "status": None if record is None else str(record.status),
         "seed": sweep.seed,
         "plan": _plan(sweep, components),
@@ -69,6 +72,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     lines = [
         f"study {plan['study']!r}, backend {plan['backend']}, seed {plan['seed']}",
         f"  trials      {trials['budget']} in batches of {trials['batch']}{done}",
+        *([f"              {plan['measured']}"] if plan["measured"] else []),
         *(f"  {'plan' if i == 0 else '':11} {step}" for i, step in enumerate(plan["plan"])),
         f"  sampler     {plan['sampler']}: {plan['proposes']}",
     ]
@@ -88,6 +92,20 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     if pilot["failed"]:
         lines.append(f"              {pilot['failed']} of the pilot's outputs failed")
     return [*lines, *EXPLAINED, "nothing was written"]
+
+
+def _batch(sweep: SweepFile, components: SweepComponents, record: SearchRecord | None) -> tuple[int, str]:
+    """Trials of a call, and how that was found where the file leaves it open."""
+    if not isinstance(sweep.batch, str):
+        return sweep.batch, ""
+    if record is not None and record.batch_size is not None:
+        return record.batch_size, "as it was measured when the study was begun"
+    most = largest(None if sweep.policy else components.plan, components.trials)
+    with error_context(sweep, "batch"):
+        found = measure(
+            components.generator, most, rng=sweep.seed, conditions=sweep.conditions, device=components.device
+        )
+    return found.size, str(found)
 
 
 def _why_whole(sweep: SweepFile, components: SweepComponents) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from surrogate_ax.errors import MOST
@@ -12,6 +13,7 @@ from surrogate_ax_cli import embedded, yaml_node
 from surrogate_ax_cli.yaml_node import Reader, YamlNode
 
 Kind = Literal["embedded", "folder", "function"]
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
@@ -21,8 +23,9 @@ class Source:
 
     Args:
         kind: an embedded model, a folder of a diffusers pipeline, or a function that makes one.
-        where: the embedded model's name, the folder, or "package.module:factory".
-        options: how a pipeline is loaded: device, dtype, variant, offload, step_noise.
+        where: the embedded model's name, the folder (or a repository in the Hugging Face cache, or one file), or
+            "package.module:factory".
+        options: how a pipeline is loaded: device, offload, step_noise, and arguments of `load_pipeline`.
         ray: the actors that have it, where it runs on Ray: actors, cpus, gpus, address, score, outputs.
     """
 
@@ -35,6 +38,32 @@ class Source:
     def scores_there(self) -> bool:
         """Whether Ray's actors score what they make."""
         return bool(self.ray and self.ray.get("score"))
+
+
+def is_repository(where: str) -> bool:
+    """Whether a name is to be looked up in the Hugging Face cache: "owner/name", and no folder is called so."""
+    return REPOSITORY.fullmatch(where) is not None and not Path(where).exists()
+
+
+def beside(folder: Path, where: str) -> str:
+    """What a file in a folder names: a path from there, or an address or a repository as it stands."""
+    path = folder / where
+    return where if "://" in where or (is_repository(where) and not path.exists()) else str(path)
+
+
+def load_options(source: Source, folder: Path) -> dict[str, Any]:
+    """How a pipeline is loaded, with paths from the folder of the sweep file.
+
+    Args:
+        source: of kind "folder".
+        folder: where the sweep file is.
+    """
+    options = dict(source.options)
+    if "config" in options:
+        options["config"] = beside(folder, options["config"])
+    if "lora" in options:
+        options["lora"] = {str(folder / file): scale for file, scale in options["lora"].items()}
+    return options
 
 
 def read_source(node: YamlNode) -> Source:
@@ -65,6 +94,15 @@ def _actors(node: YamlNode) -> dict[str, Any]:
     return dict(yaml_node.mapping(_RAY, required=("of",))(node))
 
 
+def _loras(node: YamlNode) -> dict[str, float]:
+    """Scales by file."""
+    value = node.value()
+    if isinstance(value, dict):
+        return {file: yaml_node.number(scale) for file, scale in node.entries()}
+    files = [node] if isinstance(value, str) else node.items()
+    return {yaml_node.text(file): 1.0 for file in files}
+
+
 def _share(node: YamlNode) -> float:
     amount = yaml_node.number(node)
     if not 0 <= amount < MOST:
@@ -79,6 +117,11 @@ _PIPELINE: Mapping[str, Reader] = {
     "variant": yaml_node.text,
     "offload": yaml_node.boolean,
     "step_noise": yaml_node.boolean,
+    "revision": yaml_node.text,
+    "pipeline": yaml_node.text,
+    "config": yaml_node.text,
+    "lora": _loras,
+    "quantization": yaml_node.arguments,
 }
 _RAY: Mapping[str, Reader] = {
     "of": _model,

@@ -21,7 +21,7 @@ import yaml
 from surrogate_ax.errors import ArgumentError
 from surrogate_ax_cli import embedded
 from surrogate_ax_cli.assembly import load_function
-from surrogate_ax_cli.generator_source import FUNCTION, Source
+from surrogate_ax_cli.generator_source import FUNCTION, Source, is_repository
 from surrogate_ax_cli.outputs import place
 from surrogate_ax_cli.sweep_file import SweepFile, read_sweep
 
@@ -87,7 +87,7 @@ def write(generator: str, out: Path | None, *, replace: bool = False) -> Begun:
     """Write a sweep file and a score.
 
     Args:
-        generator: an embedded model, a folder of a diffusers pipeline, or "package.module:factory".
+        generator: an embedded model, a folder or repository of a diffusers pipeline, or "package.module:factory".
         out: the sweep file; named by the generator, in the current folder, if left out.
         replace: write over what is there.
 
@@ -102,7 +102,7 @@ def write(generator: str, out: Path | None, *, replace: bool = False) -> Begun:
     scores = file.with_name(f"{module}.py")
     if scores.exists() and not replace:
         raise ArgumentError(f"--out: {scores} is there already, and {file} needs it. Name another, or use --force.")
-    where = generator if kind != "folder" else os.path.relpath(generator, file.parent)
+    where = generator if kind != "folder" or is_repository(generator) else os.path.relpath(generator, file.parent)
     text = SWEEP.format(
         file=file.name,
         generator=_yaml(where),
@@ -140,9 +140,10 @@ def _call(generator: str, kind: str, file: Path) -> str:
     call = {"prompt": PROMPTS.get(_stem(generator, kind), PROMPTS["folder"]), "num_inference_steps": STEPS}
     if kind == "embedded":
         return _pipeline_lines(call, "the embedded model", ("guidance_scale",))
-    from surrogate_ax_diffusers.loading import check_folder
+    from surrogate_ax_diffusers.folder_checks import check_folder
+    from surrogate_ax_diffusers.sources import local_folder
 
-    root = check_folder(generator)
+    root = check_folder(local_folder(generator))
     name = json.loads((root / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
     import diffusers
 

@@ -4,7 +4,7 @@
 |---|---|
 | left out | that of the sweep file; without one, the embedded model that made the study |
 | portraits, avatars | an embedded model, under the call that the study records |
-| a folder | a diffusers pipeline, under the call that the study records |
+| a folder, or a repository in the Hugging Face cache | a diffusers pipeline, under the call that the study records |
 | package.module:factory | what a function without arguments returns |
 """
 
@@ -23,6 +23,7 @@ from surrogate_ax.generation.protocols import Generator, Timed
 from surrogate_ax.generation.recipe import check_fingerprint
 from surrogate_ax.scoring.objective import Objective
 from surrogate_ax_cli import embedded
+from surrogate_ax_cli.generator_source import is_repository
 from surrogate_ax_cli.targets import Searched
 
 
@@ -92,7 +93,7 @@ def call_factory(spec: str) -> Any:
 def _make(spec: str | None, recorded: Mapping[str, str]) -> Any:
     ours = spec is None or spec in embedded.NAMES
     folder = None if ours or ":" in str(spec) else Path(str(spec))
-    if not ours and (folder is None or not folder.is_dir()):
+    if not ours and (folder is None or not (folder.is_dir() or is_repository(str(folder)))):
         return call_factory(str(spec))
     if "call" not in recorded:
         raise MismatchError(

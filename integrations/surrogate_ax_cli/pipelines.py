@@ -3,7 +3,7 @@
 | what is given | the generator |
 |---|---|
 | portraits, avatars | an embedded model |
-| a folder | the diffusers pipeline in it |
+| a folder, or a repository in the Hugging Face cache | the diffusers pipeline in it |
 | package.module:factory | what a function without arguments returns |
 
 A saved picture says which call made it. Where an embedded model did, that is enough; else whoever has the picture says
@@ -25,6 +25,7 @@ from surrogate_ax.generation.recipe import Recipe, render
 from surrogate_ax.generation.saved_picture import SavedPicture, save_picture
 from surrogate_ax.latents.seed_store import FolderSeedStore
 from surrogate_ax_cli import embedded
+from surrogate_ax_cli.generator_source import is_repository
 from surrogate_ax_cli.makers import call_factory
 
 SEEDS = "seeds"  # the folder of stored seeds that `edit` writes beside its pictures
@@ -37,7 +38,7 @@ def open_pipeline(
     """A generator.
 
     Args:
-        where: an embedded model, a pipeline's folder, or "package.module:factory".
+        where: an embedded model, a pipeline's folder or repository, or "package.module:factory".
         call: call arguments of a pipeline.
         device: of a folder's pipeline.
         dtype: of its weights.
@@ -47,7 +48,7 @@ def open_pipeline(
     """
     if where in embedded.NAMES:
         return embedded.generator(where, call)
-    if Path(where).is_dir():
+    if Path(where).is_dir() or is_repository(where):
         from surrogate_ax_diffusers import load_pipeline, pipeline_generator
 
         return pipeline_generator(load_pipeline(where, dtype=getattr(torch, dtype)), device=device, **call)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from surrogate_ax.generation.conditions import Choice
 from surrogate_ax.generation.protocols import Generator
+from surrogate_ax_cli.generator_source import beside, load_options
 from surrogate_ax_cli.sweep_file import SweepFile
 
 
@@ -46,8 +46,9 @@ def _factory(sweep: SweepFile) -> tuple[str, dict[str, Any]]:
     if source.kind == "embedded":
         texts = [dict(text) for text in searched_texts(sweep)]
         return "surrogate_ax_cli.embedded:generator", {"name": source.where, "call": dict(sweep.call), "texts": texts}
-    folder = source.where if "://" in source.where else str((sweep.path.parent / source.where).resolve())
-    arguments = {"folder": folder, "options": dict(source.options), "call": dict(sweep.call)}
+    folder = sweep.path.parent.resolve()
+    options = load_options(source, folder)
+    arguments = {"folder": beside(folder, source.where), "options": options, "call": dict(sweep.call)}
     return "surrogate_ax_cli.pooled:pipeline", arguments
 
 
@@ -68,8 +69,8 @@ def pipeline(folder: str, options: Mapping[str, Any], call: Mapping[str, Any]) -
     """A pipeline as a generator.
 
     Args:
-        folder: of the pipeline, or its address.
-        options: how it is loaded: device, dtype, variant, offload, step_noise.
+        folder: of the pipeline, or what else `load_pipeline` takes.
+        options: how it is loaded: device, offload, step_noise, and arguments of `load_pipeline`.
         call: its fixed call arguments.
     """
     import torch
@@ -78,9 +79,8 @@ def pipeline(folder: str, options: Mapping[str, Any], call: Mapping[str, Any]) -
 
     given = dict(options)
     device, offload = given.pop("device", None), given.pop("offload", False)
-    dtype = getattr(torch, given.pop("dtype", "float32"))
-    where = folder if "://" in folder else Path(folder)
-    pipe = load_pipeline(where, dtype=dtype, variant=given.pop("variant", None))
+    noise = {"step_noise": given.pop("step_noise")} if "step_noise" in given else {}
+    pipe = load_pipeline(folder, dtype=getattr(torch, given.pop("dtype", "float32")), **given)
     if offload:
         pipe.enable_model_cpu_offload(device=device)
-    return pipeline_generator(pipe, device=None if offload else device, **given, **call)
+    return pipeline_generator(pipe, device=None if offload else device, **noise, **call)

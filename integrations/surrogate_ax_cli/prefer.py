@@ -25,6 +25,7 @@ from surrogate_ax_cli.sweep_file import SweepFile, read_sweep
 from surrogate_ax_cli.targets import home_of
 from surrogate_ax_optuna import create_study, explore
 
+LOOKED_AT = 8  # items of a call, at most: a person waits for it
 UNUSED = ("budget", "policy", "sampler", "pruner", "checkpoints", "overlap")  # of a file, where a person decides
 
 
@@ -59,7 +60,7 @@ def opened(sweep: SweepFile, mode: Mode, *, say: Callable[[str], None]) -> Itera
             objective=objective,
             rng=sweep.seed,
             mode=mode,
-            batch_size=min(sweep.batch, 8),
+            batch_size=LOOKED_AT if isinstance(sweep.batch, str) else min(sweep.batch, LOOKED_AT),
             previews=storages.make_previews(sweep),
             device=components.device,
         )

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from surrogate_ax.checks import is_storable
 from surrogate_ax.errors import MOST, ArgumentError
+from surrogate_ax.execution.batch_size import BatchSize
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
 from surrogate_ax.scoring.objective import Metric
 from surrogate_ax_cli import yaml_node
@@ -69,7 +70,7 @@ class SweepFile:
         timeout: seconds that the score of one output may take, in a process of its own; None scores in this one.
         metrics: what the score returns, in order.
         budget: ended trials in all; where the plan chooses the checkpoints, their cost in whole outputs.
-        batch: trials of one generator call.
+        batch: trials of one generator call; "auto" measures it.
         seed: of draws, policy and sampler.
         sampler: proposes: a sampler of Optuna's, or a model of Ax's; None takes the planned search, and picks one for
             what that or a policy leaves open.
@@ -93,7 +94,7 @@ class SweepFile:
     timeout: float | None = None
     call: Mapping[str, Any] = field(default_factory=dict)
     conditions: Mapping[str, Range | Choice] = field(default_factory=dict)
-    batch: int = 16
+    batch: BatchSize = 16
     seed: int = 0
     sampler: ComponentSpec | None = None
     pruner: ComponentSpec | None = None
@@ -225,6 +226,13 @@ def _or_auto(reader: Reader, auto: Any) -> Reader:
     return lambda node: auto if node.value() == AUTO else reader(node)
 
 
+def _batch(node: YamlNode) -> BatchSize:
+    value = node.value()
+    if isinstance(value, str) and value != AUTO:
+        raise node.expected("a whole number of at least 1, or auto")
+    return "auto" if value == AUTO else yaml_node.whole_number(1, MOST)(node)
+
+
 def _policy(node: YamlNode) -> tuple[ComponentSpec, ...]:
     if isinstance(node.value(), list):
         return yaml_node.list_of(_component)(node)
@@ -246,7 +254,7 @@ _KEYS: Mapping[str, Reader] = {
     "score": _score,
     "metrics": read_metrics,
     "budget": yaml_node.whole_number(1, MOST),
-    "batch": yaml_node.whole_number(1, MOST),
+    "batch": _batch,
     "seed": yaml_node.whole_number(0, 2**32 - 1),  # of samplers
     "sampler": _or_auto(_component, None),
     "pruner": _or_auto(_component, None),

@@ -14,7 +14,7 @@ import torch
 
 from surrogate_ax.execution.asking import Mode, person
 from surrogate_ax.execution.exploration import Exploration
-from surrogate_ax.execution.session import begin_record, search_facts
+from surrogate_ax.execution.recorded_search import begin_record, search_facts
 from surrogate_ax.generation.protocols import Generator
 from surrogate_ax.policies.plan import plan
 from surrogate_ax.policies.taste import AXES, taste

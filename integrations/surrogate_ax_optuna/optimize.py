@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 
 from surrogate_ax.checks import whole
 from surrogate_ax.errors import ArgumentError
+from surrogate_ax.execution.batch_size import BatchSize
 from surrogate_ax.execution.loop import Batch
 from surrogate_ax.execution.records import keep_seeds
 from surrogate_ax.execution.session import Session
@@ -50,7 +51,7 @@ def optimize(
     rng: int | None = None,
     total_trials: int | None = None,
     budget: int | None = None,
-    batch_size: int = 16,
+    batch_size: BatchSize = 16,
     space: SurrogateSpace | None = None,
     policy: Policy | None = None,
     conditions: Mapping[str, Range | Choice] | None = None,
@@ -88,7 +89,9 @@ def optimize(
             (`Steppable`) and one metric is optimised, estimates are scored after three eighths of the steps and the
             best quarter of each round goes on: about twice as many trials at equal cost, most of them pruned, and more
             to learn from. It calls the score for each.
-        batch_size: items of one generator call, at most.
+        batch_size: items of one generator call, at most. "auto" measures it on plain draws: larger ones, until
+            they do not fit in memory or give less than a tenth more outputs a second. The study keeps what was found,
+            for runs that go on and for other workers.
         space: a box of one's own, fixed for the study.
         policy: where to search, in place of `space`; see `surrogate_ax.policies`.
         conditions: searched call arguments, `{"guidance_scale": Range(1, 7, step=0.5)}`.
@@ -171,12 +174,13 @@ def optimize(
         if space is not None:
             keep_seeds(store, space.bank, advice=ADVICE)
         keep_seeds(store, session.stored, advice=ADVICE)
+        record = session.measured(record, study=f"study {study.study_name!r}")
         host = OptunaHost(
             study,
             generator,
             objective,
             conditions=session.conditions,
-            batch_size=batch_size,
+            batch_size=session.batch_size,
             rng=rng,
             previews=previews,
             seeds=store,

@@ -13,6 +13,7 @@ from surrogate_ax.checks import mapping
 from surrogate_ax.errors import MismatchError
 from surrogate_ax.execution.answers import Answers
 from surrogate_ax.execution.asking import LIKING
+from surrogate_ax.execution.batch_size import recorded_size
 from surrogate_ax.execution.records import EndedTrial, HistoryBuilder, SearchRecord, SearchStatus
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.policies.history import History
@@ -152,7 +153,8 @@ def read_record(study: optuna.Study, objective: Objective | None = None, *, seed
     liking = study_answers(study).liking
     reader = StudyReader(ranks, study_seeds(study, seeds), tells=tells, decode=lambda trial: None, liking=liking)
     reader.read(study_trials(study))
-    return SearchRecord(reader.ended, settled_record(reader.history()), status(study))
+    measured = recorded_size(study_attributes(study).get(STUDY_ATTR), f"study {study.study_name!r}")
+    return SearchRecord(reader.ended, settled_record(reader.history()), status(study), measured)
 
 
 def study_answers(study: optuna.Study) -> Answers:

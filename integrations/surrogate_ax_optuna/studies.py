@@ -15,8 +15,8 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 
 from surrogate_ax.errors import UnsupportedError
+from surrogate_ax.execution.recorded_search import begin_record, search_facts
 from surrogate_ax.execution.records import keep_seeds
-from surrogate_ax.execution.session import begin_record, search_facts
 from surrogate_ax.execution.warm_start import source_of, stored_seeds
 from surrogate_ax.generation.conditions import Choice, Range
 from surrogate_ax.generation.protocols import Generator

@@ -11,6 +11,7 @@ from ax.api.client import Client
 from ax.generation_strategy.generation_strategy import GenerationStrategy
 
 from surrogate_ax.errors import ArgumentError, MismatchError, check_counts
+from surrogate_ax.execution.batch_size import BatchSize
 from surrogate_ax.execution.loop import Callback
 from surrogate_ax.execution.records import keep_seeds
 from surrogate_ax.execution.session import Session, check_space
@@ -128,7 +129,7 @@ def optimize(
     rng: int | None = None,
     total_trials: int | None = None,
     budget: int | None = None,
-    batch_size: int = 4,
+    batch_size: BatchSize = 4,
     space: SurrogateSpace | None = None,
     policy: Policy | None = None,
     checkpoints: Sequence[int] = (),
@@ -164,7 +165,9 @@ def optimize(
         budget: in its place, what the search may cost in whole outputs. Where the generator can stop between steps
             (`Steppable`) and one metric is optimised, estimates are scored after three eighths of the steps and the
             best quarter of each round goes on: about twice as many trials at equal cost, most of them stopped early.
-        batch_size: items of one generator call, at most.
+        batch_size: items of one generator call, at most. "auto" measures it on plain draws: larger ones, until
+            they do not fit in memory or give less than a tenth more outputs a second. The study keeps what was found,
+            for runs that go on and for other workers.
         space: a box of one's own, fixed for the experiment; that of `configure_experiment` if left out.
         policy: where to search, in place of `space`; see `surrogate_ax.policies`.
         checkpoints: numbers of steps after which estimates are scored and the client's early stopping strategy stops
@@ -237,6 +240,7 @@ def optimize(
     if space is not None:
         keep_seeds(store, space.bank, advice=ADVICE)
     keep_seeds(store, session.stored, advice=ADVICE)
+    record = session.measured(record, study="client: its experiment")
     write_sources(client._experiment, session.sources)
     host = AxHost(client, generator, objective, rng=rng, previews=previews, snapshot=snapshot, seeds=store)
     remember_seeds(client, store)

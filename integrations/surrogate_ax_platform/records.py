@@ -26,6 +26,7 @@ from ax.core.trial_status import TrialStatus
 from torch import Tensor
 
 from surrogate_ax.errors import MismatchError
+from surrogate_ax.execution.batch_size import recorded_size
 from surrogate_ax.execution.records import EndedTrial, HistoryBuilder, SearchRecord, SearchStatus, result_record
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.media.previews import save_preview
@@ -178,7 +179,8 @@ def read_record(client: Client, objective: Objective | None = None, *, seeds: Se
     """
     reader = ExperimentReader(objective or recorded(client), client_seeds(client, seeds))
     history = settled_record(reader.read(client._experiment))
-    return SearchRecord(reader.ended, history, status(client))
+    measured = recorded_size(client._experiment._properties.get(EXPERIMENT), "client: its experiment")
+    return SearchRecord(reader.ended, history, status(client), measured)
 
 
 def recorded(client: Client) -> Objective:

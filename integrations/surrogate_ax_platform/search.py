@@ -20,7 +20,7 @@ from ax.core.trial import Trial
 from ax.core.trial_status import TrialStatus
 
 from surrogate_ax.errors import ArgumentError, MismatchError, UnsupportedError
-from surrogate_ax.execution.recorded_plan import read_plan
+from surrogate_ax.execution.recorded_search import read_plan
 from surrogate_ax.generation.conditions import Searched
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.latents.priors import Prior, RecordedPrior

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -24,14 +24,20 @@ class ProgressBar:
         history: what the study holds already.
         total: trials wanted.
         status: what the study holds, said above the bar when that is anything.
-        note: said above the bar as well, when it is not empty.
+        notes: said above the bar as well.
 
     Raises:
         MissingExtraError: tqdm is not installed.
     """
 
     def __init__(
-        self, objective: Objective, history: History, total: int, status: SearchStatus | None = None, *, note: str = ""
+        self,
+        objective: Objective,
+        history: History,
+        total: int,
+        status: SearchStatus | None = None,
+        *,
+        notes: Sequence[str] = (),
     ) -> None:
         self._objective = objective
         self._metric = objective.optimised[0]
@@ -39,7 +45,7 @@ class ProgressBar:
         tqdm = _tqdm()
         if status:
             tqdm.write(f"The study goes on: {status}.", file=sys.stderr)
-        if note:
+        for note in notes:
             tqdm.write(note, file=sys.stderr)
         self._bar = tqdm(total=total, initial=len(history.terms), unit="trial", smoothing=0.1)
         self._note(history.values)

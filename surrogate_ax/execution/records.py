@@ -290,11 +290,13 @@ class SearchRecord:
         trials: n.
         history: what policies see of them.
         status: how the study stands.
+        batch_size: that was measured for it; None where none was.
     """
 
     trials: Sequence[EndedTrial]
     history: History
     status: SearchStatus
+    batch_size: int | None = None
 
     @property
     def nfe(self) -> float:

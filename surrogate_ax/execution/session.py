@@ -8,42 +8,38 @@ A host's own `optimize` is its signature, and what only its optimiser has: where
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from surrogate_ax.checks import mapping, number, whole
+from surrogate_ax.checks import number, whole
 from surrogate_ax.errors import ArgumentError, MismatchError, check_counts
+from surrogate_ax.execution.batch_size import RECORDED, BatchSize, check_batch_size, largest, measure, recorded_size
 from surrogate_ax.execution.budget import check_extent, check_overlap, stoppable_steps, why_whole
 from surrogate_ax.execution.early_stopping import EarlyStopping, check_checkpoints
 from surrogate_ax.execution.executor import Executor, Synchronous
 from surrogate_ax.execution.loop import Callback, Host, run
 from surrogate_ax.execution.pipelined import Pipelined
 from surrogate_ax.execution.progress import ProgressBar
-from surrogate_ax.execution.recorded_plan import read_plan
+from surrogate_ax.execution.recorded_search import begin_record, read_plan, search_facts
 from surrogate_ax.execution.records import SearchStatus
 from surrogate_ax.execution.stops import stoppable
 from surrogate_ax.execution.warm_start import Earlier, check_same, source_of, stored_seeds
 from surrogate_ax.generation.conditions import Choice, Range, check_searched
 from surrogate_ax.generation.protocols import Generator
-from surrogate_ax.generation.recipe import check_fingerprint
 from surrogate_ax.latents.bank import Bank
-from surrogate_ax.latents.seeds import seed_to_json
 from surrogate_ax.latents.space import SurrogateSpace
 from surrogate_ax.policies.basic import fixed
 from surrogate_ax.policies.history import Policy
-from surrogate_ax.policies.plan import Plan, plan
+from surrogate_ax.policies.plan import plan
 from surrogate_ax.policies.proposer import Proposer
 from surrogate_ax.policies.sources import Source
 from surrogate_ax.scoring.evaluator import Evaluator
 from surrogate_ax.scoring.objective import Objective
 
 _logger = logging.getLogger(__name__)
-RECORD_VERSION = 2  # of what a study records of the search; an earlier Ax experiment has 1, with fewer facts
 
 
 class Session:
@@ -55,7 +51,7 @@ class Session:
         rng: seed of seeds, draws and policy.
         total_trials: ended trials wanted in the study.
         budget: in its place, what the search may cost in whole outputs.
-        batch_size: items of one generator call, at most.
+        batch_size: items of one generator call, at most; "auto" for those that `measured` finds.
         space: a box of one's own, fixed for the study.
         policy: where to search, in place of `space`.
         conditions: searched call arguments.
@@ -71,6 +67,7 @@ class Session:
         warm: earlier searches that a planned one learns from.
 
     Attributes:
+        batch_size: items of one generator call, at most; where it is "auto", from `measured` on.
         sources: what is taken over of earlier searches, from `begin` on: as the study has recorded it, or new.
 
     Raises:
@@ -88,7 +85,7 @@ class Session:
         rng: int,
         total_trials: int | None = None,
         budget: int | None = None,
-        batch_size: int = 16,
+        batch_size: BatchSize = 16,
         space: SurrogateSpace | None = None,
         policy: Policy | None = None,
         conditions: Mapping[str, Range | Choice] | None = None,
@@ -104,7 +101,8 @@ class Session:
         warm: Sequence[Earlier] = (),
     ) -> None:
         self.evaluator = Evaluator(generator, objective, catch=catch)
-        check_counts(batch_size=batch_size, workers=workers)
+        check_batch_size(batch_size)
+        check_counts(workers=workers)
         whole(rng, "rng")
         parts = {"space": space, "policy": policy, "checkpoints": tuple(checkpoints), "keep_fraction": keep_fraction}
         check_extent(total_trials, budget, **parts)
@@ -119,9 +117,11 @@ class Session:
         if overlap:
             check_overlap(checkpoints)
         self._facts = search_facts(objective, space=space, policy=policy, conditions=self.conditions, rng=rng)
-        self._rng, self._batch_size, self._device, self._overlap = rng, batch_size, device, overlap
+        self._rng, self._device, self._overlap = rng, device, overlap
+        self._auto, self.batch_size = isinstance(batch_size, str), 1 if isinstance(batch_size, str) else batch_size
         self._own_policy = fixed(space) if space else policy
-        self._budget, self._cohort_size = budget, batch_size
+        self._budget, self._note = budget, ""
+        self._cohort_size: int | None = None  # that of a batch
         self.total_trials = total_trials or budget or 0
         self._checkpoints, self._keep_fraction = tuple(checkpoints), keep_fraction
         self.proposer: Proposer  # from `begin` on
@@ -169,6 +169,29 @@ class Session:
         planned = self._own_policy is None
         return ({"search": self.proposer.to_json()} if planned else {}) | record  # as it was begun
 
+    def measured(self, record: Mapping[str, Any], *, study: str) -> dict[str, Any]:
+        """The record with the batch size in it, where that is to be measured; the generator runs for that.
+
+        Args:
+            record: of `begin`.
+            study: what it is called, for messages.
+
+        Raises:
+            GenerationError: the generator raises for a plain draw, or one output does not fit in memory.
+        """
+        if not self._auto:
+            return dict(record)
+        known = recorded_size(record, study)
+        if known is None:
+            most = largest(self.proposer.plan, self.total_trials)
+            found = measure(
+                self.evaluator.generator, most, rng=self._rng, conditions=self.conditions, device=self._device
+            )
+            known, self._note = found.size, f"{study}, {found}."
+            _logger.info(self._note)
+        self.batch_size = known
+        return {**record, RECORDED: known}
+
     def _make_proposer(self) -> Proposer:
         """Where the search goes on.
 
@@ -204,7 +227,7 @@ class Session:
             host,
             self.evaluator,
             self._checkpoints,
-            batch_size=self._batch_size,
+            batch_size=self.batch_size,
             merge=self._budget is not None or not in_generations,
             keep_fraction=self._keep_fraction,
             cohort_size=self._cohort_size,
@@ -232,76 +255,21 @@ class Session:
         """
         if timeout is not None and number(timeout, "timeout", finite=False) != timeout:
             raise ArgumentError(f"timeout: expected seconds, got {timeout}.")
-        objective, note = self.evaluator.objective, ""
+        objective, notes = self.evaluator.objective, [self._note] if self._note else []
         if self._budget is not None and not self._checkpoints:
             why = why_whole(self.evaluator.generator, objective, self.conditions, overlap=self._overlap)
-            note = f"The budget is spent on whole outputs: {why or 'it was begun so'}."
-            _logger.warning(note)
-        bar = ProgressBar(objective, host.history(), self.total_trials, status, note=note) if progress else None
+            notes.append(f"The budget is spent on whole outputs: {why or 'it was begun so'}.")
+            _logger.warning(notes[-1])
+        bar = ProgressBar(objective, host.history(), self.total_trials, status, notes=notes) if progress else None
         with bar or contextlib.nullcontext(), stoppable():
             run(
                 host,
                 self.proposer,
                 self.executor(host, in_generations=in_generations),
-                batch_size=self._batch_size,
+                batch_size=self.batch_size,
                 timeout=timeout,
                 callbacks=[*([bar] if bar else []), *callbacks],
             )
-
-
-def search_facts(
-    objective: Objective,
-    *,
-    space: SurrogateSpace | None,
-    policy: Policy | None,
-    conditions: Mapping[str, Range | Choice],
-    rng: int,
-) -> dict[str, Any]:
-    """What all runs of one study must agree on, beside the generator, JSON-able and part by part."""
-    facts: dict[str, Any] = {"metrics": objective.describe()}
-    facts["conditions"] = {name: repr(value) for name, value in conditions.items()}
-    if space is None:
-        return facts | {"space": "by a policy" if policy else "planned", "rng": rng}
-    seeds = json.dumps([seed_to_json(seed) for seed in space.bank.seeds])
-    bank = "bank-" + hashlib.sha256(seeds.encode()).hexdigest()[:12]
-    return facts | {"space": space.fingerprint, "bank": bank, "chart": space.chart.name}
-
-
-def begin_record(
-    recorded: Mapping[str, Any] | None,
-    facts: Mapping[str, Any],
-    generator: Generator,
-    planned: Plan,
-    *,
-    study: str,
-) -> dict[str, Any]:
-    """What a study records of a search: as it was begun, or new; refuses what differs from the beginning.
-
-    Args:
-        recorded: what the study has recorded, None where no trial stands.
-        facts: of this run.
-        generator: makes the outputs.
-        planned: of this run, for a new record.
-        study: what it is called, for messages.
-
-    Raises:
-        MismatchError: another version, generator or facts; each that differs is named.
-    """
-    if recorded is None:
-        made = {"version": RECORD_VERSION, "generator": dict(generator.fingerprint), "plan": planned.to_json()}
-        return made | dict(facts)
-    recorded = mapping(recorded, f"{study}, its record of the search")
-    if recorded.get("version") not in (1, RECORD_VERSION) or not {"plan", "generator"} <= recorded.keys():
-        raise MismatchError(
-            f"{study}: made by version {recorded.get('version')} of this record, this release reads {RECORD_VERSION}."
-        )
-    check_fingerprint(mapping(recorded["generator"], f"{study}, its generator"), generator, what="search")
-    differing = [
-        f"{name}: {recorded[name]} -> {fact}" for name, fact in facts.items() if recorded.get(name, fact) != fact
-    ]
-    if differing:
-        raise MismatchError(f"{study} was begun with other parts. {'; '.join(differing)}. Begin a new one.")
-    return dict(recorded)
 
 
 def check_space(space: SurrogateSpace | None, policy: Policy | None, generator: Generator) -> None:

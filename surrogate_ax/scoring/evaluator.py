@@ -229,7 +229,7 @@ class Evaluator:
             error: what the generator has raised.
             n: items of the call.
         """
-        memory = _out_of_memory(error)
+        memory = out_of_memory(error)
         if isinstance(error, _OURS) or (not isinstance(error, self.catch) and (n == 1 or not memory)):
             return False
         if memory:  # an item too large by itself says nothing about batches of others
@@ -283,7 +283,12 @@ class Evaluator:
         return values, {k + i: why for k, (_, failed) in zip(starts, parts, strict=True) for i, why in failed.items()}
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on whatever device.
+
+    Args:
+        error: what a generator has raised.
+    """
     words = ("out of memory", "can't allocate memory")  # other devices and the CPU raise a bare RuntimeError
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
 

@@ -10,7 +10,7 @@ import pytest
 
 from surrogate_ax import FunctionGenerator, Gaussian
 from surrogate_ax.errors import MismatchError
-from surrogate_ax.execution.session import begin_record
+from surrogate_ax.execution.recorded_search import begin_record
 from surrogate_ax.generation.identity import LATER_PARTS, compare
 from surrogate_ax.generation.probe import probe_text, same_probe
 from surrogate_ax.generation.recipe import check_fingerprint

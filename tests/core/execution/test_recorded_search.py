@@ -6,7 +6,7 @@ import pytest
 
 from surrogate_ax import plan
 from surrogate_ax.errors import MismatchError
-from surrogate_ax.execution.recorded_plan import read_plan
+from surrogate_ax.execution.recorded_search import read_plan
 from surrogate_ax.policies.plan import Plan
 
 KINDS = [(proposes, endless) for proposes in (True, False) for endless in (True, False)]
