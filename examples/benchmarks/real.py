@@ -159,7 +159,7 @@ def report(rows: Sequence[Mapping[str, Any]], most: float) -> None:
         for method in (DRAWS, HAND, BOXES) if ours in best else ():
             ahead = (best[ours] - best[method]) / spread
             name = f"{ours} over {method}".lower().replace(",", "").replace(" ", "_")
-            print(f"RESULT real_{name} {ahead:.2f} >0 {'ok' if ahead > 0 else 'short'}")
+            print(f"RESULT real_{name} {ahead:.3g} >0 {'ok' if ahead > 0 else 'short'}")
 
 
 def made(arguments: argparse.Namespace) -> Any:
