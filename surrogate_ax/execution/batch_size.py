@@ -33,10 +33,8 @@ BatchSize = int | Literal["auto"]
 RECORDED = "batch_size"  # key of a study's record
 LARGEST = 64  # size that is tried where no round is smaller
 GAIN = 1.1  # times as many outputs a second that a larger batch has to give
-QUICK, CALLS = (
-    1.0,
-    3,
-)  # a size is called again, up to so often, until it has taken so many seconds; the best call counts
+QUICK = 1.0  # seconds; a size is called again until it has taken as long, and the best call counts
+CALLS = 3  # of one size, at most
 
 
 @dataclass(frozen=True)
