@@ -177,16 +177,21 @@ class Ledger:
             the only one.
         """
         places = max(0.0, min(n, self._places(self._open) - after))
-        repeated = self._repeated.union(map(parent_of, self._open))
-        lost = sorted(((tries(t) >= ALONE, number, t) for number, t in self._lost.items() if number not in repeated))
+        repeated = set(map(parent_of, self._open))
+        lost = sorted(
+            (tries(trial) >= ALONE, number, trial)
+            for number, trial in self._lost.items()
+            if number not in self._repeated and number not in repeated
+        )
         again = [Claim(round_of(t), attributes(t).get(PROPOSAL_ATTR), t, box_of(t)) for _, _, t in lost]
         found = again[after : after + int(places)]
         if found and found[0].alone:
             return found[:1]
         found = [claim for claim in found if not claim.alone]
         left = max(0, after - len(again))  # of the round, to other workers
-        taken = self._proposals.union(map(_proposal, self._open))
-        waiting = [i for i in range(len(round.proposals)) if (round.number, i) not in taken]
+        taken = set(map(_proposal, self._open))
+        places_of = [(round.number, i) for i in range(len(round.proposals))]
+        waiting = [i for i, of in enumerate(places_of) if of not in self._proposals and of not in taken]
         if round.shared:
             free = self._places(self._open, round) - left - sum(claim.round == round.number for claim in found)
             waiting = waiting[left:]
@@ -227,11 +232,12 @@ class Ledger:
         if self._places(earlier) <= 0:
             return False
         if claim.repeats is not None:
-            return claim.repeats.number not in self._repeated.union(map(parent_of, earlier))
+            number = claim.repeats.number
+            return number not in self._repeated and number not in map(parent_of, earlier)
         if round.shared and self._places(earlier, round) <= 0:
             return False
-        taken = self._proposals.union(map(_proposal, earlier))
-        return claim.proposal is None or (claim.round, claim.proposal) not in taken
+        purpose = claim.round, claim.proposal
+        return claim.proposal is None or not (purpose in self._proposals or purpose in map(_proposal, earlier))
 
     def _places(self, open: Sequence[FrozenTrial], round: Round | None = None) -> float:
         """How many trials are still wanted, beside the running ones among some that have not ended."""

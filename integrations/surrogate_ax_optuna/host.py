@@ -44,7 +44,7 @@ from surrogate_ax_optuna.results import tell_results
 from surrogate_ax_optuna.round_view import StudyWith
 from surrogate_ax_optuna.search_space import distributions
 from surrogate_ax_optuna.seeds import ADVICE, study_seeds
-from surrogate_ax_optuna.trials import is_awaiting, is_gone, is_leased, points_of, round_of, study_trials
+from surrogate_ax_optuna.trials import is_awaiting, is_gone, is_leased, numbers_of, points_of, round_of, study_trials
 from surrogate_ax_optuna.unscored import keep_unscored
 
 Candidates = Sequence[Candidate[optuna.Trial]]
@@ -200,7 +200,7 @@ class OptunaHost:
                 if alone:
                     asked.append(self._ask_one(made[-1], claim, round, n))
             trials = [] if sure else self._read_trials()
-            numbers = {trial._trial_id: trial.number for trial in trials}
+            numbers = numbers_of(trials, made)
             kept = [sure or self._ledger.stands(c, numbers[i], round) for c, i in zip(claims, made, strict=True)]
             if not alone:
                 standing = [(i, claim) for i, claim, stands in zip(made, claims, kept, strict=True) if stands]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -45,6 +45,23 @@ def study_trials(study: optuna.Study) -> list[FrozenTrial]:
     """
     with readable(study):
         return study.get_trials(deepcopy=False)
+
+
+def numbers_of(trials: Sequence[FrozenTrial], ids: Iterable[int]) -> dict[int, int]:
+    """Numbers of some of the newest trials by id; a long study is not gone through.
+
+    Args:
+        trials: all of the study, by number.
+        ids: of trials that are among them.
+    """
+    found, sought = dict[int, int](), set(ids)
+    for trial in reversed(trials):
+        if not sought:
+            break
+        if trial._trial_id in sought:
+            sought.remove(trial._trial_id)
+            found[trial._trial_id] = trial.number
+    return found
 
 
 def ended_trials(study: optuna.Study) -> list[FrozenTrial]:

@@ -43,11 +43,17 @@ def noise_of(history: History, metric: Metric) -> Noise:
     """
     if isinstance(metric.noise, int | float):
         return float(metric.noise)
-    values, groups = history.values[metric.name], defaultdict[object, list[int]](list)
+    values, again = history.values[metric.name], list[Array]()
     conditions = history.conditions or [{}] * len(history.terms)
+    alike = defaultdict[object, list[int]](list)  # by what costs nothing: whole rows of a long search are long
     for i in np.flatnonzero(np.isfinite(values)).tolist():
-        groups[history.terms[i], repr(sorted(conditions[i].items()))].append(i)
-    again = [values[rows] for rows in groups.values() if len(rows) > 1]
+        row = history.terms[i]
+        alike[len(row), row[0][1] if row else 0.0, row[-1][1] if row else 0.0].append(i)
+    for some in alike.values():
+        groups = defaultdict[object, list[int]](list)
+        for i in some if len(some) > 1 else ():
+            groups[history.terms[i], repr(sorted(conditions[i].items()))].append(i)
+        again += [values[rows] for rows in groups.values() if len(rows) > 1]
     freedom = sum(len(each) - 1 for each in again)
     if freedom < REPEATS:
         return metric.noise

@@ -64,6 +64,26 @@ def test_repetitions_tell_the_noise_and_equal_values_that_there_is_none():
     assert noise_of(told, Metric("gain", noise="unknown")) == "unknown"
 
 
+def test_repetitions_are_looked_for_without_reading_every_row_of_a_long_search():
+    told, _ = history(200, 0.0, None)
+    read = []
+
+    class Row(tuple):
+        def __hash__(self):
+            read.append(self)
+            return super().__hash__()
+
+        __eq__ = tuple.__eq__
+
+    terms = [Row(row) for row in told.terms]
+    noise_of(dataclasses.replace(told, terms=terms), told.objective.metrics[0])
+    assert read == []
+    alike = dataclasses.replace(told, terms=[*terms[:-1], Row(terms[0])])
+    noise_of(alike, told.objective.metrics[0])
+    assert read
+    assert all(row == terms[0] for row in read)
+
+
 def test_the_noise_of_scores_is_known_for_one_metric_only():
     told, _ = history(30, 1.0, 0.7)
     assert score_noise(told) == pytest.approx((0.7 / np.std(told.values["gain"])) ** 2)

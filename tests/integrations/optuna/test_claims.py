@@ -26,7 +26,7 @@ from surrogate_ax_optuna import lease as lease_module
 from surrogate_ax_optuna.attributes import LEASE_ATTR, PROPOSAL_ATTR, REASON_ATTR, RECIPE_ATTR, ROUND_ATTR, attributes
 from surrogate_ax_optuna.claims import FIRST, FIXED
 from surrogate_ax_optuna.lease import TRIES, Leases, has_ended
-from surrogate_ax_optuna.trials import RETRIES, ended_trials
+from surrogate_ax_optuna.trials import RETRIES, ended_trials, numbers_of
 from tests.processes import Forked
 
 K = 4
@@ -485,3 +485,20 @@ def test_two_processes_share_a_study_to_its_exact_end(tmp_path, sampler):
     assert len(set(exact)) == len(exact)
     assert bool(exact) == (sampler == "planned")
     storage.engine.dispose()
+
+
+def test_numbers_of_new_trials_are_found_without_going_through_a_long_study():
+    study = optuna.create_study()
+    study.add_trials([optuna.trial.create_trial(value=0.0) for _ in range(50)])
+    trials = study.get_trials(deepcopy=False)
+    seen = []
+
+    class Watched(list):
+        def __reversed__(self):
+            for trial in super().__reversed__():
+                seen.append(trial.number)
+                yield trial
+
+    ids = [trials[47]._trial_id, trials[45]._trial_id]
+    assert numbers_of(Watched(trials), ids) == {ids[0]: 47, ids[1]: 45}
+    assert min(seen) >= 44  # the one at which it is seen that all are found
