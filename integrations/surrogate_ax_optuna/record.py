@@ -14,6 +14,7 @@ from surrogate_ax.errors import MismatchError
 from surrogate_ax.execution.answers import Answers
 from surrogate_ax.execution.asking import LIKING
 from surrogate_ax.execution.batch_size import recorded_size
+from surrogate_ax.execution.collector import collecting_later
 from surrogate_ax.execution.records import EndedTrial, HistoryBuilder, SearchRecord, SearchStatus
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.policies.history import History
@@ -78,6 +79,7 @@ class StudyReader:
         self._settled = 0  # so many first trials have ended, and been read
         self._read: set[int] = set()  # of those behind
 
+    @collecting_later()
     def read(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Read what has ended since.
 

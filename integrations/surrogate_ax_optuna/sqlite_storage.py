@@ -35,6 +35,8 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from surrogate_ax.execution.collector import collecting_later
+
 if TYPE_CHECKING:  # SQLAlchemy is imported where it is used: it takes 16 MB, which a study in memory can do without
     from sqlalchemy.engine import Engine
 
@@ -248,6 +250,7 @@ def _belonging(connection: sqlite3.Connection) -> Rows:
     return lambda statement, ids: connection.execute(statement.format(ids=listed), (json.dumps(ids),))
 
 
+@collecting_later()
 def frozen_trials(rows: Rows, trials: list[tuple[Any, ...]]) -> list[FrozenTrial]:
     """Trials with all that belongs to them.
 

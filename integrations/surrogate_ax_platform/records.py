@@ -27,6 +27,7 @@ from torch import Tensor
 
 from surrogate_ax.errors import MismatchError
 from surrogate_ax.execution.batch_size import recorded_size
+from surrogate_ax.execution.collector import collecting_later
 from surrogate_ax.execution.records import EndedTrial, HistoryBuilder, SearchRecord, SearchStatus, result_record
 from surrogate_ax.generation.recipe import Recipe
 from surrogate_ax.media.previews import save_preview
@@ -147,6 +148,7 @@ class ExperimentReader:
         self._builder = HistoryBuilder(objective, seeds)
         self._read: set[int] = set()
 
+    @collecting_later()
     def read(self, experiment: Experiment, *, running: Sequence[int] = ()) -> History:
         """The history of all that has ended.
 
