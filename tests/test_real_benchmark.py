@@ -101,7 +101,7 @@ def test_what_falls_short_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     )
     lines = capsys.readouterr().out.splitlines()
     assert "RESULT real_nfe 101 <=100 short" in lines
-    assert "RESULT real_planned_over_plain_draws 1.00 >0 ok" in lines
-    assert "RESULT real_planned_over_by_hand 2.00 >0 ok" in lines
-    assert "RESULT real_planned_over_tpe_in_moving_boxes -1.00 >0 short" in lines
+    assert "RESULT real_planned_over_plain_draws 1 >0 ok" in lines
+    assert "RESULT real_planned_over_by_hand 2 >0 ok" in lines
+    assert "RESULT real_planned_over_tpe_in_moving_boxes -1 >0 short" in lines
     assert "# by hand: median best 0.5, -1.00 spreads above plain draws" in lines

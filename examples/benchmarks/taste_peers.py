@@ -6,15 +6,18 @@ shown, with a probability of 0, .1 or .2. Everybody sees as many pictures: three
     explore        `surrogate-ax explore`, the best of four, with the favourite so far among them
     kept           plain draws, the winner is kept: no model
     random pairs   pairs of plain draws; in the end the same model says what is liked best
-    stock          optuna-dashboard's preferential study with its own sampler, in a box of eight seeds
+    stock          optuna-dashboard's preferential study with its own sampler, in a box of eight seeds; 20 choices only,
+                   as each takes longer than the one before, up to most of a minute at 40
 
 What each has found in the end is put in standard deviations of plain draws over their mean. Results:
 
-    taste_beats_PEER_FLIP    p of the paired Wilcoxon test over people and repeats that explore leads after 40 choices
+    taste_beats_PEER_FLIP    p of the paired Wilcoxon test over people and repeats that explore leads after 40 choices,
+                             of the stock sampler after 20
     taste_beyond_2000        the median of explore after 100 choices at 10% flips, less the best of 2,000 plain draws
     taste_wait               seconds from a choice to the next proposals, the median at 100 choices
 
-    python examples/benchmarks/taste_peers.py --repeats 5    # two hours; what is in the table is not run again
+    python examples/benchmarks/taste_peers.py                # two hours; what is in the table is not run again
+    python examples/benchmarks/taste_peers.py --only stock   # one method
     python examples/benchmarks/taste_peers.py --quick        # two cells of the table anew, nothing kept
 """
 
@@ -51,7 +54,7 @@ from surrogate_ax.policies.history import History
 from surrogate_ax.policies.preference import Preference, utilities
 
 D, PEOPLE, FIRST, SHOWN, DRAWS, BEST_OF = 256, 20, 100, 4, 20_000, 2_000
-FLIPS, CHOICES, MANY, AXES = (0.0, 0.1, 0.2), 40, 100, 8
+FLIPS, FEW, CHOICES, MANY, AXES = (0.0, 0.1, 0.2), 20, 40, 100, 8
 PRIOR = Gaussian((D,))
 RESULTS = Path(__file__).parent / "results" / "taste_peers.csv"
 COLUMNS = ("method", "choices", "flip", "person", "repeat", "found", "best_of", "wait")
@@ -189,11 +192,12 @@ def cell(method: str, choices: int, flip: float, number: int, repeat: int) -> di
 
 
 def cells(repeats: int) -> list[tuple[str, int, float, int, int]]:
-    """The quick ones first; the stock sampler thinks for two seconds a choice, and has one repeat."""
+    """The quick ones first; the stock sampler has one repeat."""
     people, kinds = range(PEOPLE), ("explore", "kept", "random pairs")
     wanted = [(m, CHOICES, flip, one, r) for r in range(repeats) for m in kinds for flip in FLIPS for one in people]
     many = [("explore", MANY, 0.1, one, r) for r in range(repeats) for one in people]
-    return [*wanted, *many, *(("stock", CHOICES, flip, one, 0) for one in people for flip in FLIPS)]
+    few = [(m, FEW, flip, one, 0) for m in ("explore", "stock") for one in people for flip in FLIPS]
+    return [*wanted, *many, *few]
 
 
 def key(row: dict[str, Any]) -> tuple[str, int, float, int, int]:
@@ -207,10 +211,10 @@ def read() -> list[dict[str, Any]]:
         return list(csv.DictReader(file))
 
 
-def fill(repeats: int) -> None:
+def fill(repeats: int, only: str | None) -> None:
     done = set(map(key, read()))
     for wanted in cells(repeats):
-        if wanted in done:
+        if wanted in done or only not in (None, wanted[0]):
             continue
         row, new = cell(*wanted), not RESULTS.exists()
         with RESULTS.open("a") as file:
@@ -227,18 +231,21 @@ def report(name: str, value: float, goal: float, *, at_least: bool = False) -> N
 
 def summarise(rows: list[dict[str, Any]]) -> None:
     found = {key(row): float(row["found"]) for row in rows}
-    print("method         flip   mean   median   (after 40 choices, 121 pictures)")
-    for method in METHODS:
-        for flip in FLIPS:
-            values = [v for k, v in found.items() if k[:3] == (method, CHOICES, flip)]
-            if values:
-                print(f"{method:14} {flip:4} {np.mean(values):6.2f} {np.median(values):8.2f}   n = {len(values)}")
+    print("method         choices  flip   mean   median")
+    for choices, methods in ((CHOICES, ("explore", "kept", "random pairs")), (FEW, ("explore", "stock"))):
+        for method in methods:
+            for flip in FLIPS:
+                values = [v for k, v in found.items() if k[:3] == (method, choices, flip)]
+                if values:
+                    numbers = f"{np.mean(values):6.2f} {np.median(values):8.2f}"
+                    print(f"{method:14} {choices:7} {flip:5} {numbers}   n = {len(values)}")
     for peer in PEERS:
         for flip in FLIPS:
+            choices = FEW if peer == "stock" else CHOICES
             pairs = [
                 (found["explore", *k[1:]], v)
                 for k, v in found.items()
-                if k[:3] == (peer, CHOICES, flip) and ("explore", *k[1:]) in found
+                if k[:3] == (peer, choices, flip) and ("explore", *k[1:]) in found
             ]
             if pairs:
                 ours, theirs = map(np.array, zip(*pairs, strict=True))
@@ -253,7 +260,8 @@ def summarise(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--only", choices=METHODS, help="one method")
     parser.add_argument("--quick", action="store_true", help="two cells anew, which have to come out as in the table")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -265,7 +273,7 @@ def main() -> None:
             new = float(cell(*wanted)["found"])
             report(f"taste_again_{wanted[0].replace(' ', '_')}", abs(new - float(known[wanted]["found"])), 0.01)
     else:
-        fill(arguments.repeats)
+        fill(arguments.repeats, arguments.only)
     summarise(read())
 
 

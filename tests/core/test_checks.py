@@ -92,7 +92,7 @@ OBJECTIVE = Objective(Metric("m"), score=lambda outputs, conditions: outputs.sum
         ({"total_trials": 10.5}, "total_trials: expected a whole number, got 10.5"),
         ({"total_trials": True}, "total_trials: expected a whole number, got True"),
         ({"total_trials": HUGE}, "total_trials: expected at most 10,000,000, got more"),
-        ({"total_trials": 8, "batch_size": "4"}, "batch_size: expected a whole number, got '4'"),
+        ({"total_trials": 8, "batch_size": "4"}, "batch_size: expected a whole number or \"auto\", got '4'"),
         ({"total_trials": 8, "rng": 0.5}, "rng: expected a whole number, got 0.5"),
         ({"total_trials": 8, "conditions": [1]}, "conditions: expected values by name"),
         ({"total_trials": 8, "conditions": {"\ud800": Range(0, 1)}}, "conditions: expected a text of whole characters"),

@@ -177,6 +177,8 @@ def test_conditions_are_read_from_the_columns_and_from_recipes_alike():
 @pytest.mark.usefixtures("few_restarts")
 def test_several_objectives_a_bound_and_conditions(monkeypatch):
     monkeypatch.setattr(module, "STEPS", 5)
+    monkeypatch.setattr(module, "RESTARTS", 1)
+    monkeypatch.setattr(module, "RAW", 16)
 
     def score(z: Tensor, conditions: Any) -> dict[str, np.ndarray]:
         x = z.double().numpy()

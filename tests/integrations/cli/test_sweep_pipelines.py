@@ -158,7 +158,7 @@ def test_loras_of_a_sweep(saved: Sweep) -> None:
         ("{folder: models/none.safetensors}", "s.yaml:2: generator: folder: expected a local .safetensors file"),
         ("{folder: models/plain, quantization: {bits: 4}}", "s.yaml:2: generator: quantization: .*'bits'"),
         (
-            "{folder: models/plain, quantization: {quant_backend: bitsandbytes_4bit, quant_kwargs: {load_in_4bit: 1}}}",
+            "{folder: models/plain, quantization: {quant_backend: bitsandbytes_4bit, quant_kwargs: {}}}",
             "pip install bitsandbytes",
         ),
     ],

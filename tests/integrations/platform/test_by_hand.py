@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -17,6 +14,7 @@ from ax.utils.testing.mock import mock_botorch_optimize_context_manager
 from surrogate_ax import Choice, Metric, Objective, Range, SurrogateSpace
 from surrogate_ax.errors import ArgumentError, MismatchError
 from surrogate_ax_platform import load_client, optimize, parameters, records, save_client, trial_function
+from tests.processes import Forked
 
 K = 4
 
@@ -161,9 +159,9 @@ def test_a_second_process_goes_on_from_a_database(make_client, make_generator, o
         f"client = Client.load_from_database('surrogate', storage_config=StorageConfig(url={url!r}))\n"
         "client._random_seed = 0; print(list(client.get_next_trials(4)))"
     )
-    known = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    second = subprocess.run([sys.executable, "-c", code], env=known, capture_output=True, text=True, check=False)
-    assert second.stdout.strip() == "[6, 7]", second.stderr
+    with Forked(code) as second:
+        stdout, stderr = second.communicate()
+    assert stdout.strip() == "[6, 7]", stderr
     client = Client.load_from_database("surrogate", storage_config=config)
     evaluate = trial_function(client, make_generator(), objective)
     running = [trial for trial in records.trials(client._experiment) if trial.status.is_running]

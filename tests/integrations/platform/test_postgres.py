@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from ax.api.client import Client
@@ -16,6 +12,7 @@ from surrogate_ax.errors import ArgumentError, StorageError
 from surrogate_ax_platform import configure_runner, database, optimize, records
 from tests.integrations.platform.values import values_of
 from tests.postgres import Server
+from tests.processes import Forked
 
 TOTAL, AT_ONCE = 12, 4
 KILLED = """
@@ -54,11 +51,9 @@ def test_another_process_goes_on_where_one_was_killed_in_the_middle_of_a_batch(
 ):
     config = database(postgres.url)
     make_client(model=None, total_trials=TOTAL, storage_config=config)
-    known = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    ended = subprocess.run(
-        [sys.executable, "-c", KILLED, postgres.url], env=known, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == -9, ended.stderr
+    with Forked(KILLED, postgres.url) as ended:
+        _, stderr = ended.communicate()
+    assert ended.returncode == -9, stderr
 
     client = Client.load_from_database("surrogate", storage_config=config)
     trials = records.trials(client._experiment)

@@ -39,8 +39,8 @@ def test_clients_snapshots_and_records_are_learnt_from_alike(make, tmp_path) -> 
     old = make(32, make.gain)
     save_client(old, tmp_path / "old.json")
     best = max(value for trial in read_record(old).trials for value in trial.result["values"].values())
-    for earlier in (old, tmp_path / "old.json", str(tmp_path / "old.json"), read_record(old)):
-        new = make(warm=[earlier])
+    for earlier in (tmp_path / "old.json", str(tmp_path / "old.json"), read_record(old), old):
+        new = make(24 if earlier is old else 16, warm=[earlier])
         assert min(found(new)[:16]) == pytest.approx(-best, abs=1e-5)
     assert min(found(new)) <= min(found(make()))
     configured = make(run=False, warm=[])
