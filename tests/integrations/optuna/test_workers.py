@@ -34,12 +34,14 @@ def results(script: str, *arguments: str) -> dict[str, tuple[float, str]]:
 
 
 def test_workers_make_hardly_a_trial_more_than_is_wanted():
-    found = results("workers.py", "--only", "journal", "--claims", "--trials", "24")
-    assert found.keys() == {"journal_claims_made_over_wanted", "journal_claims_wrong"}
-    assert found["journal_claims_wrong"] == (0, "ok"), found
-    # 1.00 to 1.02 on an idle machine, as the benchmark shows. Beside other tests more claims meet; without an order
-    # among workers it was 2.9.
-    assert found["journal_claims_made_over_wanted"][0] <= 1.25, found
+    """Beside other tests claims may meet more often: one of three runs has to keep the goal, none may lose any."""
+    for _ in range(3):
+        found = results("workers.py", "--only", "journal", "--claims", "--trials", "48")
+        assert found.keys() == {"journal_claims_made_over_wanted", "journal_claims_wrong"}
+        assert found["journal_claims_wrong"] == (0, "ok"), found
+        if found["journal_claims_made_over_wanted"][1] == "ok":  # at most 1.05
+            return
+    pytest.fail(f"three runs made too many trials, the last {found}")
 
 
 def test_kills_and_a_restart_of_the_server_lose_nothing(postgres: Server):
